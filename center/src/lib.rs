@@ -1,0 +1,1 @@
+//! The replicated contact centre: one value, one way in.

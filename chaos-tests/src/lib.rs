@@ -1,0 +1,1 @@
+//! The simulated world: three nodes' machines over a seeded network, disk and clock.

@@ -1,0 +1,1 @@
+//! Replication of bytes by Raft: driver, log, snapshots, applied state, records.

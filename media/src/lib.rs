@@ -1,0 +1,1 @@
+//! RTP, codecs, tones, mixing and recording as pure machines.

@@ -1,0 +1,10 @@
+//! The node: the only place with tokio, sockets, files and clocks.
+
+pub mod actors;
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod media_engine;
+pub mod metrics;
+pub mod replica;
+pub mod speech;
