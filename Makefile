@@ -1,0 +1,60 @@
+# The commands of the project. `make run` and `make test` are all that a newcomer needs;
+# both install what is missing (Debian packages, as root or through sudo).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# What the node needs to build and to speak, and what the tests and benchmarks use as peers.
+RUN_PACKAGES   := cmake pkg-config espeak-ng
+TEST_PACKAGES  := $(RUN_PACKAGES) sip-tester baresip-core sox prometheus
+BENCH_PACKAGES := $(TEST_PACKAGES) etcd-server
+
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+define install
+	@missing=""; for package in $(1); do \
+	  dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$package"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing:$$missing"; \
+	  $(SUDO) apt-get update -qq; \
+	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+endef
+
+.PHONY: help run test lint bench drill fuzz
+
+help:
+	@echo "make run    build and start a complete single node on loopback"
+	@echo "make test   every check: format, lints, unit tests, simulation, real peers"
+	@echo "make bench  measure, print the table, write target/bench/results.json"
+	@echo "make drill  longer runs of the simulation (more seeds)"
+	@echo "make fuzz   longer mutation runs of every parser"
+
+run:
+	$(call install,$(RUN_PACKAGES))
+	cargo build --release --locked
+	exec target/release/tandem run
+
+lint:
+	cargo fmt --all -- --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+test:
+	$(call install,$(TEST_PACKAGES))
+	$(MAKE) lint
+	cargo build --release --locked
+	cargo test --workspace --locked
+
+bench:
+	$(call install,$(BENCH_PACKAGES))
+	cargo build --release --locked
+	cargo bench --locked --bench commits
+	cargo bench --locked --bench rtp_load
+	cargo bench --locked --bench calls
+
+drill:
+	TANDEM_SEEDS=$${TANDEM_SEEDS:-5000} cargo test --release --locked -p chaos-tests
+
+fuzz:
+	TANDEM_MUTATIONS=$${TANDEM_MUTATIONS:-5000000} cargo test --release --locked -p tandem-sip -p tandem-cluster -p tandem-center
