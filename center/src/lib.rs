@@ -1,1 +1,3 @@
 //! The replicated contact centre: one value, one way in.
+
+pub mod flow;

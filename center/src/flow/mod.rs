@@ -1,0 +1,1 @@
+//! IVR flows: the model, its check when loaded, and the interpreter that walks it.
