@@ -1,0 +1,1 @@
+//! Prompts and music: PCM kept once, encoded once for each codec.

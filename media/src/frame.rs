@@ -1,0 +1,1 @@
+//! The units of audio: sample rates and frames.

@@ -1,0 +1,1 @@
+//! The adaptive jitter buffer: packets in by arrival, frames out by time.

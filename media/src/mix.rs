@@ -1,0 +1,1 @@
+//! Mixing for three and more parties: each hears all others, not itself.

@@ -1,0 +1,1 @@
+//! Stereo recording of a call: one channel a side, as WAV.

@@ -1,0 +1,1 @@
+//! RTCP packets and the report interval (RFC 3550 §6).

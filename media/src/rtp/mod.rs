@@ -1,0 +1,1 @@
+//! RTP packets: parsing and writing (RFC 3550 §5).

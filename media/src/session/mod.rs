@@ -1,0 +1,1 @@
+//! One RTP session: symmetric RTP, sequence numbers, SSRC changes and reports.

@@ -1,0 +1,1 @@
+//! DTMF as RTP events, sent and received (RFC 4733).

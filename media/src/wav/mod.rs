@@ -1,0 +1,1 @@
+//! WAV files: reading prompts, writing recordings.
