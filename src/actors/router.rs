@@ -1,0 +1,102 @@
+//! Which actor serves which call, by the call's id and by the SIP Call-ID of each of its legs.
+//!
+//! Owns two maps that every transport task reads and every call actor writes. Owns no state of a
+//! call: after the death of an actor its successor registers anew. Lookups take one short lock of
+//! a shard, so that transport and calls do not wait for each other.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ractor::ActorRef;
+use tandem_center::CallId;
+
+use super::call;
+
+/// Shards of each map; a power of two well above the cores of a machine.
+const SHARDS: usize = 32;
+
+/// The routing table of one node.
+#[derive(Debug)]
+pub struct Router {
+    hasher: RandomState,
+    dialogs: [Mutex<HashMap<Box<[u8]>, CallId>>; SHARDS],
+    calls: [Mutex<HashMap<CallId, ActorRef<call::Message>>>; SHARDS],
+}
+
+impl Default for Router {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            dialogs: std::array::from_fn(|_| Mutex::default()),
+            calls: std::array::from_fn(|_| Mutex::default()),
+        }
+    }
+}
+
+impl Router {
+    /// The actor that owns the dialog with this SIP Call-ID.
+    pub fn by_sip_call_id(&self, sip_call_id: &[u8]) -> Option<ActorRef<call::Message>> {
+        let call = *self.dialogs(sip_call_id).get(sip_call_id)?;
+        self.call(call)
+    }
+
+    /// The actor of a call.
+    pub fn call(&self, call: CallId) -> Option<ActorRef<call::Message>> {
+        self.calls_of(call).get(&call).cloned()
+    }
+
+    /// Messages with this SIP Call-ID go to `call` from now on.
+    pub fn bind(&self, sip_call_id: &[u8], call: CallId) {
+        self.dialogs(sip_call_id).insert(sip_call_id.into(), call);
+    }
+
+    /// The leg with this SIP Call-ID is gone.
+    pub fn unbind(&self, sip_call_id: &[u8]) {
+        self.dialogs(sip_call_id).remove(sip_call_id);
+    }
+
+    /// `actor` serves `call` from now on.
+    pub fn serve(&self, call: CallId, actor: ActorRef<call::Message>) {
+        self.calls_of(call).insert(call, actor);
+    }
+
+    /// Nobody serves `call` any more, unless another actor than `actor` has taken it over.
+    pub fn release(&self, call: CallId, actor: ractor::ActorId) {
+        let mut calls = self.calls_of(call);
+        if calls.get(&call).is_some_and(|serving| serving.get_id() == actor) {
+            calls.remove(&call);
+        }
+    }
+
+    /// The call that this actor serves: asked when an actor has died.
+    pub fn call_of_actor(&self, actor: ractor::ActorId) -> Option<CallId> {
+        self.calls.iter().find_map(|shard| {
+            let shard = locked(shard);
+            shard.iter().find(|(_, serving)| serving.get_id() == actor).map(|(call, _)| *call)
+        })
+    }
+
+    /// Calls that have an actor on this node.
+    pub fn calls_active(&self) -> usize {
+        self.calls.iter().map(|shard| locked(shard).len()).sum()
+    }
+
+    /// The ids of all calls that have an actor on this node.
+    pub fn call_ids(&self) -> Vec<CallId> {
+        self.calls.iter().flat_map(|shard| locked(shard).keys().copied().collect::<Vec<_>>()).collect()
+    }
+
+    fn dialogs(&self, sip_call_id: &[u8]) -> MutexGuard<'_, HashMap<Box<[u8]>, CallId>> {
+        locked(&self.dialogs[self.hasher.hash_one(sip_call_id) as usize % SHARDS])
+    }
+
+    fn calls_of(&self, call: CallId) -> MutexGuard<'_, HashMap<CallId, ActorRef<call::Message>>> {
+        locked(&self.calls[self.hasher.hash_one(call) as usize % SHARDS])
+    }
+}
+
+/// A shard is valid after a panic of another holder: each change is one map operation.
+fn locked<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}

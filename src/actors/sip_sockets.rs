@@ -1,0 +1,305 @@
+//! The sockets that SIP leaves and enters by: one UDP socket and one TCP listener an address.
+//!
+//! Owns sockets and connections. Parses nothing but frames and decides nothing: what arrives goes
+//! to an [`Inbound`]. A message that cannot be sent at once over UDP is dropped and counted, as
+//! the network would do; transactions repeat it.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tandem_sip::wire::{Malformed, Message, Peer, StreamFramer, Transport};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tracing::{debug, warn};
+
+/// The largest datagram there is.
+const DATAGRAM_BYTES_MAX: usize = 65_535;
+/// Datagrams taken from a socket before other tasks get their turn.
+const DATAGRAMS_A_TURN: usize = 256;
+/// Kernel buffer of a UDP socket: a second of 2,000 calls/s. The kernel may grant less.
+const SOCKET_BUFFER_BYTES: usize = 8 << 20;
+/// Connections at one time. Past it new ones are closed at once.
+const CONNECTIONS_MAX: usize = 4_096;
+/// Messages that wait for a slow TCP peer. Past it the connection is closed.
+const UNSENT_MAX: usize = 256;
+/// A connection on which nothing arrives for this long is closed (RFC 5626 asks clients to keep
+/// theirs alive every two minutes).
+const CONNECTION_IDLE: Duration = Duration::from_secs(600);
+/// How long a TCP connection may take to open: below the 32 s of a transaction.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Takes what arrives.
+pub trait Inbound: Send + Sync + 'static {
+    /// A whole message, or what could be read of a broken one.
+    fn message(&self, message: Result<Message, Malformed>, peer: Peer);
+}
+
+/// All SIP sockets of a node.
+#[derive(Debug)]
+pub struct SipSockets {
+    udp: Vec<(SocketAddr, Arc<UdpSocket>)>,
+    listeners: Vec<(SocketAddr, Arc<TcpListener>)>,
+    connections: Mutex<HashMap<u64, Connection>>,
+    connection_next: AtomicU64,
+    dropped: AtomicU64,
+}
+
+#[derive(Debug, Clone)]
+struct Connection {
+    remote: SocketAddr,
+    unsent: mpsc::Sender<Vec<u8>>,
+}
+
+impl SipSockets {
+    /// Binds a UDP socket and a TCP listener on each address.
+    ///
+    /// # Errors
+    /// What the system says when an address is in use or not ours.
+    pub fn bind(addresses: &[SocketAddr]) -> io::Result<Arc<Self>> {
+        let mut udp = Vec::new();
+        let mut listeners = Vec::new();
+        for &address in addresses {
+            let bound = bind_udp(address)?;
+            let address = bound.local_addr()?;
+            udp.push((address, Arc::new(bound)));
+            listeners.push((address, Arc::new(bind_tcp(address)?)));
+        }
+        Ok(Arc::new(Self {
+            udp,
+            listeners,
+            connections: Mutex::default(),
+            connection_next: AtomicU64::new(1),
+            dropped: AtomicU64::new(0),
+        }))
+    }
+
+    /// The first address that we listen on: what our Contact and Via name.
+    pub fn address(&self) -> SocketAddr {
+        self.udp.first().map_or(SocketAddr::from(([127, 0, 0, 1], 5060)), |(address, _)| *address)
+    }
+
+    /// Messages that the system did not take.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Starts reading. Dropping the handles stops it; the sockets stay open.
+    pub fn read(self: &Arc<Self>, inbound: &Arc<impl Inbound>) -> Reading {
+        let mut tasks = Vec::new();
+        for (address, socket) in &self.udp {
+            let reader = read_udp(Arc::clone(socket), *address, Arc::clone(inbound));
+            tasks.push(tokio::spawn(reader));
+        }
+        for (address, listener) in &self.listeners {
+            let acceptor = Arc::clone(self).accept(Arc::clone(listener), *address, Arc::clone(inbound));
+            tasks.push(tokio::spawn(acceptor));
+        }
+        Reading { tasks }
+    }
+
+    /// Sends one message to a peer; over TCP on the connection that it came by, or on a new one.
+    pub fn send(self: &Arc<Self>, peer: &Peer, bytes: Vec<u8>, inbound: &Arc<impl Inbound>) {
+        match peer.transport {
+            Transport::Udp => self.send_udp(peer, &bytes),
+            Transport::Tcp | Transport::Tls => self.send_tcp(peer, bytes, inbound),
+        }
+    }
+
+    fn send_udp(&self, peer: &Peer, bytes: &[u8]) {
+        let socket = self.udp.iter().find(|(address, _)| *address == peer.local);
+        let Some((_, socket)) = socket.or_else(|| self.udp.first()) else { return };
+        if let Err(error) = socket.try_send_to(bytes, peer.remote) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            debug!(remote = %peer.remote, %error, "message not sent");
+        }
+    }
+
+    fn send_tcp(self: &Arc<Self>, peer: &Peer, bytes: Vec<u8>, inbound: &Arc<impl Inbound>) {
+        if let Some(connection) = self.connection(peer) {
+            if connection.unsent.try_send(bytes).is_err() {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+            return;
+        }
+        let (sockets, inbound, peer) = (Arc::clone(self), Arc::clone(inbound), peer.clone());
+        tokio::spawn(async move {
+            let connect = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(peer.remote));
+            match connect.await {
+                Ok(Ok(stream)) => {
+                    let unsent = sockets.open(stream, peer.local, inbound);
+                    let _ = unsent.map(|unsent| unsent.try_send(bytes));
+                }
+                Ok(Err(_)) | Err(_) => {
+                    sockets.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+    }
+
+    fn connection(&self, peer: &Peer) -> Option<Connection> {
+        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_id = peer.connection.and_then(|id| connections.get(&id));
+        by_id
+            .or_else(|| connections.values().find(|connection| connection.remote == peer.remote))
+            .cloned()
+    }
+
+    async fn accept(
+        self: Arc<Self>,
+        listener: Arc<TcpListener>,
+        local: SocketAddr,
+        inbound: Arc<impl Inbound>,
+    ) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let _ = self.open(stream, local, Arc::clone(&inbound));
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: give the others time to close.
+                    warn!(%error, "cannot accept a SIP connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    fn open(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        local: SocketAddr,
+        inbound: Arc<impl Inbound>,
+    ) -> Option<mpsc::Sender<Vec<u8>>> {
+        let remote = stream.peer_addr().ok()?;
+        let (unsent, to_send) = mpsc::channel(UNSENT_MAX);
+        let id = self.connection_next.fetch_add(1, Ordering::Relaxed);
+        {
+            let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+            if connections.len() >= CONNECTIONS_MAX {
+                warn!(%remote, "too many SIP connections");
+                return None;
+            }
+            connections.insert(id, Connection { remote, unsent: unsent.clone() });
+        }
+        let peer = Peer { transport: Transport::Tcp, remote, local, connection: Some(id) };
+        let sockets = Arc::clone(self);
+        tokio::spawn(async move {
+            serve_stream(stream, peer, to_send, inbound).await;
+            sockets.connections.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        });
+        Some(unsent)
+    }
+}
+
+/// The tasks that read the sockets; they end with this value.
+#[derive(Debug)]
+pub struct Reading {
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+async fn read_udp(socket: Arc<UdpSocket>, local: SocketAddr, inbound: Arc<impl Inbound>) {
+    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    loop {
+        if let Err(error) = socket.readable().await {
+            warn!(%error, "SIP socket");
+            return;
+        }
+        for _ in 0..DATAGRAMS_A_TURN {
+            // Errors here are ICMP messages about earlier sends (connection refused); they say
+            // nothing about this read.
+            match socket.try_recv_from(&mut buffer) {
+                Ok((length, remote)) => {
+                    let peer = Peer { transport: Transport::Udp, remote, local, connection: None };
+                    inbound.message(Message::parse(&buffer[..length]), peer);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => debug!(%error, "SIP socket"),
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn serve_stream(
+    mut stream: TcpStream,
+    peer: Peer,
+    mut to_send: mpsc::Receiver<Vec<u8>>,
+    inbound: Arc<impl Inbound>,
+) {
+    let mut framer = StreamFramer::new();
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        tokio::select! {
+            read = tokio::time::timeout(CONNECTION_IDLE, stream.read(&mut buffer)) => match read {
+                Ok(Ok(length)) if length > 0 => {
+                    if !take_frames(&mut framer, &buffer[..length], &peer, &inbound) {
+                        // A stream that is out of frame cannot be read on; what is queued for it
+                        // (the 400) still goes out.
+                        while let Ok(bytes) = to_send.try_recv() {
+                            if stream.write_all(&bytes).await.is_err() { return }
+                        }
+                        return;
+                    }
+                }
+                Ok(_) | Err(_) => return,
+            },
+            bytes = to_send.recv() => {
+                let Some(bytes) = bytes else { return };
+                if stream.write_all(&bytes).await.is_err() { return }
+            }
+        }
+    }
+}
+
+/// False when the stream cannot be read any further.
+fn take_frames(
+    framer: &mut StreamFramer,
+    bytes: &[u8],
+    peer: &Peer,
+    inbound: &Arc<impl Inbound>,
+) -> bool {
+    framer.push(bytes);
+    loop {
+        match framer.next_message() {
+            Ok(Some(message)) => inbound.message(Ok(message), peer.clone()),
+            Ok(None) => return true,
+            Err(malformed) => {
+                inbound.message(Err(malformed), peer.clone());
+                return false;
+            }
+        }
+    }
+}
+
+fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, None)?;
+    // Best effort: the system caps it at net.core.rmem_max.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    TcpListener::from_std(socket.into())
+}
