@@ -1,1 +1,217 @@
-//! To be filled.
+//! The media engine: the threads and sockets behind every leg's audio.
+//!
+//! Owns the RTP and RTCP sockets, the packet threads, the 20 ms clock and the recorder. What a
+//! port says and hears is decided by the machine in [`tandem_media::port`]; what a port should
+//! do is decided by the call's actor, which hands down a full [`PortPlan`] as often as it likes.
+//! Nothing here must survive: a port is rebuilt from its plan, here after a panic or on another
+//! node after an adoption, and continues its output stream from an exported [`PortState`].
+//!
+//! Read in this order: this file, `ports`, `mailbox`, `worker`, `slot`, `recorder`.
+
+mod mailbox;
+mod ports;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+pub use tandem_media::port::{
+    Clip, CodecKind, CodecSpec, Detect, Direction, PortKey, PortPlan, PortState, RecordTap,
+    SendDigits, Source,
+};
+
+pub use self::ports::{Reservation, ReserveError};
+
+use self::mailbox::Mailbox;
+use self::ports::PortPool;
+
+/// How the engine is set up.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// The UDP ports for RTP (even) and RTCP (odd), both ends included.
+    pub ports: RangeInclusive<u16>,
+    /// Packet threads, 1 or 2; the legs of a call share one.
+    pub threads: usize,
+    /// Silence from a peer that should be sending, after which [`PortEvent::Quiet`] is told.
+    pub quiet: Duration,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self { ports: 40_000..=59_999, threads: 1, quiet: Duration::from_secs(10) }
+    }
+}
+
+/// What a port tells its call. Called on a packet thread: hand it on, do not work in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortEvent {
+    /// The peer pressed a key: once for each press, by telephone-event or by tone.
+    Digit {
+        /// The port that heard it.
+        key: PortKey,
+        /// `0`–`9`, `*`, `#`, `A`–`D`.
+        digit: char,
+    },
+    /// The last clip of the playing `seq` has been sent.
+    Played {
+        /// The port that played.
+        key: PortKey,
+        /// The playing's number in [`Source::Play`].
+        seq: u64,
+    },
+    /// Nothing has arrived from the peer for `ms`, though it may send. Told once a silence.
+    Quiet {
+        /// The port that hears nothing.
+        key: PortKey,
+        /// How long it has heard nothing.
+        ms: u64,
+    },
+    /// The port's machine panicked. It has been rebuilt from its plan and goes on.
+    Died {
+        /// The port that died.
+        key: PortKey,
+    },
+    /// The recording could not be written (a full disk, say). The call goes on without it.
+    RecordingFailed {
+        /// A port that was recorded into the file.
+        key: PortKey,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+/// What the engine has done since it started, for the metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Ports attached now.
+    pub ports_open: u64,
+    /// Socket pairs reserved now, attached or not.
+    pub pairs_in_use: u64,
+    /// RTP packets received and taken.
+    pub packets_in: u64,
+    /// RTP packets sent.
+    pub packets_out: u64,
+    /// Packets from a source that is not the peer's.
+    pub strays: u64,
+    /// Datagrams that are neither RTP nor RTCP.
+    pub malformed: u64,
+    /// Packets that the kernel did not take.
+    pub unsent: u64,
+    /// Ports that panicked and were rebuilt.
+    pub deaths: u64,
+}
+
+/// Why the engine did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The kernel refused a thread, an epoll instance or an eventfd.
+    #[error("the media engine needs {what}, the kernel says: {source}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// The port range holds no even port followed by an odd one.
+    #[error("the RTP ports {first}-{last} hold no even and odd pair")]
+    NoPairs {
+        /// The first port of the range.
+        first: u16,
+        /// The last port of the range.
+        last: u16,
+    },
+}
+
+/// A handle to the media engine; clones name the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    pool: Arc<PortPool>,
+    mailboxes: Vec<Arc<Mailbox>>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("threads", &self.shared.mailboxes.len()).finish()
+    }
+}
+
+impl Engine {
+    /// Starts the packet threads and the recorder. `events` is called on a packet thread: it
+    /// must not block.
+    pub fn start(
+        config: EngineConfig,
+        events: impl Fn(PortEvent) + Send + Sync + 'static,
+    ) -> Result<Self, StartError> {
+        let pool = PortPool::new(config.ports.clone())?;
+        let _ = events;
+        let mailboxes =
+            (0..config.threads.clamp(1, 2)).map(|_| Arc::new(Mailbox::default())).collect();
+        Ok(Self { shared: Arc::new(Shared { pool, mailboxes }) })
+    }
+
+    /// Reserves and binds an RTP port and the RTCP port above it. Dropping the reservation
+    /// releases it. Takes some microseconds; never waits for a packet thread.
+    pub fn reserve(&self, ip: IpAddr) -> Result<Reservation, ReserveError> {
+        self.shared.pool.reserve(ip)
+    }
+
+    /// As [`Engine::reserve`], but this very RTP port: the adoption of a call whose SDP names it.
+    pub fn reserve_exact(&self, ip: IpAddr, rtp_port: u16) -> Result<Reservation, ReserveError> {
+        self.shared.pool.reserve_exact(ip, rtp_port)
+    }
+
+    /// Gives a port its sockets. It begins to work when it also has a plan; the order of the two
+    /// does not matter.
+    pub fn attach(&self, key: PortKey, reservation: Reservation) {
+        self.mailbox(key).attach(key, reservation);
+    }
+
+    /// Says what a port should do from now on. Idempotent; never waits. Of plans that follow
+    /// each other faster than the packet thread takes them, the last one counts.
+    pub fn apply(&self, key: PortKey, plan: PortPlan) {
+        self.mailbox(key).apply(key, plan);
+    }
+
+    /// Continues the output stream of a port that another node exported. Before
+    /// [`Engine::attach`].
+    pub fn resume(&self, key: PortKey, state: PortState) {
+        self.mailbox(key).resume(key, state);
+    }
+
+    /// Closes a port and releases its sockets. A port that is not open is closed already.
+    pub fn close(&self, key: PortKey) {
+        self.mailbox(key).close(key);
+    }
+
+    /// Asks for what another node needs to continue the port's output stream; `reply` is called
+    /// on a packet thread, with `None` when the port is not open.
+    pub fn export(&self, key: PortKey, reply: impl FnOnce(Option<PortState>) + Send + 'static) {
+        self.mailbox(key).export(key, Box::new(reply));
+    }
+
+    /// Makes the port panic at its next packet or tick: a test of the supervision.
+    pub fn panic_port(&self, key: PortKey) {
+        self.mailbox(key).panic_port(key);
+    }
+
+    /// What has been done so far.
+    pub fn stats(&self) -> EngineStats {
+        EngineStats { pairs_in_use: self.shared.pool.in_use(), ..EngineStats::default() }
+    }
+
+    fn mailbox(&self, key: PortKey) -> &Mailbox {
+        let thread = key.call % self.shared.mailboxes.len() as u64;
+        &self.shared.mailboxes[thread as usize]
+    }
+}

@@ -1,1 +1,8 @@
 //! A media port: what one leg of a call hears and says, as a machine.
+
+mod plan;
+
+pub use plan::{
+    Clip, CodecKind, CodecSpec, Detect, Direction, PortKey, PortPlan, PortState, RecordTap,
+    SendDigits, Source,
+};
