@@ -1,3 +1,39 @@
 //! The replicated contact centre: one value, one way in.
+//!
+//! [`Center`] holds calls, agents, sessions, queues, the directory and all deadlines.
+//! [`Center::apply`] takes the committed commands, one after the other, and says what changed.
+//! It depends on nothing but its arguments, so every replica holds the same state.
+//!
+//! Read in this order: `ids`, `directory` (what the operator configured), `call` and `wants`
+//! (what a call is, and what it wants of its node), `agent`, `queue`, `command`, `outcome` and
+//! `event`, then `apply/`, which decides, `acd`, which chooses, and `store`, which saves. `flow`
+//! is the IVR's language.
 
+pub mod agent;
+pub mod call;
+mod command;
+pub mod directory;
+pub mod event;
 pub mod flow;
+pub mod hash;
+pub mod ids;
+mod outcome;
+pub mod queue;
+pub mod record;
+mod state;
+pub mod timeline;
+mod wants;
+
+pub use agent::{Agent, AgentState, Session};
+pub use call::{Call, Cause, Direction, Leg, LegState, Party, Phase, RecordingId, Role, Wire};
+pub use command::{Arrived, CLEARED_MAX, COMMAND_VERSION, Command, DecodeError, Dial, WantedState};
+pub use directory::{Directory, DirectoryError, Route};
+pub use event::{Audience, Event, Happened, Screen};
+pub use ids::{
+    AgentId, CallId, CommandId, Index, LegNumber, Millis, NodeId, ParseIdError, QueueId, SessionId,
+};
+pub use outcome::{Outcome, Rejected, Reply, Touched};
+pub use queue::Queue;
+pub use record::{CallResult, Cdr, Record, Side};
+pub use state::Center;
+pub use wants::{Hears, LegWant, Wants};

@@ -1,0 +1,285 @@
+//! The directory: numbers, screening, queues, people, trunks, flows and words that the
+//! operator configured.
+//!
+//! The node reads it from its files and proposes it with [`crate::Command::Configure`] when its
+//! hash differs from the replicated one, so every replica routes by the same directory. It is
+//! checked as a whole before it is taken: a name that leads nowhere refuses all of it.
+
+mod check;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+pub use check::{DirectoryError, OVERFLOWS_MAX, SECONDS_MAX};
+
+use crate::flow::FlowName;
+use crate::ids::{AgentId, QueueId};
+
+/// Bytes of an encoded directory. A larger one is refused.
+pub const DIRECTORY_BYTES_MAX: usize = 16 << 20;
+
+/// Queues that one person may serve. More are refused; the ACD's work grows with it.
+pub const QUEUES_PER_AGENT_MAX: usize = 64;
+
+/// How long after the loss of its desk a session may come back before its agent is logged out.
+pub const SESSION_GRACE_SECONDS_DEFAULT: u32 = 15;
+
+/// All that the operator configured about calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Directory {
+    /// The numbers that can be dialled, and where each leads.
+    pub numbers: BTreeMap<Arc<str>, Route>,
+    /// Who may call in at all.
+    pub screening: Screening,
+    /// Queues by name.
+    pub queues: BTreeMap<QueueId, QueueConfig>,
+    /// People by name.
+    pub agents: BTreeMap<AgentId, AgentConfig>,
+    /// Trunks by name. Their addresses and credentials are each node's own configuration.
+    pub trunks: BTreeMap<Arc<str>, TrunkConfig>,
+    /// Which dialled number leaves by which trunk: the longest matching prefix wins.
+    pub outbound: Vec<OutboundRule>,
+    /// The flows' TOML texts by name. Their versions are [`crate::flow::FlowVersion`]s.
+    pub flows: BTreeMap<FlowName, Arc<str>>,
+    /// Why an agent may be not ready: code and label. Empty: any reason is taken.
+    pub reasons: BTreeMap<Arc<str>, Arc<str>>,
+    /// How long a session may be without its desk before its agent is logged out, in seconds.
+    pub session_grace_seconds: u32,
+}
+
+/// Where a number leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Route {
+    /// Into an IVR flow.
+    Flow(Arc<str>),
+    /// Into a queue.
+    Queue(QueueId),
+    /// To a SIP URI, as a back-to-back user agent.
+    Target(Arc<str>),
+    /// To an echo of the caller's own voice, for testing a line.
+    Echo,
+    /// To one agent's phone.
+    Agent(AgentId),
+    /// Nowhere: refused with this SIP status (400 to 699).
+    Reject(u16),
+}
+
+/// Which callers are let in. Checked when a call arrives, before its route.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Screening {
+    /// Numbers or prefixes that are always let in, whatever `blocked` says.
+    pub allowed: Vec<NumberPattern>,
+    /// Numbers or prefixes that are refused.
+    pub blocked: Vec<NumberPattern>,
+    /// Only `allowed` callers are let in.
+    pub allowed_only: bool,
+    /// The SIP status that a refused caller receives. 603 Decline (RFC 3261 §21.6.2) unless
+    /// configured; zero means 603.
+    pub status: u16,
+}
+
+/// One line of a screening list.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum NumberPattern {
+    /// This number only.
+    Exact(Arc<str>),
+    /// Every number that begins so.
+    Prefix(Arc<str>),
+    /// Callers who show no number.
+    Anonymous,
+}
+
+/// How a queue treats its callers and agents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueConfig {
+    /// What screens call it.
+    pub label: Arc<str>,
+    /// Which ready agent gets the next call.
+    pub strategy: Strategy,
+    /// Added to the priority of each call that enters. Higher is served first.
+    pub priority: u8,
+    /// How long an agent is offered a call before it goes on to the next, in seconds.
+    pub ring_seconds: u32,
+    /// How long an agent is left alone after a call of this queue, in seconds. 0: not at all.
+    pub wrap_up_seconds: u32,
+    /// How long a caller waits at most, in seconds. 0: without end.
+    pub max_wait_seconds: u32,
+    /// How many callers wait at most. 0: without bound.
+    pub max_length: u32,
+    /// Where callers go who find the queue full or waited too long. None: they are let go.
+    pub overflow: Option<Route>,
+    /// Answer the caller and play music (true), or let the caller hear ringing until an agent
+    /// answers (false).
+    pub answer: bool,
+    /// Record the conversation.
+    pub record: bool,
+    /// What an agent may say about a call afterwards: code and label. Empty: anything.
+    pub dispositions: BTreeMap<Arc<str>, Arc<str>>,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self {
+            label: "".into(),
+            strategy: Strategy::LongestIdle,
+            priority: 0,
+            ring_seconds: 15,
+            wrap_up_seconds: 0,
+            max_wait_seconds: 0,
+            max_length: 0,
+            overflow: None,
+            answer: true,
+            record: false,
+            dispositions: BTreeMap::new(),
+        }
+    }
+}
+
+/// How the ACD chooses among ready agents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Strategy {
+    /// Who has been ready longest; then the lowest name.
+    #[default]
+    LongestIdle,
+}
+
+/// A person who signs in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentConfig {
+    /// What screens call the person.
+    pub name: Arc<str>,
+    /// What the person may do.
+    pub role: Role,
+    /// The hash of the password, in PHC string format. The node checks it; the centre only
+    /// carries it.
+    pub password: PasswordHash,
+    /// The phone: a SIP URI or a registered address-of-record.
+    pub device: Arc<str>,
+    /// Where an offered call is accepted.
+    pub answers_on: AnswersOn,
+    /// Ready without a session: for devices that only answer, and for tests.
+    pub always_ready: bool,
+    /// The queues that the person serves.
+    pub queues: Vec<QueueId>,
+    /// The number that outbound calls show. None: the trunk's.
+    pub shows: Option<Arc<str>>,
+}
+
+/// What a person may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Role {
+    /// Takes and makes calls.
+    Agent,
+    /// Also sees every agent, queue and call.
+    Supervisor,
+    /// Also changes the configuration.
+    Administrator,
+}
+
+/// A password's hash. Never shown by `Debug`.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordHash(pub Arc<str>);
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash(…)")
+    }
+}
+
+/// Where an agent accepts an offered call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AnswersOn {
+    /// At the desk: accepting there makes the node invite the phone, which answers by itself.
+    #[default]
+    Desk,
+    /// At the phone: the offer rings it, picking up accepts.
+    Phone,
+}
+
+/// A way out to the telephone network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrunkConfig {
+    /// The number shown to the called when the agent has none of their own.
+    pub shows: Option<Arc<str>>,
+    /// How long the called number rings, in seconds. 0: [`RING_SECONDS_DEFAULT`].
+    pub ring_seconds: u32,
+    /// Record calls that leave here.
+    pub record: bool,
+    /// How long an agent is left alone after a call that left here, in seconds. 0: not at all.
+    pub wrap_up_seconds: u32,
+}
+
+/// How long a called target rings unless its trunk says otherwise: RFC 3261 §16.6 asks for more
+/// than three minutes of timer C in proxies; callers give up long before. 60 s is ten to fifteen
+/// ring cycles.
+pub const RING_SECONDS_DEFAULT: u32 = 60;
+
+/// Which dialled numbers leave by which trunk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboundRule {
+    /// How the dialled number begins. Empty: any.
+    pub prefix: Arc<str>,
+    /// The trunk's name.
+    pub trunk: Arc<str>,
+    /// How many characters are taken off the front before dialling.
+    pub strip: u8,
+    /// What is put in front after that.
+    pub add: Arc<str>,
+}
+
+/// Where a call goes by a dialled number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// A number of this centre.
+    Inside(Route),
+    /// Out through a trunk, as this number.
+    Outside { trunk: Arc<str>, number: Arc<str> },
+}
+
+impl Directory {
+    /// What tells one directory from another. Nodes propose theirs when it differs.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        crate::hash::of_value(self)
+    }
+
+    /// Where a number leads that an agent or a flow dials: a number of ours, else the longest
+    /// matching outbound rule.
+    #[must_use]
+    pub fn destination(&self, number: &str) -> Option<Destination> {
+        if let Some(route) = self.numbers.get(number) {
+            return Some(Destination::Inside(route.clone()));
+        }
+        let matching = self.outbound.iter().filter(|rule| number.starts_with(&*rule.prefix));
+        let rule = matching.max_by_key(|rule| rule.prefix.len())?;
+        let kept: String = number.chars().skip(rule.strip.into()).collect();
+        let number = format!("{}{kept}", rule.add).into();
+        Some(Destination::Outside { trunk: rule.trunk.clone(), number })
+    }
+}
+
+impl Screening {
+    /// The status to refuse `number` with, or None when the caller is let in.
+    #[must_use]
+    pub fn refuses(&self, number: &str) -> Option<u16> {
+        let is_in = |list: &[NumberPattern]| list.iter().any(|pattern| pattern.matches(number));
+        let refused = !is_in(&self.allowed) && (self.allowed_only || is_in(&self.blocked));
+        refused.then_some(if self.status == 0 { 603 } else { self.status })
+    }
+}
+
+impl NumberPattern {
+    /// Whether this line speaks of `number`.
+    #[must_use]
+    pub fn matches(&self, number: &str) -> bool {
+        match self {
+            Self::Exact(exact) => number == &**exact,
+            Self::Prefix(prefix) => number.starts_with(&**prefix),
+            // RFC 3323 §4.1.1.3: callers who hide use this user part.
+            Self::Anonymous => number.is_empty() || number.eq_ignore_ascii_case("anonymous"),
+        }
+    }
+}

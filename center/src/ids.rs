@@ -1,0 +1,249 @@
+//! Identifiers: what names a node, call, leg, agent, queue, session and command.
+//!
+//! Numbers are made by the node that proposes a command, never here, so that every replica
+//! sees the same. Names come from the configuration and from clients; their `parse` functions
+//! check the bounds once, at the edge.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// The position of a command in the replicated log.
+pub type Index = u64;
+
+/// Bytes of an agent's or queue's name. Longer ones are refused when they are parsed.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// Bytes of an id that a client gives to its command. Longer ones are refused.
+pub const COMMAND_ID_BYTES_MAX: usize = 64;
+
+/// The largest node number: a call id has one byte for it.
+pub const NODE_MAX: u64 = 0xff;
+
+/// Why a text is not an identifier.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseIdError {
+    /// Nothing between the quotes.
+    #[error("an empty text is no {what}")]
+    Empty { what: &'static str },
+    /// More bytes than the bound.
+    #[error("a {what} has at most {max} bytes, this one has {bytes}")]
+    TooLong { what: &'static str, bytes: usize, max: usize },
+    /// A control character, a space or a slash, which would break keys, paths and logs.
+    #[error("a {what} cannot contain {found:?}")]
+    Character { what: &'static str, found: char },
+    /// Not a number in the expected form.
+    #[error("{text:?} is no {what}")]
+    Number { what: &'static str, text: String },
+}
+
+/// A point in time on the leader's clock: Unix time in milliseconds.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    /// This time and `ms` more.
+    #[must_use]
+    pub fn plus_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// This time and `seconds` more.
+    #[must_use]
+    pub fn plus_seconds(self, seconds: u32) -> Self {
+        self.plus_ms(u64::from(seconds) * 1000)
+    }
+
+    /// Milliseconds from `earlier` to this time, zero if it is later.
+    #[must_use]
+    pub fn since_ms(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident($inner:ty), $what:literal, $display:literal, $parse:expr) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize,
+            Deserialize,
+        )]
+        pub struct $name(pub $inner);
+
+        impl $name {
+            /// Reads what `Display` wrote.
+            pub fn parse(text: &str) -> Result<Self, ParseIdError> {
+                let parse: fn(&str) -> Option<$inner> = $parse;
+                parse(text)
+                    .map(Self)
+                    .ok_or_else(|| ParseIdError::Number { what: $what, text: shortened(text) })
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                Self::parse(text)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, $display, self.0)
+            }
+        }
+    };
+}
+
+number!(
+    /// A node of the cluster: 1 to [`NODE_MAX`].
+    NodeId(u64), "node", "{}", |text| text.parse().ok().filter(|n| (1..=NODE_MAX).contains(n))
+);
+number!(
+    /// A call: the node that saw it first, the time and a counter (see [`CallId::new`]). Shown
+    /// as sixteen hexadecimal digits.
+    CallId(u64), "call", "{:016x}", |text| (text.len() == 16)
+        .then(|| u64::from_str_radix(text, 16).ok())
+        .flatten()
+);
+number!(
+    /// A leg of a call. 0 is the first: the caller, or the agent's own leg of an outbound call.
+    LegNumber(u16), "leg", "{}", |text| text.parse().ok()
+);
+number!(
+    /// One sign-in of an agent at one desk. Shown as sixteen hexadecimal digits.
+    SessionId(u64), "session", "{:016x}", |text| (text.len() == 16)
+        .then(|| u64::from_str_radix(text, 16).ok())
+        .flatten()
+);
+
+impl CallId {
+    /// `node` in the top byte, then 40 bits of milliseconds (34 years until they repeat), then a
+    /// counter that the node advances with every call.
+    #[must_use]
+    pub fn new(node: NodeId, at: Millis, counter: u16) -> Self {
+        Self(node.0 << 56 | (at.0 & ((1 << 40) - 1)) << 16 | u64::from(counter))
+    }
+
+    /// The node that saw the call first. It need not own it any more.
+    #[must_use]
+    pub fn first_node(self) -> NodeId {
+        NodeId(self.0 >> 56)
+    }
+}
+
+impl LegNumber {
+    /// The first leg of every call.
+    pub const FIRST: Self = Self(0);
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $max:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks length and characters: no control characters, spaces or slashes.
+            pub fn parse(text: &str) -> Result<Self, ParseIdError> {
+                if text.is_empty() {
+                    return Err(ParseIdError::Empty { what: $what });
+                }
+                if text.len() > $max {
+                    let bytes = text.len();
+                    return Err(ParseIdError::TooLong { what: $what, bytes, max: $max });
+                }
+                match text.chars().find(|c| c.is_control() || c.is_whitespace() || *c == '/') {
+                    Some(found) => Err(ParseIdError::Character { what: $what, found }),
+                    None => Ok(Self(text.into())),
+                }
+            }
+
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                Self::parse(text)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// A person who signs in: agent, supervisor or administrator.
+    AgentId, "agent name", NAME_BYTES_MAX
+);
+name!(
+    /// A queue of callers.
+    QueueId, "queue name", NAME_BYTES_MAX
+);
+name!(
+    /// What a client calls its command, so that a repeated one is recognised.
+    CommandId, "command id", COMMAND_ID_BYTES_MAX
+);
+
+/// Enough of a wrong text to recognise it, without copying all that a stranger sent.
+fn shortened(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_id_reads_back_and_names_its_first_node() {
+        let id = CallId::new(NodeId(3), Millis(1_764_000_000_123), 65_535);
+        assert_eq!(CallId::parse(&id.to_string()), Ok(id));
+        assert_eq!(id.first_node(), NodeId(3));
+        assert!(CallId::new(NodeId(3), Millis(1_764_000_000_124), 0) > id);
+    }
+
+    #[test]
+    fn names_have_bounds() {
+        assert_eq!(AgentId::parse("ana").map(|a| a.to_string()), Ok("ana".to_owned()));
+        assert_eq!(AgentId::parse(""), Err(ParseIdError::Empty { what: "agent name" }));
+        assert!(matches!(AgentId::parse("a b"), Err(ParseIdError::Character { found: ' ', .. })));
+        assert!(matches!(QueueId::parse("a\0"), Err(ParseIdError::Character { .. })));
+        let long = "x".repeat(NAME_BYTES_MAX + 1);
+        assert!(matches!(QueueId::parse(&long), Err(ParseIdError::TooLong { bytes: 65, .. })));
+        assert!(CommandId::parse(&"c".repeat(COMMAND_ID_BYTES_MAX)).is_ok());
+    }
+
+    #[test]
+    fn numbers_have_bounds() {
+        assert_eq!(NodeId::parse("1"), Ok(NodeId(1)));
+        assert!(NodeId::parse("0").is_err());
+        assert!(NodeId::parse("256").is_err());
+        assert!(CallId::parse("12").is_err());
+        assert!(SessionId::parse("00000000000000ff").is_ok_and(|s| s == SessionId(255)));
+    }
+}

@@ -1,0 +1,134 @@
+//! What a command did: its reply, what changed, what happened, what is to be recorded, or why
+//! it was rejected.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::call::FlowKey;
+use crate::directory::DirectoryError;
+use crate::event::Event;
+use crate::flow::FlowError;
+use crate::ids::{AgentId, CallId, NodeId, QueueId, SessionId};
+use crate::record::Record;
+
+/// What a command did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// For whoever gave it.
+    pub reply: Reply,
+    /// Which values changed: their owners look at them, the store keeps them.
+    pub touched: Touched,
+    /// What happened, for screens.
+    pub events: Vec<Event>,
+    /// Rows for the records' store.
+    pub records: Vec<Record>,
+}
+
+/// The answer to whoever gave the command. Remembered for commands of desks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Done.
+    #[default]
+    Done,
+    /// Nothing was left to do: it was so already, or what it speaks of is over. A late or
+    /// repeated report of a node ends here.
+    Already,
+    /// The call that the agent's dialling began.
+    Dialing { call: CallId },
+    /// The session that the agent is signed in with.
+    SignedIn { session: SessionId },
+    /// What was asked for holds when the present call and its wrap-up are over.
+    Afterwards,
+}
+
+/// Which values changed, were added or removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Calls: their owners compare wants with what is; a call that is not there any more is
+    /// forgotten.
+    pub calls: BTreeSet<CallId>,
+    /// Agents.
+    pub agents: BTreeSet<AgentId>,
+    /// Sessions.
+    pub sessions: BTreeSet<SessionId>,
+    /// Queues: who waits, who is ready, or the totals.
+    pub queues: BTreeSet<QueueId>,
+    /// Nodes.
+    pub nodes: BTreeSet<NodeId>,
+    /// Versions of flows that came or went.
+    pub flows: BTreeSet<FlowKey>,
+    /// The directory.
+    pub directory: bool,
+    /// Remembered results of an agent's commands, by slot.
+    pub results: BTreeSet<(AgentId, u8)>,
+}
+
+impl Touched {
+    /// Whether nothing changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Why a command was rejected. It changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// No such call: it never was, or it is over and forgotten.
+    #[error("there is no call {call}")]
+    NoSuchCall { call: CallId },
+    /// A call with this id is there already and is another one.
+    #[error("there is a call {call} already")]
+    CallExists { call: CallId },
+    /// No such agent in the directory.
+    #[error("there is no agent {agent}")]
+    NoSuchAgent { agent: AgentId },
+    /// No such session: it ended.
+    #[error("there is no session {session}")]
+    NoSuchSession { session: SessionId },
+    /// The session belongs to somebody else.
+    #[error("session {session} is not of agent {agent}")]
+    NotYourSession { session: SessionId, agent: AgentId },
+    /// The call does not wait for, ring at or connect this agent.
+    #[error("call {call} is not with agent {agent}")]
+    NotYourCall { call: CallId, agent: AgentId },
+    /// The agent is in a state in which the command makes no sense.
+    #[error("agent {agent} is {is}, the command needs {needs}")]
+    WrongState { agent: AgentId, is: &'static str, needs: &'static str },
+    /// The call is in a phase in which the command makes no sense.
+    #[error("call {call} is {is}, the command needs {needs}")]
+    WrongPhase { call: CallId, is: &'static str, needs: &'static str },
+    /// The hold was made at the phone; only the phone can end it.
+    #[error("call {call} is held at the phone of agent {agent}")]
+    HeldAtPhone { call: CallId, agent: AgentId },
+    /// Not a reason code of the directory.
+    #[error("{reason:?} is no reason for not being ready")]
+    NoSuchReason { reason: Arc<str> },
+    /// Not a disposition of the call's queue.
+    #[error("{disposition:?} is no disposition of queue {queue}")]
+    NoSuchDisposition { disposition: Arc<str>, queue: QueueId },
+    /// Nothing in the directory says where this number leads.
+    #[error("no rule says how to dial {number:?}")]
+    NoWayTo { number: Arc<str> },
+    /// The agent has no phone configured.
+    #[error("agent {agent} has no phone")]
+    NoDevice { agent: AgentId },
+    /// A lost node may not own calls until it is up again.
+    #[error("node {node} was lost and is not up again")]
+    NodeIsLost { node: NodeId },
+    /// A part of the command is larger than its bound.
+    #[error("the {what} has {size}, at most {max} are taken")]
+    TooLarge { what: &'static str, size: usize, max: usize },
+    /// The directory contradicts itself.
+    #[error("the directory is wrong: {0}")]
+    Directory(#[from] DirectoryError),
+    /// A flow of the directory is wrong.
+    #[error("flow {flow} has {} errors, the first: {}", errors.len(), first_of(errors))]
+    Flow { flow: Arc<str>, errors: Vec<FlowError> },
+}
+
+fn first_of(errors: &[FlowError]) -> String {
+    errors.first().map(ToString::to_string).unwrap_or_default()
+}

@@ -1,0 +1,224 @@
+//! The timeline of a call: what was decided, when, and why.
+//!
+//! Bounded: of a long call the beginning and the latest are kept.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::call::Cause;
+use crate::flow::{FlowName, FlowVersion};
+use crate::ids::{AgentId, LegNumber, Millis, NodeId, QueueId};
+use crate::record::{CallResult, Side};
+
+/// Notes of one call: the first [`NOTES_FIRST`] and the latest. Full: the oldest after the first
+/// ones is dropped and counted.
+pub const NOTES_MAX: usize = 48;
+
+/// Notes from the beginning of a call that are never dropped.
+pub const NOTES_FIRST: usize = 16;
+
+/// What a call has been through.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeline {
+    first: Vec<Note>,
+    latest: VecDeque<Note>,
+    dropped: u32,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// When.
+    pub at: Millis,
+    /// What. `Display` says it in words.
+    pub what: What,
+}
+
+/// What can happen to a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum What {
+    /// It came in at this node.
+    Arrived { node: NodeId },
+    /// An agent dialled.
+    Dialled { agent: AgentId },
+    /// The screening list refuses the caller.
+    Screened { status: u16 },
+    /// It entered this flow, in this version.
+    EnteredFlow { flow: FlowName, version: FlowVersion },
+    /// The flow came to this step.
+    Step { step: Arc<str> },
+    /// The IVR's action failed.
+    ActionFailed { reason: Arc<str> },
+    /// It entered this queue, with so many ahead.
+    Enqueued { queue: QueueId, ahead: u32 },
+    /// The queue was full.
+    QueueFull { queue: QueueId },
+    /// It waited longer than the queue allows.
+    WaitedTooLong { queue: QueueId },
+    /// It goes on to this number, or to where its queue overflows.
+    SentOn { to: Arc<str> },
+    /// This agent is asked to take it.
+    Offered { agent: AgentId, why: Why },
+    /// The agent accepted at the desk.
+    Accepted { agent: AgentId },
+    /// The agent declined, did not answer, or could not.
+    OfferReturned { agent: AgentId, why: Returned },
+    /// A leg is invited.
+    Invited { leg: LegNumber, target: Arc<str> },
+    /// A leg rings.
+    Rings { leg: LegNumber },
+    /// A leg answered.
+    Answered { leg: LegNumber },
+    /// A leg refused or could not be reached.
+    LegFailed { leg: LegNumber, status: u16 },
+    /// A leg ended.
+    LegEnded { leg: LegNumber, cause: Cause },
+    /// Two legs talk.
+    Bridged { a: LegNumber, b: LegNumber },
+    /// A leg's side put the other on hold.
+    Held { leg: LegNumber, by_phone: bool },
+    /// The hold is over.
+    Retrieved { leg: LegNumber },
+    /// A node was lost; this one takes the call over.
+    TakenOver { from: NodeId, to: NodeId, epoch: u32 },
+    /// It ended.
+    Ended { by: Side, cause: Cause, result: CallResult },
+}
+
+/// Why this agent was chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Why {
+    /// Ready longest, since `since`, among so many ready agents of the queue.
+    LongestIdle { since: Millis, ready: u32 },
+    /// The agent became ready, and of the calls waiting in their queues this one was first:
+    /// highest priority, then longest waiting.
+    FirstWaiting { waiting: u32 },
+    /// The agent's own number was dialled.
+    Called,
+}
+
+/// Why an offer came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Returned {
+    /// No answer in time.
+    NoAnswer,
+    /// The agent declined at the desk.
+    Declined,
+    /// The phone refused with this status.
+    Refused { status: u16 },
+    /// The agent's desk was lost or signed out.
+    SignedOut,
+    /// The agent, or the queue, is not configured any more.
+    Reconfigured,
+}
+
+impl Timeline {
+    /// Adds a note, dropping one from the middle when full.
+    pub fn note(&mut self, at: Millis, what: What) {
+        let note = Note { at, what };
+        if self.first.len() < NOTES_FIRST {
+            self.first.push(note);
+            return;
+        }
+        if self.latest.len() == NOTES_MAX - NOTES_FIRST {
+            self.latest.pop_front();
+            self.dropped = self.dropped.saturating_add(1);
+        }
+        self.latest.push_back(note);
+    }
+
+    /// The notes in order.
+    pub fn notes(&self) -> impl Iterator<Item = &Note> {
+        self.first.iter().chain(&self.latest)
+    }
+
+    /// How many notes were dropped, all of them after the first [`NOTES_FIRST`].
+    #[must_use]
+    pub fn dropped(&self) -> u32 {
+        self.dropped
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Arrived { node } => write!(f, "arrived at node {node}"),
+            Self::Dialled { agent } => write!(f, "{agent} dialled"),
+            Self::Screened { status } => write!(f, "refused by screening with {status}"),
+            Self::EnteredFlow { flow, version } => {
+                write!(f, "entered flow {flow}, version {version}")
+            }
+            Self::Step { step } => write!(f, "came to step {step}"),
+            Self::ActionFailed { reason } => write!(f, "the action failed: {reason}"),
+            Self::Enqueued { queue, ahead } => write!(f, "entered queue {queue}, {ahead} ahead"),
+            Self::QueueFull { queue } => write!(f, "queue {queue} is full"),
+            Self::WaitedTooLong { queue } => write!(f, "waited too long in queue {queue}"),
+            Self::SentOn { to } => write!(f, "sent on to {to}"),
+            Self::Offered { agent, why } => write!(f, "offered to {agent}: {why}"),
+            Self::Accepted { agent } => write!(f, "{agent} accepted"),
+            Self::OfferReturned { agent, why } => write!(f, "came back from {agent}: {why}"),
+            Self::Invited { leg, target } => write!(f, "leg {leg} invites {target}"),
+            Self::Rings { leg } => write!(f, "leg {leg} rings"),
+            Self::Answered { leg } => write!(f, "leg {leg} answered"),
+            Self::LegFailed { leg, status } => write!(f, "leg {leg} failed with {status}"),
+            Self::LegEnded { leg, cause } => write!(f, "leg {leg} ended: {cause}"),
+            Self::Bridged { a, b } => write!(f, "legs {a} and {b} talk"),
+            Self::Held { leg, by_phone: true } => write!(f, "leg {leg} holds at the phone"),
+            Self::Held { leg, by_phone: false } => write!(f, "leg {leg} holds at the desk"),
+            Self::Retrieved { leg } => write!(f, "leg {leg} retrieves"),
+            Self::TakenOver { from, to, epoch } => {
+                write!(f, "node {from} was lost, node {to} takes over as epoch {epoch}")
+            }
+            Self::Ended { by, cause, result } => {
+                write!(f, "ended by the {}: {cause}, {}", by.name(), result.name())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LongestIdle { since, ready } => {
+                write!(f, "ready longest, since {since}, of {ready}")
+            }
+            Self::FirstWaiting { waiting } => {
+                write!(f, "became ready, and the call was first of {waiting} waiting")
+            }
+            Self::Called => f.write_str("the agent's number was dialled"),
+        }
+    }
+}
+
+impl fmt::Display for Returned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAnswer => f.write_str("no answer"),
+            Self::Declined => f.write_str("declined"),
+            Self::Refused { status } => write!(f, "refused with {status}"),
+            Self::SignedOut => f.write_str("signed out"),
+            Self::Reconfigured => f.write_str("not configured any more"),
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HungUp => f.write_str("hung up"),
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::Refused { status } => write!(f, "refused with {status}"),
+            Self::NoAnswer => f.write_str("no answer"),
+            Self::Lost => f.write_str("lost"),
+            Self::PeerGone => f.write_str("the other party is gone"),
+            Self::Withdrawn => f.write_str("withdrawn"),
+            Self::FlowEnded => f.write_str("the flow ended"),
+            Self::WaitedTooLong => f.write_str("waited too long"),
+            Self::Reconfigured => f.write_str("reconfigured"),
+            Self::Failed => f.write_str("failed"),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What a call wants of the node that owns it.
+//!
+//! Pure: the same value always wants the same. The node compares it with the legs and media
+//! that it has and closes the difference, whether the call changed, an actor was restarted or
+//! the call was taken over from another node.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::call::{Act, Call, Cause, LegState, Party, Phase, RecordingId, Role};
+use crate::ids::LegNumber;
+
+/// What a call wants. A leg that exists on the wire and is not mentioned is to be ended like
+/// [`LegWant::Gone`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wants {
+    /// Of each leg.
+    pub legs: BTreeMap<LegNumber, LegWant>,
+    /// What each leg that is alive hears once it has media.
+    pub media: BTreeMap<LegNumber, Hears>,
+    /// What the IVR does once for its `seq`, on leg 0.
+    pub act: Option<Act>,
+    /// Record both sides under this name, as long as it is wanted.
+    pub record: Option<RecordingId>,
+}
+
+/// What a call wants of a leg.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LegWant {
+    /// An arriving leg waits: 100 only.
+    Proceed,
+    /// An arriving leg rings: 180 of our own.
+    Ring,
+    /// An arriving leg hears what this other leg sends: its 180, 183 and early media are passed
+    /// on without a commit, and so is its answer once that is committed.
+    RingWithPeer(LegNumber),
+    /// In a call. An arriving leg whose answer is not committed yet is answered by committing
+    /// [`crate::Command::LegAnswered`] first and sending the 200 then, if [`Wants`] still say so.
+    Answered,
+    /// An arriving leg is refused with this status.
+    Refused { status: u16 },
+    /// This leg exists: an INVITE to `target`, whose identifiers follow from call, leg and salt.
+    Invited {
+        /// Whose leg, which says how `target` is to be read.
+        role: Role,
+        /// A SIP URI, an address-of-record, or a number behind the trunk of `role`.
+        target: Arc<str>,
+        /// What the invited party is shown as the caller.
+        shows: Party,
+        /// Ask the phone to answer by itself.
+        auto_answer: bool,
+        /// How long it may ring. The centre's own deadline ends it; this bounds the wire.
+        ring_seconds: u32,
+    },
+    /// This leg does not exist: CANCEL, BYE or nothing, whichever its state asks for; a BYE that
+    /// it sent is answered.
+    Gone { cause: Cause },
+}
+
+/// What a leg hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hears {
+    /// Silence.
+    Nothing,
+    /// Another leg.
+    Leg(LegNumber),
+    /// Music on hold.
+    Music,
+    /// The tone of a phone that rings far away.
+    Ringback,
+    /// What [`Wants::act`] plays, while it plays; silence before and after.
+    Prompts { seq: u32 },
+    /// Itself.
+    Echo,
+}
+
+impl Call {
+    /// What the call wants now.
+    #[must_use]
+    pub fn wants(&self) -> Wants {
+        let legs = self.legs.keys().map(|number| (*number, self.wants_of_leg(*number))).collect();
+        let alive = self.legs.iter().filter(|(_, leg)| leg.state.is_alive());
+        let media = alive.map(|(number, _)| (*number, self.hears(*number))).collect();
+        Wants { legs, media, act: self.act().cloned(), record: self.records() }
+    }
+
+    /// The IVR's present action.
+    #[must_use]
+    pub fn act(&self) -> Option<&Act> {
+        match &self.phase {
+            Phase::Ivr { act, .. } => Some(act),
+            Phase::Queued { .. }
+            | Phase::Direct { .. }
+            | Phase::Dialing { .. }
+            | Phase::Bridged { .. }
+            | Phase::Echo
+            | Phase::Ended { .. } => None,
+        }
+    }
+
+    /// Recording goes on as long as two talk, through holds.
+    fn records(&self) -> Option<RecordingId> {
+        match &self.phase {
+            Phase::Bridged { .. } => self.recording.clone(),
+            Phase::Ivr { .. }
+            | Phase::Queued { .. }
+            | Phase::Direct { .. }
+            | Phase::Dialing { .. }
+            | Phase::Echo
+            | Phase::Ended { .. } => None,
+        }
+    }
+
+    fn wants_of_leg(&self, number: LegNumber) -> LegWant {
+        let leg = &self.legs[&number];
+        match leg.state {
+            LegState::Arriving => self.wants_of_arriving_leg(),
+            LegState::Answering | LegState::Answered { .. } => LegWant::Answered,
+            LegState::Dialing | LegState::Ringing => LegWant::Invited {
+                role: leg.role.clone(),
+                target: leg.target.clone(),
+                shows: leg.shows.clone(),
+                auto_answer: leg.auto_answer,
+                ring_seconds: leg.ring_seconds,
+            },
+            LegState::Refusing { status } => LegWant::Refused { status },
+            LegState::Ending { cause } | LegState::Ended { cause } => LegWant::Gone { cause },
+        }
+    }
+
+    fn wants_of_arriving_leg(&self) -> LegWant {
+        match &self.phase {
+            Phase::Dialing { leg, .. } => LegWant::RingWithPeer(*leg),
+            // An agent's phone that is invited rings as long as it takes: its own 180 and early
+            // media say nothing that the caller needs, and the next agent's would follow it.
+            Phase::Queued { .. } | Phase::Direct { .. } => LegWant::Ring,
+            Phase::Ivr { .. } | Phase::Bridged { .. } | Phase::Echo | Phase::Ended { .. } => {
+                LegWant::Proceed
+            }
+        }
+    }
+
+    fn hears(&self, number: LegNumber) -> Hears {
+        match &self.phase {
+            Phase::Ivr { act, .. } if number == LegNumber::FIRST => Hears::Prompts { seq: act.seq },
+            Phase::Queued { .. } if number == LegNumber::FIRST => Hears::Music,
+            Phase::Direct { .. } if number == LegNumber::FIRST => Hears::Ringback,
+            Phase::Dialing { leg, .. } if number == LegNumber::FIRST && *leg != number => {
+                Hears::Ringback
+            }
+            Phase::Bridged { a, b, held_by, .. } if number == *a => {
+                self.hears_in_bridge(*a, *b, *held_by)
+            }
+            Phase::Bridged { a, b, held_by, .. } if number == *b => {
+                self.hears_in_bridge(*b, *a, *held_by)
+            }
+            Phase::Echo => Hears::Echo,
+            Phase::Ivr { .. }
+            | Phase::Queued { .. }
+            | Phase::Direct { .. }
+            | Phase::Dialing { .. }
+            | Phase::Bridged { .. }
+            | Phase::Ended { .. } => Hears::Nothing,
+        }
+    }
+
+    /// Who holds hears nothing; who is held hears music; else each hears the other.
+    fn hears_in_bridge(&self, me: LegNumber, peer: LegNumber, held_by: Option<LegNumber>) -> Hears {
+        let holds = |number: LegNumber| {
+            held_by == Some(number) || self.legs.get(&number).is_some_and(|leg| leg.held)
+        };
+        if holds(me) {
+            Hears::Nothing
+        } else if holds(peer) {
+            Hears::Music
+        } else {
+            Hears::Leg(peer)
+        }
+    }
+}
