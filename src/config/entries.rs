@@ -1,0 +1,275 @@
+//! The entries that make the call centre: numbers, screening, queues, agents and trunks.
+//!
+//! They become the replicated directory; on a cluster every node's file should say the same,
+//! and the leader's counts.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::types::{
+    AgentCount, Dialled, Digits, LengthMax, Name, Pattern, Priority, RefuseStatus, RingSeconds,
+    Secret, SipUri, WaitSeconds, WrapUpSeconds,
+};
+
+/// A number that callers dial, and what answers it: exactly one of `flow`, `queue`, `agent`,
+/// `target`, `echo` and `reject`.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Number {
+    /// The number, or the name before the @.
+    pub number: Dialled,
+    /// An IVR flow.
+    pub flow: Option<Name>,
+    /// A queue.
+    pub queue: Option<Name>,
+    /// One agent's phone, past all queues.
+    pub agent: Option<Name>,
+    /// Another SIP address, called as it stands.
+    pub target: Option<SipUri>,
+    /// Sends the caller's own audio back, to try the way out.
+    #[serde(default)]
+    pub echo: bool,
+    /// Refuses with this SIP status.
+    pub reject: Option<RefuseStatus>,
+}
+
+/// What a screening entry does with the callers that it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ScreenAction {
+    /// The call goes on.
+    Allow,
+    /// The call is refused with 403.
+    Deny,
+}
+
+/// Screening of callers, in the order of the file: the first entry that matches decides, and a
+/// caller whom none matches is let in.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Screen {
+    /// The caller's number, its beginning followed by `*`, or `*`.
+    pub pattern: Pattern,
+    /// What happens.
+    pub action: ScreenAction,
+}
+
+/// How a queue chooses among ready agents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// The agent who has been ready longest; the lowest id among equals.
+    #[default]
+    LongestIdle,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn ring_seconds() -> RingSeconds {
+    RingSeconds::of::<15>()
+}
+
+const fn wrap_up_seconds() -> WrapUpSeconds {
+    WrapUpSeconds::of::<10>()
+}
+
+const fn wait_seconds_max() -> WaitSeconds {
+    WaitSeconds::of::<600>()
+}
+
+const fn length_max() -> LengthMax {
+    LengthMax::of::<1_000>()
+}
+
+const fn priority() -> Priority {
+    Priority::of::<0>()
+}
+
+/// A queue.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Queue {
+    /// Its name in commands, flows and records.
+    pub id: Name,
+    /// Its name for people; without it, the id.
+    pub name: Option<String>,
+    /// How it chooses an agent.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// How long an offer rings before the call goes to the next agent and the agent is set
+    /// not ready. 15 s is five rings. Below 5 s agents miss calls that they would have taken;
+    /// above 30 s callers hang up first.
+    #[serde(default = "ring_seconds")]
+    pub ring_seconds: RingSeconds,
+    /// How long an agent may write after a call before the next one. 0 is none.
+    #[serde(default = "wrap_up_seconds")]
+    pub wrap_up_seconds: WrapUpSeconds,
+    /// How long a caller waits before the call is ended. 0 is without limit.
+    #[serde(default = "wait_seconds_max")]
+    pub wait_seconds_max: WaitSeconds,
+    /// Callers who wait at a time; one more is refused.
+    #[serde(default = "length_max")]
+    pub length_max: LengthMax,
+    /// Where its callers stand among those of other queues that the same agents serve; the
+    /// higher number first.
+    #[serde(default = "priority")]
+    pub priority: Priority,
+    /// Whether waiting callers are answered and hear music; otherwise they hear ringing, and
+    /// are answered when an agent is.
+    #[serde(default = "yes")]
+    pub answer: bool,
+    /// Whether conversations are recorded, one side on each channel.
+    #[serde(default)]
+    pub record: bool,
+    /// What an agent can say of the outcome of a call. Empty: anything.
+    #[serde(default)]
+    pub dispositions: Vec<Name>,
+}
+
+/// What a person may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Takes and makes calls.
+    #[default]
+    Agent,
+    /// Also sees every agent, queue, call and record.
+    Supervisor,
+    /// Also sees and changes the cluster.
+    Administrator,
+}
+
+/// What takes an offered call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswersOn {
+    /// The phone rings, and lifting it takes the call.
+    #[default]
+    Phone,
+    /// The desk rings; its answer command makes the phone pick up by itself.
+    Desk,
+}
+
+/// A person: an agent, a supervisor or an administrator.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Agent {
+    /// The name to log in with; also the user under which the phone registers.
+    pub id: Name,
+    /// The name for people; without it, the id.
+    pub name: Option<String>,
+    /// The Argon2 hash of the password, as `tandem hash-password` prints it. Without a
+    /// password this person cannot log in.
+    #[serde(skip_serializing)]
+    pub password_hash: Option<Secret>,
+    /// The password itself, hashed when it is read. For trying things out.
+    #[serde(skip_serializing)]
+    pub password: Option<Secret>,
+    /// The password with which the phone registers (digest authentication needs it in
+    /// clear). Without it and its file, no phone can register under this name.
+    #[serde(skip_serializing)]
+    pub phone_password: Option<Secret>,
+    /// A file that holds the phone's password in its first line.
+    pub phone_password_file: Option<PathBuf>,
+    /// What this person may do.
+    #[serde(default)]
+    pub role: Role,
+    /// The queues served.
+    #[serde(default)]
+    pub queues: Vec<Name>,
+    /// The phone's address; without it, the place from which `id` registered.
+    pub device: Option<SipUri>,
+    /// What takes an offered call.
+    #[serde(default)]
+    pub answers_on: AnswersOn,
+    /// Whether calls are offered without a log-in and without wrap-up, as to a machine.
+    #[serde(default)]
+    pub always_ready: bool,
+}
+
+/// Agents with numbered names, as for a load test: `prefix = "agent"`, `first = 1`,
+/// `count = 100`, `digits = 3` are agent001 to agent100.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentRange {
+    /// What the names begin with.
+    pub prefix: Name,
+    /// The first number.
+    #[serde(default)]
+    pub first: u32,
+    /// How many there are.
+    pub count: AgentCount,
+    /// Digits of the number, filled with zeros from the left.
+    pub digits: Digits,
+    /// The queues served.
+    pub queues: Vec<Name>,
+    /// The address of the phone; `{id}` in it is the agent's id. Without it, the place from
+    /// which the id registered.
+    pub device: Option<String>,
+    /// What takes an offered call.
+    #[serde(default)]
+    pub answers_on: AnswersOn,
+    /// Whether calls are offered without a log-in.
+    #[serde(default)]
+    pub always_ready: bool,
+}
+
+/// A provider or gateway through which agents call out. Of those whose prefix fits a dialled
+/// number, the one with the longest prefix takes the call.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Trunk {
+    /// Its name in records and metrics.
+    pub name: Name,
+    /// Where its requests are sent: `sip:host:port` or `sip:host;transport=tcp`.
+    pub address: SipUri,
+    /// What dialled numbers begin with to go this way. Empty: every number.
+    #[serde(default)]
+    pub prefix: String,
+    /// Whether the prefix is taken off before the number is sent.
+    #[serde(default)]
+    pub strip_prefix: bool,
+    /// The number shown to those who are called; without it, the agent's id.
+    pub caller: Option<Dialled>,
+    /// The user of digest authentication.
+    pub user: Option<String>,
+    /// The password of digest authentication.
+    #[serde(skip_serializing)]
+    pub password: Option<Secret>,
+    /// A file that holds the password in its first line.
+    pub password_file: Option<PathBuf>,
+}
+
+impl AgentRange {
+    /// The ids of the range.
+    pub fn ids(&self) -> impl Iterator<Item = String> {
+        let digits = usize::from(self.digits.get());
+        (self.first..self.first.saturating_add(self.count.get()))
+            .map(move |number| format!("{}{number:0digits$}", self.prefix))
+    }
+
+    /// The agents of the range; those without a valid id or address are left out, which the
+    /// check of the file has reported.
+    pub(super) fn agents(&self) -> impl Iterator<Item = Agent> {
+        self.ids().filter_map(|id| {
+            let device = self.device.as_ref().map(|device| device.replace("{id}", &id).parse());
+            Some(Agent {
+                id: id.parse().ok()?,
+                name: None,
+                password_hash: None,
+                password: None,
+                phone_password: None,
+                phone_password_file: None,
+                role: Role::Agent,
+                queues: self.queues.clone(),
+                device: device.transpose().ok()?,
+                answers_on: self.answers_on,
+                always_ready: self.always_ready,
+            })
+        })
+    }
+}

@@ -1,0 +1,179 @@
+//! What a configuration file may say, and what a wrong one is told.
+
+use super::*;
+
+fn problems(text: &str) -> Vec<String> {
+    let error = Config::parse(text, Path::new("test.toml")).unwrap_err();
+    error.to_string().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_built_in_configuration_is_a_complete_call_centre_on_loopback() {
+    let config = Config::built_in();
+    assert_eq!(config.origin, Origin::BuiltIn);
+    assert_eq!(config.node.id.get(), 1);
+    assert_eq!(config.node.data, Path::new("data"));
+    assert_eq!(config.sip.udp, ["127.0.0.1:5060".parse().unwrap()]);
+    assert_eq!(config.sip.tcp, ["127.0.0.1:5060".parse().unwrap()]);
+    assert_eq!(config.http.listen, "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(config.media.rtp_port_min.get(), 40_000);
+    assert_eq!(config.media.rtp_port_max.get(), 59_999);
+    assert_eq!(config.number[0].number.as_str(), "1000");
+    assert_eq!(config.number[0].flow.as_ref().unwrap().as_str(), "demo");
+    let people: Vec<_> = config.people().iter().map(|agent| agent.id.to_string()).collect();
+    assert_eq!(people, ["ana", "ben", "sue", "admin"]);
+    assert_eq!(config.input(&config.flows.directory), Path::new("config/flows"));
+    assert_eq!(config.recordings(), Path::new("data/recordings"));
+}
+
+#[test]
+fn an_empty_file_has_the_same_addresses_as_the_built_in_one() {
+    let config = Config::parse("", Path::new("empty.toml")).unwrap();
+    let built_in = Config::built_in();
+    assert_eq!(config.sip.udp, built_in.sip.udp);
+    assert_eq!(config.sip.tcp, built_in.sip.tcp);
+    assert_eq!(config.http.listen, built_in.http.listen);
+}
+
+#[test]
+fn the_bench_configuration_serves_the_numbers_of_the_scenarios() {
+    let config = Config::load(Path::new("config/bench.toml")).unwrap();
+    let number = |name: &str| config.number.iter().find(|n| n.number.as_str() == name).unwrap();
+    assert_eq!(number("service").target.as_ref().unwrap().as_str(), "sip:x@127.0.0.1:5070");
+    assert_eq!(number("b2b").target.as_ref().unwrap().as_str(), "sip:x@127.0.0.1:5171");
+    assert!(number("ivr").flow.is_some());
+    assert!(number("queue").queue.is_some());
+    assert!(number("echo").echo);
+    let people = config.people();
+    let agents: Vec<_> = people.iter().filter(|agent| agent.always_ready).collect();
+    assert_eq!(agents.len(), 100);
+    assert_eq!(agents[0].id.as_str(), "agent001");
+    assert_eq!(agents[99].device.as_ref().unwrap().as_str(), "sip:agent100@127.0.0.1:5080");
+}
+
+#[test]
+fn the_cluster_configurations_are_three_nodes_with_one_directory() {
+    let nodes: Vec<_> = (1..=3)
+        .map(|id| Config::load(Path::new(&format!("config/cluster/node{id}.toml"))).unwrap())
+        .collect();
+    for (node, id) in nodes.iter().zip(1..) {
+        let own: std::net::IpAddr = format!("127.0.0.1{id}").parse().unwrap();
+        assert_eq!(node.node.id.get(), id);
+        assert_eq!(node.sip.udp[0].ip(), own);
+        assert_eq!(node.http.listen.ip(), own);
+        assert_eq!(node.cluster.listen.unwrap().ip(), own);
+        assert_eq!(node.cluster.member, nodes[0].cluster.member);
+        let entries = |config: &Config| {
+            serde_json::to_string(&(&config.number, &config.queue, &config.agent)).unwrap()
+        };
+        assert_eq!(entries(node), entries(&Config::built_in()));
+    }
+}
+
+#[test]
+fn an_unknown_key_is_named_with_line_and_nearest_key() {
+    assert_eq!(
+        problems("[sip]\nudpp = []\n\n[queues]\n"),
+        [
+            "test.toml:2:1: unknown key `udpp` in [sip]; the nearest valid key is `udp`",
+            "test.toml:4:2: unknown key `queues` in the file; the nearest valid key is `queue`",
+        ]
+    );
+    assert_eq!(
+        problems("[[queue]]\nid = \"a\"\nring_secs = 5\n"),
+        [
+            "test.toml:3:1: unknown key `ring_secs` in [queue]; the nearest valid key is `ring_seconds`"
+        ]
+    );
+    assert_eq!(
+        problems("[[cluster.member]]\nid = 1\naddres = \"x\"\n"),
+        [
+            "test.toml:3:1: unknown key `addres` in [cluster.member]; the nearest valid key is `address`"
+        ]
+    );
+    assert_eq!(problems("zzz = 1"), ["test.toml:1:1: unknown key `zzz` in the file"]);
+}
+
+#[test]
+fn a_value_outside_its_limits_is_named_with_line_and_limits() {
+    assert_eq!(
+        problems("[[queue]]\nid = \"a\"\nring_seconds = 1\n"),
+        ["test.toml:3:16: 1 is outside 3 to 300 seconds"]
+    );
+    assert!(problems("[http]\nlisten = 5\n")[0].starts_with("test.toml:2:10: invalid type"));
+    assert!(problems("[http\n")[0].starts_with("test.toml:1:6: "));
+    assert!(problems("[[queue]]\nname = \"x\"\n")[0].contains("missing field `id`"));
+}
+
+#[test]
+fn every_contradiction_is_reported_at_once() {
+    let text = r#"
+[media]
+rtp_port_min = 50000
+rtp_port_max = 50000
+[[number]]
+number = "1"
+flow = "a"
+echo = true
+[[number]]
+number = "1"
+queue = "none"
+[[number]]
+number = "2"
+agent = "none"
+[[agent]]
+id = "ana"
+queues = ["q"]
+[[agent_range]]
+prefix = "an"
+first = 0
+count = 1
+digits = 1
+queues = []
+device = "tel:{id}"
+"#;
+    assert_eq!(
+        problems(text),
+        [
+            "test.toml:4:16: rtp_port_max 50000 is not above rtp_port_min 50000",
+            "test.toml:6:10: a number has exactly one of flow, queue, agent, target, echo, reject; \
+             this has flow and echo",
+            "test.toml:10:10: number \"1\" is there already",
+            "test.toml:11:9: there is no queue none",
+            "test.toml:14:9: there is no agent none",
+            "test.toml:17:10: there is no queue q",
+            "test.toml:24:10: \"tel:an0\" is no SIP URI: sip:user@host, sip:host:port or sips:…",
+        ]
+    );
+}
+
+#[test]
+fn a_cluster_needs_a_secret_an_address_and_itself() {
+    let text = "[node]\nid = 2\n[[cluster.member]]\nid = 1\naddress = \"127.0.0.1:7000\"\n";
+    let lines = problems(text).join("\n");
+    assert!(lines.contains("members need cluster.secret"), "{lines}");
+    assert!(lines.contains("this node, 2, is not among the members"), "{lines}");
+    assert!(problems("[cluster]\nsecret = \"short\"")[0].contains("shorter than 16 bytes"));
+    assert!(problems("[cluster]\nsecret_file = \"/nonexistent\"")[0].contains("cannot be read"));
+}
+
+#[test]
+fn secrets_are_printed_nowhere() {
+    let text = "[cluster]\nsecret = \"correct horse battery\"\n\
+                [[agent]]\nid = \"ana\"\npassword = \"hunter2\"\nphone_password = \"hunter3\"\n\
+                [[trunk]]\nname = \"t\"\naddress = \"sip:x\"\nuser = \"u\"\npassword = \"hunter4\"\n";
+    let config = Config::parse(text, Path::new("test.toml")).unwrap();
+    let seen = format!("{config:?} {}", serde_json::to_string(&config).unwrap());
+    assert!(!seen.contains("correct horse") && !seen.contains("hunter"), "{seen}");
+    assert_eq!(config.cluster_secret().unwrap().reveal(), "correct horse battery");
+}
+
+#[test]
+fn the_reference_is_current() {
+    let file = Path::new("docs/configuration.md");
+    if std::env::var_os("TANDEM_WRITE_DOCS").is_some() {
+        fs::write(file, markdown()).unwrap();
+    }
+    let written = fs::read_to_string(file).unwrap_or_default();
+    assert!(written == markdown(), "run TANDEM_WRITE_DOCS=1 cargo test -p tandem --lib config");
+}
