@@ -4,9 +4,11 @@
 //! next thing to do. A flow that cannot go on ends the call with
 //! [`HangUpCause::Failure`], which the operator sees; it never hangs in silence.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{
     Action, Again, Collect, DIGITS_MAX, Digits, Flow, HangUpCause, IvrResult, Listen, Menu, Next,
-    Position, Step, StepName, Variables,
+    Position, Step, StepName, Template, Variables,
     render::{dialable, request, said, test_holds},
 };
 
@@ -19,7 +21,7 @@ pub fn start(flow: &Flow, variables: &mut Variables) -> Next {
     for (name, value) in &flow.variables {
         variables.set(name, value);
     }
-    Walk { flow, variables, answered: false, ahead: String::new() }.run(flow.start.clone())
+    Walk::new(flow, variables, false, String::new()).run(flow.start.clone())
 }
 
 /// Goes on after the action at `position` ended with `result`.
@@ -29,11 +31,11 @@ pub fn resume(
     result: IvrResult,
     variables: &mut Variables,
 ) -> Next {
-    let ahead = position.ahead.clone();
-    let mut walk = Walk { flow, variables, answered: position.answered, ahead };
+    let mut walk = Walk::new(flow, variables, position.answered, position.ahead.clone());
     match flow.step(&position.step) {
         Some(Step::Play { next, .. }) => {
             walk.ahead = pressed(result).unwrap_or_default();
+            walk.skipped.insert(position.step.clone());
             walk.run(next.clone())
         }
         Some(Step::Menu(menu)) => {
@@ -140,6 +142,9 @@ struct Walk<'a> {
     answered: bool,
     /// Keys that were pressed during a prompt and that no step has taken yet.
     ahead: String,
+    /// Prompts that these keys passed over: each once, so that a loop of prompts is heard
+    /// again.
+    skipped: BTreeSet<StepName>,
 }
 
 /// Where a step that listens leads.
@@ -148,7 +153,11 @@ enum Went {
     Again { attempt: u8, again: Again },
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(flow: &'a Flow, variables: &'a mut Variables, answered: bool, ahead: String) -> Self {
+        Self { flow, variables, answered, ahead, skipped: BTreeSet::new() }
+    }
+
     /// Runs to the next step that takes time, beginning with `name`.
     fn run(mut self, mut name: StepName) -> Next {
         let flow = self.flow;
@@ -161,7 +170,11 @@ impl Walk<'_> {
                     self.answered = true;
                     next.clone()
                 }
-                Step::Play { barge_in: true, next, .. } if !self.ahead.is_empty() => next.clone(),
+                Step::Play { barge_in: true, next, .. }
+                    if !self.ahead.is_empty() && self.skipped.insert(name.clone()) =>
+                {
+                    next.clone()
+                }
                 Step::Play { .. } => {
                     self.ahead.clear(); // Keys do not get past a prompt that must be heard.
                     return self.waits(&name, 0, Again::First);
@@ -261,7 +274,7 @@ impl Walk<'_> {
 
     /// All texts see the variables as they were before the step, so that the order of lines
     /// in the file means nothing.
-    fn set(&mut self, texts: &std::collections::BTreeMap<String, super::Template>) {
+    fn set(&mut self, texts: &BTreeMap<String, Template>) {
         let values: Vec<_> =
             texts.iter().map(|(name, text)| (name, text.render(self.variables))).collect();
         for (name, value) in values {
@@ -270,7 +283,7 @@ impl Walk<'_> {
     }
 
     fn waits(self, step: &StepName, attempt: u8, again: Again) -> Next {
-        let Self { flow, variables, answered, ahead } = self;
+        let Self { flow, variables, answered, ahead, skipped: _ } = self;
         let step = step.clone();
         let position = Position { step, attempt, again, offset_ms: 0, answered, ahead };
         match action_at(flow, &position, variables) {

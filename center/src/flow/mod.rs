@@ -16,6 +16,8 @@ mod model;
 mod parse;
 mod render;
 mod template;
+#[cfg(test)]
+mod tests;
 mod variables;
 
 pub use action::{
