@@ -23,3 +23,6 @@ pub mod session;
 pub mod telephone_event;
 pub mod tone;
 pub mod wav;
+
+#[cfg(test)]
+mod testing;
