@@ -1,13 +1,13 @@
 //! New messages: requests from their parts, responses from their requests.
 //!
 //! A builder writes what it is given in that order and, last, Content-Length. Values cannot break
-//! out of their line: controls in them become spaces.
+//! out of their line: CR and LF in them become spaces.
 
 use super::{
     CSeq, Head, HeaderName, Method, NameAddr, Request, Response, Uri, Via,
     head::Line,
     message::{WholeRequest, WholeResponse},
-    scan::{Span, is_printable, is_token},
+    scan::{Span, is_line_break, is_token},
     uri::Parts,
 };
 
@@ -242,7 +242,7 @@ impl Draft {
         self.text.extend(text.as_bytes());
         self.text.extend(b": ");
         let from = self.text.len();
-        self.text.extend(value.iter().map(|&byte| if is_printable(&[byte]) { byte } else { b' ' }));
+        self.text.extend(value.iter().map(|&byte| if is_line_break(byte) { b' ' } else { byte }));
         self.lines.push(Line {
             name,
             name_span: Span::new(start, start + text.len()),

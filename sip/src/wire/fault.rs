@@ -20,7 +20,7 @@ pub enum Fault {
     /// The Request-URI cannot be read.
     #[error("malformed Request-URI")]
     RequestUri,
-    /// A line that is no header, has a control character, or does not end with CR LF.
+    /// A line that is no header, or does not end with CR LF.
     #[error("malformed header line")]
     HeaderLine,
     /// No empty line after the headers.

@@ -8,7 +8,7 @@
 use super::{
     CSeq, Fault, HeaderName, Method, NameAddr, Via,
     name_addr::AddrSpans,
-    scan::{Commas, Span, is_printable, is_space, is_token, number, trim, trimmed},
+    scan::{Commas, Span, is_line_break, is_space, is_token, number, trim, trimmed},
     via::ViaSpans,
 };
 
@@ -277,8 +277,8 @@ pub(super) fn index(bytes: &mut [u8], start: usize, lines: &mut Vec<Line>) -> Re
 fn line_end(bytes: &mut [u8], start: usize) -> Result<usize, Fault> {
     let mut at = start;
     loop {
-        let control = bytes[at..].iter().position(|&byte| !is_printable(&[byte]));
-        let end = at + control.ok_or(Fault::Unfinished)?;
+        let ending = bytes[at..].iter().position(|&byte| is_line_break(byte));
+        let end = at + ending.ok_or(Fault::Unfinished)?;
         match bytes[end..] {
             [b'\r', b'\n', next, ..] if is_space(next) => {
                 bytes[end] = b' ';

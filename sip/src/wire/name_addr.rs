@@ -162,7 +162,8 @@ impl AddrSpans {
     fn bracketed(text: &[u8], start: usize, name_end: usize, open: usize) -> Option<Self> {
         let between = trimmed(text, name_end..open);
         let quoted = name_end > start;
-        if quoted && !between.is_empty() || !quoted && text[between.clone()].contains(&b'"') {
+        let is_name = |byte: &u8| *byte != b'"' && (!byte.is_ascii_control() || *byte == b'\t');
+        if quoted && !between.is_empty() || !quoted && !text[between.clone()].iter().all(is_name) {
             return None;
         }
         let close = open + text[open..].iter().position(|&byte| byte == b'>')?;

@@ -43,7 +43,6 @@ impl Span {
 
 const TOKEN: u8 = 1;
 const HOST: u8 = 2;
-const PRINTABLE: u8 = 4;
 
 /// The classes of each byte.
 const CLASS: [u8; 256] = classes();
@@ -55,10 +54,6 @@ const fn classes() -> [u8; 256] {
         let letter = byte as u8;
         if letter.is_ascii_alphanumeric() {
             out[byte] = TOKEN | HOST;
-        }
-        // Anything but controls may be in a value; bytes over 0x7f are kept, whatever they mean.
-        if letter >= 0x20 && letter != 0x7f || letter == b'\t' {
-            out[byte] |= PRINTABLE;
         }
         byte += 1;
     }
@@ -83,8 +78,10 @@ pub(super) fn is_host_name(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| CLASS[usize::from(byte)] & HOST != 0)
 }
 
-pub(super) fn is_printable(bytes: &[u8]) -> bool {
-    bytes.iter().all(|&byte| CLASS[usize::from(byte)] & PRINTABLE != 0)
+/// Whether the byte ends lines. All others may be in a value: RFC 3261 §25.1 allows even NUL and
+/// DEL in a quoted pair.
+pub(super) fn is_line_break(byte: u8) -> bool {
+    byte == b'\r' || byte == b'\n'
 }
 
 pub(super) fn is_space(byte: u8) -> bool {
