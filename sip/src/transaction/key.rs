@@ -1,0 +1,50 @@
+//! Which transaction a request belongs to (RFC 3261 §17.2.3).
+
+use serde::{Deserialize, Serialize};
+
+use crate::wire::{Method, Request};
+
+/// The identity of a server transaction: two requests with equal keys are the same one, sent
+/// again.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct TransactionKey(Box<[u8]>);
+
+impl TransactionKey {
+    /// The key of the transaction that the request begins or repeats. For an ACK it is that of
+    /// the INVITE whose failure it acknowledges; the ACK of a 2xx has one of its own.
+    pub fn of(request: &Request) -> Self {
+        match request.method() {
+            Method::Ack => Self::with_method(request, "INVITE"),
+            other => Self::with_method(request, other.as_str()),
+        }
+    }
+
+    /// The key of the INVITE that a CANCEL is to cancel (RFC 3261 §9.2).
+    pub fn of_cancelled(cancel: &Request) -> Self {
+        Self::with_method(cancel, "INVITE")
+    }
+
+    fn with_method(request: &Request, method: &str) -> Self {
+        let via = request.via_top();
+        let mut key = Vec::with_capacity(80);
+        let mut part = |bytes: &[u8]| {
+            key.extend_from_slice(bytes);
+            key.push(b' ');
+        };
+        part(method.as_bytes());
+        if via.has_unique_branch() {
+            part(via.branch().unwrap_or_default().as_bytes());
+            part(via.host().to_ascii_lowercase().as_bytes());
+            part(&via.port().unwrap_or_default().to_be_bytes());
+        } else {
+            // RFC 2543: Request-URI, From tag, Call-ID, CSeq number and the whole top Via. The
+            // To tag is left out: the ACK's comes from our response.
+            part(request.uri().as_str().as_bytes());
+            part(request.from_tag().unwrap_or_default().as_bytes());
+            part(request.call_id().as_bytes());
+            part(&request.cseq().number.to_be_bytes());
+            part(via.as_bytes());
+        }
+        Self(key.into())
+    }
+}
