@@ -61,7 +61,7 @@ impl Cadence {
 }
 
 /// The peak of a tone, both frequencies together: −10 dBm0 (Q.35 §2 recommends −10 ± 5).
-const PEAK: f64 = 10_000.0;
+const PEAK: f64 = 7_190.0;
 /// The rise and fall at each edge, so that the tone does not click.
 const RAMP_MS: u32 = 5;
 
@@ -189,8 +189,8 @@ mod tests {
         Tone::new(Signal::Dial, Country::Cn, Rate::Khz8).fill(&mut pcm);
         let pure = crate::testing::Signal::rate(8_000).tone(450.0, PEAK).seconds(1.0);
         assert!(correlation(&pcm, &pure) > 0.9999);
-        // 0 dBm0 is an rms of 22,800 (3.14 dB below full scale).
-        let dbm0 = 20.0 * (rms(&pcm) / 22_800.0).log10();
+        // A full-scale sine, rms 23,170, is +3.17 dBm0 (G.711 table 5).
+        let dbm0 = 20.0 * (rms(&pcm) / 16_080.0).log10();
         assert!((dbm0 + 10.0).abs() < 0.5, "{dbm0}");
     }
 }
