@@ -15,11 +15,13 @@ pub mod driver;
 pub mod entry;
 pub mod log;
 pub mod records;
+pub mod snapshot;
 pub mod store;
 
 pub use driver::{
-    MembershipChange, Options, Output, ProposeError, ReadId, Role, StartError, Status,
+    Driver, MembershipChange, Options, Output, ProposeError, ReadId, Role, StartError, Status,
 };
 pub use entry::{Committed, Index, Millis, NodeId, ProposalId};
-pub use log::{Log, LogError, Write};
+pub use log::{Log, LogError, Membership, MemoryLog, Write};
 pub use raft::eraftpb::{ConfState, Entry, HardState, Message, MessageType, Snapshot};
+pub use snapshot::SnapshotData;

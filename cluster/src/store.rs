@@ -16,9 +16,9 @@ pub enum StoreError {
     Newer { path: PathBuf, found: u32, known: u32 },
     /// It is not ours, or damaged.
     #[error(
-        "{path} is damaged: {why}. Move the whole data directory away and start this node empty \
-         (a member of a cluster receives its state from the others; a single node needs its \
-         backup). Do not delete what you moved before all is well"
+        "{path} is damaged: {why}. Nothing was changed. A member of a cluster: remove the node \
+         from the cluster, move its data directory away, start it with join, and add it again as \
+         a learner. A single node: restore its backup"
     )]
     Damaged { path: PathBuf, why: String },
     /// Another node's directory.

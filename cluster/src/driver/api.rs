@@ -1,8 +1,9 @@
 //! The driver's vocabulary: options, inputs, outputs and errors.
 
-use crate::entry::{Committed, Index, Millis, NodeId};
+use crate::entry::{Committed, Index, Millis, NodeId, ProposalId};
 use crate::log::LogError;
 use raft::eraftpb::{Message, Snapshot};
+use std::collections::BTreeMap;
 
 /// How this node takes part.
 #[derive(Clone, Debug)]
@@ -72,6 +73,11 @@ pub enum Output {
     Role(Role),
     /// A membership change was applied.
     Members(Members),
+    /// This proposal was not taken after all, and will not be committed.
+    Refused { proposal: ProposalId, error: ProposeError },
+    /// A committed entry cannot be read: stop, since whatever follows would be applied to
+    /// another state than elsewhere.
+    Unreadable(LogError),
     /// A follower needs a snapshot and there is none recent enough: make one.
     SnapshotWanted,
 }
@@ -98,8 +104,10 @@ pub struct Members {
     pub voters: Vec<NodeId>,
     /// They receive and apply.
     pub learners: Vec<NodeId>,
-    /// The address with which the change was proposed, of the node that it added.
-    pub added: Option<(NodeId, Vec<u8>)>,
+    /// Where they are, in the shell's own words, as far as they were told.
+    pub addresses: BTreeMap<NodeId, Vec<u8>>,
+    /// The learner that the change added.
+    pub added: Option<NodeId>,
     /// The node that the change removed.
     pub removed: Option<NodeId>,
 }
@@ -200,8 +208,8 @@ pub enum StartError {
     /// The state is ahead of the log: the disk lost synced entries.
     #[error(
         "the state was applied up to entry {applied}, but the log ends at {last}: the disk lost \
-         what it had confirmed. Stop this node, move its data directory away and let the other \
-         members send it their state"
+         what it had confirmed. Remove this node from the cluster, move its data directory away, \
+         start it with join, and add it again as a learner"
     )]
     LogLost { applied: Index, last: Index },
     /// The state is behind what the log still has.
@@ -210,4 +218,19 @@ pub enum StartError {
     /// raft-rs refused the options.
     #[error("raft: {0}")]
     Raft(String),
+}
+
+/// This member acknowledged entries that it does not have any more. It must not vote or
+/// acknowledge again: it was started with an empty or an older disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this node acknowledged entries up to {acknowledged} but has only {last}: its data directory \
+     was lost or replaced by an older one. Remove the node from the cluster, move the directory \
+     away, start it with join, and add it again as a learner"
+)]
+pub struct Lost {
+    /// What the leader knows that this node confirmed.
+    pub acknowledged: Index,
+    /// What it has.
+    pub last: Index,
 }

@@ -3,8 +3,13 @@
 //! [`Log`] is what the driver needs of a disk. `EngineLog` keeps it in raft-engine;
 //! `MemoryLog` is a simulated disk that forgets what was not synced when its power is cut.
 
-use crate::entry::Index;
+mod memory;
+
+pub use memory::MemoryLog;
+
+use crate::entry::{Index, NodeId};
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use std::collections::BTreeMap;
 
 /// One write to the log; all of it becomes durable, or none.
 #[derive(Clone, Debug, Default)]
@@ -13,8 +18,20 @@ pub struct Write {
     pub entries: Vec<Entry>,
     /// Term, vote and commit index, if they changed.
     pub hard_state: Option<HardState>,
-    /// Members after the change at this index, if it was applied.
-    pub conf_state: Option<(Index, ConfState)>,
+    /// The members, if they changed.
+    pub membership: Option<Membership>,
+}
+
+/// Who takes part since when.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Membership {
+    /// The index of the change that made them so. Changes up to here are not applied again when
+    /// the log is replayed.
+    pub index: Index,
+    /// Voters and learners.
+    pub conf_state: ConfState,
+    /// Their addresses, in the shell's own words.
+    pub addresses: BTreeMap<NodeId, Vec<u8>>,
 }
 
 /// A disk for Raft.
@@ -25,8 +42,8 @@ pub trait Log {
     /// Term, vote and commit index as last written.
     fn hard_state(&self) -> HardState;
 
-    /// The members, and the index of the change that made them so.
-    fn conf_state(&self) -> (Index, ConfState);
+    /// The members as last written.
+    fn membership(&self) -> Membership;
 
     /// The first index that `entries` can give; entries before it are compacted.
     fn first_index(&self) -> Index;
@@ -40,19 +57,32 @@ pub trait Log {
     /// Entries `low..high`, at least one, at most about `bytes_max`.
     fn entries(&self, low: Index, high: Index, bytes_max: u64) -> Result<Vec<Entry>, LogError>;
 
-    /// The newest durable snapshot. Its `data` is what a receiver's `install` needs: the state
-    /// itself in a simulation, nothing in production where the file is streamed beside it.
+    /// The newest durable snapshot. Its `data` is a [`SnapshotData`](crate::SnapshotData): with
+    /// the state in a simulation, without it in production, where the file is streamed beside
+    /// the message.
     fn snapshot(&self) -> Option<Snapshot>;
 
     /// Appends, and syncs if asked to.
     fn append(&mut self, write: Write, sync: bool) -> Result<(), LogError>;
 
-    /// Makes a snapshot from another node durable and forgets all entries before and after it.
-    fn install(&mut self, snapshot: &Snapshot, hard_state: &HardState) -> Result<(), LogError>;
+    /// Makes a snapshot from another node durable, and forgets all entries. Members are those of
+    /// the snapshot. All of it or nothing, and synced.
+    fn install(&mut self, snapshot: &Snapshot, write: &Write) -> Result<(), LogError>;
+
+    /// Notes that this node made a snapshot, which is durable.
+    fn keep_snapshot(&mut self, snapshot: Snapshot) -> Result<(), LogError>;
 
     /// Forgets entries up to and including `through`. The caller has a durable snapshot there.
     fn compact(&mut self, through: Index) -> Result<(), LogError>;
 }
+
+/// About the size of an entry in a message.
+fn entry_bytes(entry: &Entry) -> u64 {
+    (entry.data.len() + entry.context.len() + ENTRY_HEAD_BYTES) as u64
+}
+
+/// Type, term, index and lengths of an entry.
+const ENTRY_HEAD_BYTES: usize = 24;
 
 /// Why the log cannot be opened, read or written. All of these end the process.
 #[derive(Debug, thiserror::Error)]
@@ -62,8 +92,9 @@ pub enum LogError {
     Disk(String),
     /// What is on disk contradicts itself.
     #[error(
-        "the log is corrupt: {0}. Stop this node, move its data directory away, start it empty \
-         and let the other members send it their state; never copy one node's directory to another"
+        "the log is corrupt: {0}. Nothing was changed. A member of a cluster: remove the node from \
+         the cluster, move its data directory away, start it with join, and add it again as a \
+         learner. A single node: restore its backup"
     )]
     Corrupt(String),
     /// A newer program wrote this entry.
@@ -72,4 +103,10 @@ pub enum LogError {
          that wrote it"
     )]
     NewerEntry { index: Index, version: u8 },
+    /// A newer program made this snapshot.
+    #[error(
+        "the snapshot has version {version}, which this program cannot read: start the version \
+         that wrote it"
+    )]
+    NewerSnapshot { version: u8 },
 }

@@ -1,0 +1,5 @@
+//! Snapshots: a whole state at one index.
+
+mod data;
+
+pub use data::SnapshotData;
