@@ -1,1 +1,7 @@
-//! To be filled.
+//! HTTP and the agents' WebSocket: what people and programs outside may ask of the node.
+//!
+//! Read [`backend`] first: it is all that this module knows of the node. [`events`] is the
+//! memory that lets clients resume.
+
+pub mod backend;
+pub mod events;

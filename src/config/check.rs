@@ -244,6 +244,7 @@ impl Whole<'_> {
         self.check_cluster(config);
         self.check_duplicates(config);
         self.check_numbers(config);
+        self.check_queues(config);
         self.check_people(config);
         self.check_trunks(config);
     }
@@ -370,6 +371,19 @@ impl Whole<'_> {
             }
             if let Err(error) = range.check() {
                 self.note(("agent_range", Some(index), "device"), error);
+            }
+        }
+    }
+
+    fn check_queues(&mut self, config: &Config) {
+        for (index, queue) in config.queue.iter().enumerate() {
+            if let Some(number) = &queue.overflow
+                && !config.number.iter().any(|entry| entry.number == *number)
+            {
+                self.note(
+                    ("queue", Some(index), "overflow"),
+                    format!("there is no number {number}"),
+                );
             }
         }
     }

@@ -108,7 +108,7 @@ fn kind(schema: &Value) -> String {
         }
         _ => inner(schema).map_or_else(|| "value".to_owned(), kind),
     };
-    let name = if name == "object" { "table".to_owned() } else { name };
+    let name = if name == "object" { "table of text".to_owned() } else { name };
     let limit = |key| schema.get(key).and_then(Value::as_i64);
     let unit = schema.get("x-unit").and_then(Value::as_str).unwrap_or_default();
     match (limit("minimum"), limit("maximum")) {

@@ -3,6 +3,7 @@
 //! They become the replicated directory; on a cluster every node's file should say the same,
 //! and the leader's counts.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -41,16 +42,17 @@ pub struct Number {
 pub enum ScreenAction {
     /// The call goes on.
     Allow,
-    /// The call is refused with 403.
+    /// The call is refused with 603.
     Deny,
 }
 
-/// Screening of callers, in the order of the file: the first entry that matches decides, and a
-/// caller whom none matches is let in.
+/// Screening of callers, before anything answers. An entry that allows wins over those that
+/// deny; a caller whom none matches is let in. Denying `*` lets in only those who are allowed.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Screen {
-    /// The caller's number, its beginning followed by `*`, or `*`.
+    /// The caller's number, its beginning followed by `*`, or `*`; `anonymous` is every caller
+    /// who hides the number.
     pub pattern: Pattern,
     /// What happens.
     pub action: ScreenAction,
@@ -71,6 +73,10 @@ const fn yes() -> bool {
 
 const fn ring_seconds() -> RingSeconds {
     RingSeconds::of::<15>()
+}
+
+const fn trunk_ring_seconds() -> RingSeconds {
+    RingSeconds::of::<60>()
 }
 
 const fn wrap_up_seconds() -> WrapUpSeconds {
@@ -125,9 +131,13 @@ pub struct Queue {
     /// Whether conversations are recorded, one side on each channel.
     #[serde(default)]
     pub record: bool,
-    /// What an agent can say of the outcome of a call. Empty: anything.
+    /// The number to which callers go on who find the queue full or waited too long; without
+    /// it, their call is ended.
+    pub overflow: Option<Dialled>,
+    /// What an agent can say of the outcome of a call: codes with their names for people.
+    /// Empty: anything.
     #[serde(default)]
-    pub dispositions: Vec<Name>,
+    pub dispositions: BTreeMap<Name, String>,
 }
 
 /// What a person may do.
@@ -183,10 +193,12 @@ pub struct Agent {
     pub queues: Vec<Name>,
     /// The phone's address; without it, the place from which `id` registered.
     pub device: Option<SipUri>,
+    /// The number shown to those whom this person calls; without it, the trunk's.
+    pub shows: Option<Dialled>,
     /// What takes an offered call.
     #[serde(default)]
     pub answers_on: AnswersOn,
-    /// Whether calls are offered without a log-in and without wrap-up, as to a machine.
+    /// Whether calls are offered without a log-in, as to a machine.
     #[serde(default)]
     pub always_ready: bool,
 }
@@ -233,8 +245,22 @@ pub struct Trunk {
     /// Whether the prefix is taken off before the number is sent.
     #[serde(default)]
     pub strip_prefix: bool,
-    /// The number shown to those who are called; without it, the agent's id.
-    pub caller: Option<Dialled>,
+    /// What is put in front of the number after that, as `+`.
+    #[serde(default)]
+    pub add_prefix: String,
+    /// The number shown to those who are called, unless the agent has one; without either,
+    /// the agent's id.
+    pub shows: Option<Dialled>,
+    /// How long the called number rings. 60 s is a dozen rings; a voice mailbox answers after
+    /// 20 to 30.
+    #[serde(default = "trunk_ring_seconds")]
+    pub ring_seconds: RingSeconds,
+    /// How long an agent may write after a call that went out here.
+    #[serde(default)]
+    pub wrap_up_seconds: WrapUpSeconds,
+    /// Whether calls that go out here are recorded.
+    #[serde(default)]
+    pub record: bool,
     /// The user of digest authentication.
     pub user: Option<String>,
     /// The password of digest authentication.
@@ -267,6 +293,7 @@ impl AgentRange {
                 role: Role::Agent,
                 queues: self.queues.clone(),
                 device: device.transpose().ok()?,
+                shows: None,
                 answers_on: self.answers_on,
                 always_ready: self.always_ready,
             })

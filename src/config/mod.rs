@@ -6,11 +6,13 @@
 //! file, `config/node.toml`, which is compiled in, is used.
 
 mod check;
+mod directory;
 mod document;
 pub mod entries;
 pub mod sections;
 pub mod types;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,10 +21,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use check::Problem;
+pub use directory::FlowsError;
 pub use document::markdown;
 use entries::{Agent, AgentRange, Number, Queue, Screen, Trunk};
 use sections::{Cluster, Flows, Http, Limits, Log, Media, Node, Prompts, Recording, Sip, Speech};
-use types::Secret;
+use types::{Name, Secret};
 
 /// The configuration that `tandem run` uses without a file.
 const BUILT_IN: &str = include_str!("../../config/node.toml");
@@ -69,6 +72,8 @@ pub struct Config {
     pub agent_range: Vec<AgentRange>,
     /// Ways out.
     pub trunk: Vec<Trunk>,
+    /// Why an agent can be not ready: codes with their names for people. Empty: any reason.
+    pub reasons: BTreeMap<Name, String>,
     /// Where it was read from; not a part of the file.
     #[serde(skip)]
     pub origin: Origin,

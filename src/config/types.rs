@@ -172,6 +172,13 @@ bounded!(
 bounded!(
     /// Seconds of wrap-up; 0 is none.
     WrapUpSeconds: u32, 0..=3_600, " seconds");
+
+impl Default for WrapUpSeconds {
+    fn default() -> Self {
+        Self::of::<0>()
+    }
+}
+
 bounded!(
     /// Seconds for which a caller waits; 0 is without limit.
     WaitSeconds: u32, 0..=86_400, " seconds");

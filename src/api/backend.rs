@@ -1,0 +1,234 @@
+//! What the API needs of the node, as a trait.
+//!
+//! The API turns requests into [`Command`]s and values of the centre into JSON; a [`Backend`]
+//! gives it the log and the state. The node implements it over the replica; [`super::memory`]
+//! over a [`Center`] alone.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tandem_center::{
+    AgentId, CallId, CallResult, Cdr, Center, Command, Index, Millis, NodeId, QueueId, RecordingId,
+    Rejected, Reply, SessionId,
+};
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use super::events::EventLog;
+
+/// A future of the backend. It may be awaited on any thread.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What is done with the state, on the thread that owns it. It has to be quick: nothing is
+/// applied meanwhile.
+pub type Reader = Box<dyn FnOnce(&Center) + Send>;
+
+/// The node, as the API sees it.
+pub trait Backend: Send + Sync + 'static {
+    /// This node.
+    fn node(&self) -> NodeId;
+
+    /// The node's clock, near the leader's.
+    fn now(&self) -> Millis;
+
+    /// Proposes a command and waits until it is applied here.
+    fn submit(&self, command: Command) -> Answer<'_, Result<Applied, SubmitError>>;
+
+    /// Runs `reader` on the state. On an error the reader has not run.
+    fn read(&self, freshness: Freshness, reader: Reader) -> Answer<'_, Result<(), Unavailable>>;
+
+    /// The events that were applied here lately.
+    fn events(&self) -> &Arc<EventLog>;
+
+    /// A fresh identifier for a call that begins here, and its salt.
+    fn new_call(&self) -> (CallId, u64);
+
+    /// A fresh identifier for a session that begins here: random, since knowing it resumes it.
+    fn new_session(&self) -> SessionId;
+
+    /// Call-detail records, newest first.
+    fn cdrs(&self, query: CdrQuery) -> Answer<'_, Result<Vec<CdrRow>, Unavailable>>;
+
+    /// Where a recording is, if it is on this node.
+    fn recording(&self, id: RecordingId) -> Answer<'_, Option<PathBuf>>;
+
+    /// The cluster as this node sees it.
+    fn cluster(&self) -> Cluster;
+
+    /// Whether this node should be sent new work.
+    fn readiness(&self) -> Readiness;
+
+    /// Hands the leadership to another node.
+    fn transfer_leader(&self, to: NodeId) -> Answer<'_, Result<(), Unavailable>>;
+}
+
+/// A command that was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Where it stands in the log.
+    pub index: Index,
+    /// The centre's answer.
+    pub reply: Reply,
+}
+
+/// Why a command was not applied, or is not known to be.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SubmitError {
+    /// The centre rejected it; nothing changed. A repetition under the same id is decided anew.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// It was certainly not taken: too much waits, or nobody leads. Repeat later.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// It may or may not be applied: the leader was lost while it was under way. Repeat it under
+    /// the same id.
+    #[error("it is not known whether the command was applied; repeat it under the same id")]
+    Unknown,
+}
+
+/// Why the node cannot serve this now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Unavailable {
+    /// No leader is known: an election, or no majority.
+    #[error("no node leads")]
+    NoLeader,
+    /// More waits than the node takes.
+    #[error("too much is waiting")]
+    Busy,
+    /// The node is ending.
+    #[error("the node is shutting down")]
+    Stopping,
+    /// The store does not answer.
+    #[error("the records cannot be read")]
+    Store,
+}
+
+/// How recent a read has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// What this node has applied; never waits for another node.
+    Local,
+    /// At least everything that was acknowledged anywhere before the read began.
+    Linear,
+}
+
+/// Runs `reader` on the state and brings its value back.
+pub async fn read<T: Send + 'static>(
+    backend: &dyn Backend,
+    freshness: Freshness,
+    reader: impl FnOnce(&Center) -> T + Send + 'static,
+) -> Result<T, Unavailable> {
+    let (sender, receiver) = oneshot::channel();
+    let reader: Reader = Box::new(move |center| drop(sender.send(reader(center))));
+    backend.read(freshness, reader).await?;
+    receiver.await.map_err(|_| Unavailable::Stopping)
+}
+
+/// Which call-detail records are asked for. Every condition that is given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CdrQuery {
+    /// Arrived at or after.
+    pub from: Option<Millis>,
+    /// Arrived before.
+    pub to: Option<Millis>,
+    /// The calling or the called number, or its beginning if `number_is_prefix`.
+    pub number: Option<String>,
+    /// Whether `number` is a beginning.
+    pub number_is_prefix: bool,
+    /// The agent who talked last or dialled.
+    pub agent: Option<AgentId>,
+    /// The last queue.
+    pub queue: Option<QueueId>,
+    /// What it came to.
+    pub result: Option<CallResult>,
+    /// Only this call.
+    pub call: Option<CallId>,
+    /// Continue behind this record: its time of arrival and call.
+    pub after: Option<(Millis, CallId)>,
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// A call-detail record with what the agent said about it last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CdrRow {
+    /// The record.
+    pub cdr: Cdr,
+    /// The disposition and note.
+    pub disposition: Option<(Arc<str>, Option<Arc<str>>)>,
+}
+
+impl CdrQuery {
+    /// Whether a record is asked for, the limit aside. The store in SQL must agree with this.
+    #[must_use]
+    pub fn matches(&self, cdr: &Cdr) -> bool {
+        let number = |number: &str| {
+            [&*cdr.from.number, &*cdr.to].iter().any(|of| {
+                if self.number_is_prefix { of.starts_with(number) } else { *of == number }
+            })
+        };
+        self.from.is_none_or(|from| cdr.arrived >= from)
+            && self.to.is_none_or(|to| cdr.arrived < to)
+            && self.number.as_deref().is_none_or(number)
+            && self.agent.as_ref().is_none_or(|agent| cdr.agent.as_ref() == Some(agent))
+            && self.queue.as_ref().is_none_or(|queue| cdr.queue.as_ref() == Some(queue))
+            && self.result.is_none_or(|result| cdr.result == result)
+            && self.call.is_none_or(|call| cdr.call == call)
+            && self.after.is_none_or(|after| (cdr.arrived, cdr.call) < after)
+    }
+}
+
+/// The cluster as one node sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// Who leads, if somebody does.
+    pub leader: Option<NodeId>,
+    /// The Raft term.
+    pub term: u64,
+    /// The last index known to be committed.
+    pub committed: Index,
+    /// The last index applied here.
+    pub applied: Index,
+    /// Every member.
+    pub members: Vec<Member>,
+}
+
+/// One member of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Which.
+    pub node: NodeId,
+    /// Where the others reach it.
+    pub address: String,
+    /// Its HTTP address, for clients to go on at.
+    pub http: Option<String>,
+    /// Whether it votes.
+    pub voter: bool,
+    /// Whether this node hears from it; itself always.
+    pub reachable: bool,
+    /// The last index that the leader knows it to have; known to the leader only.
+    pub matched: Option<Index>,
+}
+
+/// Whether a node should be sent new work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Yes.
+    Ready,
+    /// No, for these reasons, in words.
+    NotReady(Vec<String>),
+    /// It is ending: clients should go elsewhere.
+    Draining,
+}
+
+impl fmt::Display for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready => f.write_str("ready"),
+            Self::NotReady(reasons) => write!(f, "not ready: {}", reasons.join("; ")),
+            Self::Draining => f.write_str("draining"),
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! The replicated directory, as the configuration files describe it.
+//!
+//! Every node makes it in the same way from the same files, byte for byte, so that nodes with
+//! equal files propose nothing. That is why a clear password is hashed with a salt derived from
+//! the person's id and not with a random one; only passwords for trying things out are given in
+//! clear.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use argon2::password_hash::PasswordHasher as _;
+use argon2::{Argon2, PasswordHash};
+use sha2::{Digest as _, Sha256};
+use tandem_center::directory::{
+    AgentConfig, AnswersOn, NumberPattern, OutboundRule, PasswordHash as CenterHash, QueueConfig,
+    Role, Screening, Strategy, TrunkConfig,
+};
+use tandem_center::flow::{FLOW_BYTES_MAX, FlowName};
+use tandem_center::{AgentId, Directory, QueueId, Route};
+use thiserror::Error;
+
+use super::entries::{self, Agent, Number, Queue, ScreenAction, Trunk};
+use super::types::Name;
+use super::{Config, Origin};
+
+/// Flow files in the folder. More is another folder than that of the flows.
+const FLOWS_MAX: usize = 1_000;
+
+/// The flows that are there when the compiled-in configuration runs without its folder.
+const BUILT_IN_FLOWS: [(&str, &str); 0] = [];
+
+/// Why the folder of flows cannot be read.
+#[derive(Debug, Error)]
+pub enum FlowsError {
+    /// The folder or a file.
+    #[error("{} cannot be read: {source}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file that is too large, or too many of them.
+    #[error("{} has {size}, at most {max} are read", path.display())]
+    TooLarge {
+        /// Which file or folder.
+        path: PathBuf,
+        /// Bytes or files.
+        size: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// A file whose name cannot be the name of a flow.
+    #[error("{}: {message}", path.display())]
+    Name {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+impl Config {
+    /// The texts of the flows: every `*.toml` of the folder, by name.
+    pub fn read_flows(&self) -> Result<BTreeMap<FlowName, Arc<str>>, FlowsError> {
+        let folder = self.input(&self.flows.directory);
+        if self.origin == Origin::BuiltIn && !folder.is_dir() {
+            let flows = BUILT_IN_FLOWS.map(|(name, text)| (name.into(), text.into()));
+            return Ok(flows.into_iter().collect());
+        }
+        let unreadable = |source| FlowsError::Unreadable { path: folder.clone(), source };
+        let mut flows = BTreeMap::new();
+        for entry in fs::read_dir(&folder).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            if path.extension().is_none_or(|ending| ending != "toml") {
+                continue;
+            }
+            if flows.len() == FLOWS_MAX {
+                let (size, max) = (FLOWS_MAX + 1, FLOWS_MAX);
+                return Err(FlowsError::TooLarge { path: folder.clone(), size, max });
+            }
+            flows.insert(flow_name(&path)?, read_flow(&path)?);
+        }
+        Ok(flows)
+    }
+
+    /// The directory with these flows.
+    #[must_use]
+    pub fn directory(&self, flows: BTreeMap<FlowName, Arc<str>>) -> Directory {
+        let numbers: BTreeMap<Arc<str>, Route> =
+            self.number.iter().map(|entry| (entry.number.as_str().into(), route(entry))).collect();
+        let queues = self.queue.iter().map(|queue| (queue_id(&queue.id), config(queue, &numbers)));
+        let agents =
+            self.people().into_iter().map(|agent| (agent_id(&agent.id), self.agent_config(&agent)));
+        Directory {
+            screening: self.screening(),
+            queues: queues.collect(),
+            agents: agents.collect(),
+            trunks: self
+                .trunk
+                .iter()
+                .map(|trunk| (text(&trunk.name), trunk_config(trunk)))
+                .collect(),
+            outbound: self.trunk.iter().map(outbound).collect(),
+            flows,
+            reasons: labels(&self.reasons),
+            session_grace_seconds: self.http.session_grace_seconds.get(),
+            numbers,
+        }
+    }
+
+    /// The address-of-record under which the phone of `id` registers; the device of those who
+    /// have no other.
+    #[must_use]
+    pub fn address_of_record(&self, id: &str) -> String {
+        format!("sip:{id}@{}", self.sip.realm)
+    }
+
+    fn agent_config(&self, agent: &Agent) -> AgentConfig {
+        let device = match &agent.device {
+            Some(device) => device.to_string(),
+            None => self.address_of_record(agent.id.as_str()),
+        };
+        AgentConfig {
+            name: agent.name.as_deref().unwrap_or(agent.id.as_str()).into(),
+            role: match agent.role {
+                entries::Role::Agent => Role::Agent,
+                entries::Role::Supervisor => Role::Supervisor,
+                entries::Role::Administrator => Role::Administrator,
+            },
+            password: password(agent),
+            device: device.into(),
+            answers_on: match agent.answers_on {
+                entries::AnswersOn::Phone => AnswersOn::Phone,
+                entries::AnswersOn::Desk => AnswersOn::Desk,
+            },
+            always_ready: agent.always_ready,
+            queues: agent.queues.iter().map(queue_id).collect(),
+            shows: agent.shows.as_ref().map(|number| number.as_str().into()),
+        }
+    }
+
+    fn screening(&self) -> Screening {
+        let mut screening = Screening::default();
+        for entry in &self.screen {
+            let pattern = match entry.pattern.as_str() {
+                "*" if entry.action == ScreenAction::Deny => {
+                    screening.allowed_only = true;
+                    continue;
+                }
+                "anonymous" => NumberPattern::Anonymous,
+                pattern => match pattern.strip_suffix('*') {
+                    Some(beginning) => NumberPattern::Prefix(beginning.into()),
+                    None => NumberPattern::Exact(pattern.into()),
+                },
+            };
+            match entry.action {
+                ScreenAction::Allow => screening.allowed.push(pattern),
+                ScreenAction::Deny => screening.blocked.push(pattern),
+            }
+        }
+        screening
+    }
+}
+
+fn flow_name(path: &Path) -> Result<FlowName, FlowsError> {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    match stem.parse::<Name>() {
+        Ok(name) => Ok(name.as_str().into()),
+        Err(error) => Err(FlowsError::Name { path: path.to_owned(), message: error.to_string() }),
+    }
+}
+
+fn read_flow(path: &Path) -> Result<Arc<str>, FlowsError> {
+    let unreadable = |source| FlowsError::Unreadable { path: path.to_owned(), source };
+    let mut flow = String::new();
+    let file = fs::File::open(path).map_err(unreadable)?;
+    file.take(FLOW_BYTES_MAX as u64 + 1).read_to_string(&mut flow).map_err(unreadable)?;
+    if flow.len() > FLOW_BYTES_MAX {
+        let (size, max) = (flow.len(), FLOW_BYTES_MAX);
+        return Err(FlowsError::TooLarge { path: path.to_owned(), size, max });
+    }
+    Ok(flow.into())
+}
+
+fn route(entry: &Number) -> Route {
+    let status = entry.reject.map_or(404, |status| status.get());
+    match entry {
+        Number { flow: Some(flow), .. } => Route::Flow(text(flow)),
+        Number { queue: Some(queue), .. } => Route::Queue(queue_id(queue)),
+        Number { agent: Some(agent), .. } => Route::Agent(agent_id(agent)),
+        Number { target: Some(target), .. } => Route::Target(target.as_str().into()),
+        Number { echo: true, .. } => Route::Echo,
+        Number { .. } => Route::Reject(status),
+    }
+}
+
+fn config(queue: &Queue, numbers: &BTreeMap<Arc<str>, Route>) -> QueueConfig {
+    QueueConfig {
+        label: queue.name.as_deref().unwrap_or(queue.id.as_str()).into(),
+        strategy: match queue.strategy {
+            entries::Strategy::LongestIdle => Strategy::LongestIdle,
+        },
+        priority: queue.priority.get(),
+        ring_seconds: queue.ring_seconds.get(),
+        wrap_up_seconds: queue.wrap_up_seconds.get(),
+        max_wait_seconds: queue.wait_seconds_max.get(),
+        max_length: queue.length_max.get(),
+        overflow: queue.overflow.as_ref().and_then(|to| numbers.get(to.as_str()).cloned()),
+        answer: queue.answer,
+        record: queue.record,
+        dispositions: labels(&queue.dispositions),
+    }
+}
+
+fn trunk_config(trunk: &Trunk) -> TrunkConfig {
+    TrunkConfig {
+        shows: trunk.shows.as_ref().map(|number| number.as_str().into()),
+        ring_seconds: trunk.ring_seconds.get(),
+        record: trunk.record,
+        wrap_up_seconds: trunk.wrap_up_seconds.get(),
+    }
+}
+
+fn outbound(trunk: &Trunk) -> OutboundRule {
+    let prefix = trunk.prefix.as_str();
+    let strip = if trunk.strip_prefix { prefix.chars().count() } else { 0 };
+    OutboundRule {
+        prefix: prefix.into(),
+        trunk: text(&trunk.name),
+        strip: u8::try_from(strip).unwrap_or(u8::MAX),
+        add: trunk.add_prefix.as_str().into(),
+    }
+}
+
+fn password(agent: &Agent) -> CenterHash {
+    match (&agent.password_hash, &agent.password) {
+        (Some(hash), _) => CenterHash(hash.reveal().into()),
+        (None, Some(password)) => {
+            CenterHash(hash_for_trying(password.reveal(), agent.id.as_str()).into())
+        }
+        (None, None) => CenterHash::default(),
+    }
+}
+
+/// Argon2 with a salt that only depends on the id, for the reason that the module gives.
+fn hash_for_trying(password: &str, id: &str) -> String {
+    let salt = Sha256::new().chain_update(b"tandem ").chain_update(id).finalize();
+    let hash: Result<PasswordHash, _> =
+        Argon2::default().hash_password_with_salt(password.as_bytes(), &salt[..16]);
+    hash.expect("a salt of 16 bytes and the default parameters are valid").to_string()
+}
+
+fn labels(names: &BTreeMap<Name, String>) -> BTreeMap<Arc<str>, Arc<str>> {
+    names.iter().map(|(code, label)| (text(code), label.as_str().into())).collect()
+}
+
+fn text(name: &Name) -> Arc<str> {
+    name.as_str().into()
+}
+
+fn queue_id(name: &Name) -> QueueId {
+    QueueId::parse(name.as_str()).expect("the characters of a Name are among those of an id")
+}
+
+fn agent_id(name: &Name) -> AgentId {
+    AgentId::parse(name.as_str()).expect("the characters of a Name are among those of an id")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Directory {
+        let config = Config::parse(text, Path::new("test.toml")).unwrap();
+        config.directory(BTreeMap::new())
+    }
+
+    #[test]
+    fn the_shipped_files_make_valid_directories() {
+        for file in ["config/node.toml", "config/bench.toml", "config/cluster/node1.toml"] {
+            let config = Config::load(Path::new(file)).unwrap();
+            let flows = config.number.iter().filter_map(|entry| entry.flow.as_ref());
+            let flows = flows.map(|name| (text(name), "".into())).collect();
+            assert_eq!(config.directory(flows).check(), Ok(()), "{file}");
+        }
+    }
+
+    #[test]
+    fn equal_files_make_equal_directories() {
+        let config = Config::built_in();
+        let first = config.directory(BTreeMap::new());
+        assert_eq!(first.hash(), config.directory(BTreeMap::new()).hash());
+        let ana = &first.agents[&AgentId::parse("ana").unwrap()];
+        let ben = &first.agents[&AgentId::parse("ben").unwrap()];
+        assert!(ana.password.0.starts_with("$argon2id$"), "{}", ana.password.0);
+        assert_ne!(ana.password, ben.password);
+        assert_eq!(&*ana.device, "sip:ana@tandem");
+    }
+
+    #[test]
+    fn screening_follows_the_entries() {
+        let some = parse(
+            "[[screen]]\npattern = \"+49*\"\naction = \"deny\"\n\
+             [[screen]]\npattern = \"+4930\"\naction = \"allow\"\n\
+             [[screen]]\npattern = \"anonymous\"\naction = \"deny\"\n",
+        );
+        assert_eq!(some.screening.refuses("+49171"), Some(603));
+        assert_eq!(some.screening.refuses("+4930"), None);
+        assert_eq!(some.screening.refuses(""), Some(603));
+        assert_eq!(some.screening.refuses("+1"), None);
+        let only = parse(
+            "[[screen]]\npattern = \"*\"\naction = \"deny\"\n\
+             [[screen]]\npattern = \"7*\"\naction = \"allow\"\n",
+        );
+        assert_eq!(only.screening.refuses("+1"), Some(603));
+        assert_eq!(only.screening.refuses("71"), None);
+    }
+
+    #[test]
+    fn a_dialled_number_goes_out_without_its_prefix() {
+        let directory = parse(
+            "[[trunk]]\nname = \"a\"\naddress = \"sip:x\"\nprefix = \"90\"\nstrip_prefix = true\n\
+             add_prefix = \"+49\"\n",
+        );
+        let number = "+49171".into();
+        let destination =
+            tandem_center::directory::Destination::Outside { trunk: "a".into(), number };
+        assert_eq!(directory.destination("90171"), Some(destination));
+        assert_eq!(directory.destination("171"), None);
+    }
+
+    #[test]
+    fn overflow_goes_where_the_number_leads() {
+        let directory = parse(
+            "[[number]]\nnumber = \"1\"\nqueue = \"b\"\n[[queue]]\nid = \"a\"\noverflow = \"1\"\n\
+             [[queue]]\nid = \"b\"\n",
+        );
+        let queue = &directory.queues[&QueueId::parse("a").unwrap()];
+        assert_eq!(queue.overflow, Some(Route::Queue(QueueId::parse("b").unwrap())));
+    }
+}
