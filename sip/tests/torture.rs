@@ -4,6 +4,8 @@
 //! Here a message is read, and a request checked as a user agent server checks it before it
 //! looks at what is wanted. Registrar and transactions have the rest in their own tests.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{collections::BTreeMap, fs, net::SocketAddr, path::PathBuf};
 
 use tandem_sip::wire::{

@@ -327,7 +327,7 @@ struct Found {
     to: Option<(Span, AddrSpans)>,
     call_id: Option<Span>,
     cseq: Option<CSeq>,
-    max_forwards: Option<()>,
+    max_forwards: Option<u32>,
 }
 
 impl Essentials {
@@ -369,7 +369,7 @@ impl Found {
             }
             HeaderName::CSeq => once(&mut self.cseq, cseq(value).ok_or_else(malformed)?, line.name),
             HeaderName::MaxForwards => {
-                let hops = number(value, 255).map(|_| ()).ok_or_else(malformed)?;
+                let hops = number(value, 255).ok_or_else(malformed)?;
                 once(&mut self.max_forwards, hops, line.name)
             }
             HeaderName::Contact if value == b"*" => Ok(()),
