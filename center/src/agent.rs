@@ -3,7 +3,7 @@
 //! An agent's state follows from commands, from the calls that hold them, and from the lease of
 //! their session; nobody sets "talking". The desk's socket and the phone belong to the node.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -17,9 +17,6 @@ pub const RESULTS_MAX: usize = 64;
 
 /// Bytes of a reason code, disposition or note. Longer ones are refused.
 pub const WORDS_BYTES_MAX: usize = 1024;
-
-/// Sessions at most, one an agent. More are refused.
-pub const SESSIONS_MAX: usize = 100_000;
 
 /// How long an agent who is ready without a session is left alone after an offer came back, in
 /// seconds: nobody is there to say "ready" again, and a phone that is broken should not be tried
@@ -57,6 +54,9 @@ pub struct Agent {
     pub session: Option<SessionId>,
     /// The call that was last with this agent, for its disposition.
     pub last_call: Option<LastCall>,
+    /// Since when idleness counts: the last time of becoming ready. An offer that ends because
+    /// the caller left does not change it.
+    pub idle_since: Millis,
     /// Calls taken since the agent was configured.
     pub calls: u32,
 }
@@ -188,7 +188,15 @@ impl Agent {
         } else {
             AgentState::LoggedOut { since: at, reason: reasons::NEVER_SIGNED_IN.into() }
         };
-        Self { id, state, after: After::Ready, session: None, last_call: None, calls: 0 }
+        Self {
+            id,
+            state,
+            after: After::Ready,
+            session: None,
+            last_call: None,
+            idle_since: at,
+            calls: 0,
+        }
     }
 
     /// The next time at which something happens to this agent by itself.
@@ -225,14 +233,38 @@ impl Results {
         self.latest.iter().rev().find(|(of, _)| of == id).map(|(_, reply)| reply)
     }
 
+    /// The slot in which the store keeps the result with this number.
+    pub(crate) fn slot(number: u64) -> u8 {
+        (number % RESULTS_MAX as u64) as u8
+    }
+
+    /// The remembered results with their numbers.
+    pub(crate) fn numbered(&self) -> impl Iterator<Item = (u64, &(CommandId, Reply))> {
+        (self.first()..).zip(&self.latest)
+    }
+
+    /// The slots that are taken.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = u8> + use<> {
+        (self.first()..self.count).map(Self::slot)
+    }
+
+    fn first(&self) -> u64 {
+        self.count - self.latest.len() as u64
+    }
+
+    /// The results that the store kept, by their numbers.
+    pub(crate) fn of_numbered(stored: BTreeMap<u64, (CommandId, Reply)>) -> Self {
+        let count = stored.last_key_value().map_or(0, |(number, _)| number + 1);
+        Self { count, latest: stored.into_values().collect() }
+    }
+
     /// Remembers a result; answers the slot that it took.
-    #[expect(dead_code, reason = "commands of desks are applied in the next step")]
     pub(crate) fn remember(&mut self, id: CommandId, reply: Reply) -> u8 {
         if self.latest.len() == RESULTS_MAX {
             self.latest.pop_front();
         }
         self.latest.push_back((id, reply));
         self.count += 1;
-        ((self.count - 1) % RESULTS_MAX as u64) as u8
+        Self::slot(self.count - 1)
     }
 }

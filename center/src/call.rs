@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::directory::Destination;
 use crate::flow::{Action, FlowName, FlowVersion, Position, Variables};
 use crate::ids::{AgentId, CallId, Index, LegNumber, Millis, NodeId, QueueId};
-use crate::record::{CallResult, Segment, Side};
+use crate::record::{CallResult, SEGMENTS_MAX, Segment, SegmentKind, Side};
 use crate::timeline::Timeline;
 
 /// Legs of one call that are alive or being ended. Full: the oldest leg that is being ended is
@@ -62,6 +63,8 @@ pub struct Call {
     pub next_act: u32,
     /// What the IVR collected and looked up. Bounded by the flow's module.
     pub variables: Variables,
+    /// What the flow wants an agent to see of them.
+    pub data: BTreeMap<String, String>,
     /// Served first when higher.
     pub priority: u8,
     /// The flow that it went through last, by name.
@@ -101,6 +104,8 @@ pub struct Party {
 /// What a call is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
+    /// Just arrived, its route is not decided. Never seen outside of a command.
+    Arriving,
     /// In a flow, waiting for an action to end.
     Ivr {
         /// The flow with the version that the call began with.
@@ -118,6 +123,8 @@ pub enum Phase {
         ticket: Index,
         /// When it entered.
         since: Millis,
+        /// When it has waited too long, if there is such a time.
+        until: Option<Millis>,
         /// The agent who is asked to take it, if one is.
         offer: Option<Offer>,
     },
@@ -130,7 +137,7 @@ pub enum Phase {
         /// Its no-answer time-out.
         until: Millis,
         /// Where the call goes once the agent's own phone (leg 0) answered.
-        then: Option<Next>,
+        then: Option<Destination>,
     },
     /// Two legs talk.
     Bridged {
@@ -138,10 +145,7 @@ pub enum Phase {
         a: LegNumber,
         /// The side that was reached.
         b: LegNumber,
-        /// The leg whose agent put the other on hold by command. A phone that holds by itself
-        /// is in [`Leg::held`].
-        held_by: Option<LegNumber>,
-        /// Since when the agent's side holds, by either means.
+        /// Since when either side holds the other.
         held_since: Option<Millis>,
     },
     /// The caller hears their own voice.
@@ -157,17 +161,6 @@ pub enum Phase {
         /// What it came to.
         result: CallResult,
     },
-}
-
-/// Where an outbound call goes after the agent's own phone answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Next {
-    /// What the next leg is.
-    pub role: Role,
-    /// What it dials.
-    pub target: Arc<str>,
-    /// How long it rings, in seconds.
-    pub ring_seconds: u32,
 }
 
 /// One version of a flow.
@@ -242,6 +235,8 @@ pub struct Leg {
     pub ring_seconds: u32,
     /// Its own phone put us on hold (a re-INVITE with `sendonly` or `inactive`).
     pub held: bool,
+    /// Its agent holds the other party by command.
+    pub held_at_desk: bool,
     /// The node's encoding of the dialog, both SDPs and the ports. Empty until known.
     pub wire: Wire,
 }
@@ -257,6 +252,17 @@ pub enum Role {
     Trunk(Arc<str>),
     /// A SIP URI.
     Target,
+}
+
+impl Role {
+    /// The agent whose phone it is.
+    #[must_use]
+    pub fn agent(&self) -> Option<&AgentId> {
+        match self {
+            Self::Agent(agent) => Some(agent),
+            Self::Caller | Self::Trunk(_) | Self::Target => None,
+        }
+    }
 }
 
 /// How far a leg is.
@@ -278,6 +284,14 @@ pub enum LegState {
     Ending { cause: Cause },
     /// It has ended by itself.
     Ended { cause: Cause },
+}
+
+impl Leg {
+    /// Whether its side holds the other, at the phone or at the desk.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.held || self.held_at_desk
+    }
 }
 
 impl LegState {
@@ -336,7 +350,8 @@ impl Cause {
             Self::Refused { status } => status,
             Self::Cancelled => 487,
             Self::NoAnswer | Self::WaitedTooLong | Self::Withdrawn => 480,
-            Self::HungUp | Self::PeerGone | Self::FlowEnded => 603,
+            Self::HungUp | Self::PeerGone => 480,
+            Self::FlowEnded => 603,
             Self::Lost => 408,
             Self::Reconfigured => 503,
             Self::Failed => 500,
@@ -426,6 +441,36 @@ impl fmt::Display for RecordingId {
 }
 
 impl Call {
+    /// Its phase in a word, for screens and errors.
+    #[must_use]
+    pub fn phase_name(&self) -> &'static str {
+        match &self.phase {
+            Phase::Arriving => "arriving",
+            Phase::Ivr { .. } => "in a flow",
+            Phase::Queued { offer: None, .. } => "waiting",
+            Phase::Queued { offer: Some(_), .. } | Phase::Direct { .. } => "offered",
+            Phase::Dialing { .. } => "dialling",
+            Phase::Bridged { .. } => "connected",
+            Phase::Echo => "in the echo",
+            Phase::Ended { .. } => "over",
+        }
+    }
+
+    /// When something happens to it by itself.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Millis> {
+        match &self.phase {
+            Phase::Queued { offer: Some(offer), .. } | Phase::Direct { offer } => Some(offer.until),
+            Phase::Queued { offer: None, until, .. } => *until,
+            Phase::Dialing { until, .. } => Some(*until),
+            Phase::Arriving
+            | Phase::Ivr { .. }
+            | Phase::Bridged { .. }
+            | Phase::Echo
+            | Phase::Ended { .. } => None,
+        }
+    }
+
     /// Whether it is over.
     #[must_use]
     pub fn has_ended(&self) -> bool {
@@ -438,7 +483,8 @@ impl Call {
         match &self.phase {
             Phase::Queued { offer, .. } => offer.as_ref(),
             Phase::Direct { offer } => Some(offer),
-            Phase::Ivr { .. }
+            Phase::Arriving
+            | Phase::Ivr { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
             | Phase::Echo
@@ -449,18 +495,52 @@ impl Call {
     /// The leg of `agent`'s phone, if it is alive.
     #[must_use]
     pub fn leg_of(&self, agent: &AgentId) -> Option<LegNumber> {
-        let is_theirs =
-            |leg: &Leg| leg.state.is_alive() && matches!(&leg.role, Role::Agent(of) if of == agent);
-        self.legs.iter().find(|(_, leg)| is_theirs(leg)).map(|(number, _)| *number)
+        let mut alive = self.legs.iter().filter(|(_, leg)| leg.state.is_alive());
+        alive.find(|(_, leg)| leg.role.agent() == Some(agent)).map(|(number, _)| *number)
     }
 
-    /// The leg of an agent that is connected, with the agent.
+    /// The leg that talks with `agent`'s, if they are connected.
     #[must_use]
-    pub fn connected_agent(&self) -> Option<(LegNumber, &AgentId)> {
-        let Phase::Bridged { a, b, .. } = &self.phase else { return None };
-        [b, a].into_iter().find_map(|number| match &self.legs.get(number)?.role {
-            Role::Agent(agent) => Some((*number, agent)),
-            Role::Caller | Role::Trunk(_) | Role::Target => None,
-        })
+    pub fn peer_of(&self, agent: &AgentId) -> Option<LegNumber> {
+        let Phase::Bridged { a, b, .. } = self.phase else { return None };
+        let mine = self.leg_of(agent)?;
+        [(a, b), (b, a)].into_iter().find(|(leg, _)| *leg == mine).map(|(_, peer)| peer)
+    }
+
+    /// Milliseconds in queues until `at`.
+    #[must_use]
+    pub fn wait_ms(&self, at: Millis) -> u64 {
+        let waits = self.segments.iter().filter(|s| matches!(s.kind, SegmentKind::Queue(_)));
+        waits.map(|segment| segment.length_ms(at)).sum()
+    }
+
+    /// Adds a leg under the next number.
+    pub(crate) fn add_leg(&mut self, leg: Leg) -> LegNumber {
+        if self.legs.len() >= LEGS_MAX {
+            let is_over = |(_, leg): &(&LegNumber, &Leg)| !leg.state.is_alive();
+            let over = self.legs.iter().skip(1).find(is_over).map(|(number, _)| *number);
+            over.and_then(|number| self.legs.remove(&number));
+        }
+        let number = LegNumber(self.next_leg);
+        self.next_leg = self.next_leg.saturating_add(1);
+        self.legs.insert(number, leg);
+        number
+    }
+
+    /// Puts the time from now on another account.
+    pub(crate) fn begin_segment(&mut self, kind: SegmentKind, at: Millis) {
+        self.end_segment(at);
+        let segment = Segment { kind, began: at, ended: None, held_ms: 0 };
+        if self.segments.len() < SEGMENTS_MAX {
+            self.segments.push(segment);
+        } else if let Some(last) = self.segments.last_mut() {
+            last.ended = None;
+        }
+    }
+
+    /// Closes the account of the time that is going on.
+    pub(crate) fn end_segment(&mut self, at: Millis) {
+        let Some(last) = self.segments.last_mut() else { return };
+        last.ended.get_or_insert(at);
     }
 }

@@ -64,8 +64,8 @@ pub enum Command {
     SignIn { agent: AgentId, session: SessionId, node: NodeId, command: CommandId },
     /// An agent signs out. Refused in a call.
     SignOut { agent: AgentId, session: SessionId, command: CommandId },
-    /// A desk's socket is gone.
-    SessionLost { session: SessionId },
+    /// A desk's socket at this node is gone. Nothing if the session moved elsewhere meanwhile.
+    SessionLost { session: SessionId, node: NodeId },
     /// It is back, here.
     SessionBack { session: SessionId, node: NodeId },
     /// An agent says what they are free for. In a call it holds for afterwards.

@@ -231,7 +231,7 @@ pub struct OutboundRule {
 }
 
 /// Where a call goes by a dialled number.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Destination {
     /// A number of this centre.
     Inside(Route),

@@ -9,7 +9,9 @@
 //! `event`, then `apply/`, which decides, `acd`, which chooses, and `store`, which saves. `flow`
 //! is the IVR's language.
 
+mod acd;
 pub mod agent;
+mod apply;
 pub mod call;
 mod command;
 pub mod directory;
@@ -17,10 +19,12 @@ pub mod event;
 pub mod flow;
 pub mod hash;
 pub mod ids;
+mod invariants;
 mod outcome;
 pub mod queue;
 pub mod record;
 mod state;
+mod store;
 pub mod timeline;
 mod wants;
 
@@ -32,8 +36,10 @@ pub use event::{Audience, Event, Happened, Screen};
 pub use ids::{
     AgentId, CallId, CommandId, Index, LegNumber, Millis, NodeId, ParseIdError, QueueId, SessionId,
 };
+pub use invariants::Violation;
 pub use outcome::{Outcome, Rejected, Reply, Touched};
 pub use queue::Queue;
 pub use record::{CallResult, Cdr, Record, Side};
-pub use state::Center;
+pub use state::{Center, Node};
+pub use store::{Change, LoadError, STATE_VERSION};
 pub use wants::{Hears, LegWant, Wants};

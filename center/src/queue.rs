@@ -21,6 +21,8 @@ pub struct Queue {
     pub(crate) waiting: BTreeMap<Place, Waiting>,
     /// The places of callers who are offered to nobody.
     pub(crate) unoffered: BTreeSet<Place>,
+    /// How many callers wait, by the first part of their places.
+    pub(crate) by_priority: BTreeMap<u8, u32>,
     /// Agents who can be offered a call, best first.
     pub(crate) ready: BTreeSet<(Rank, AgentId)>,
 }
@@ -47,13 +49,15 @@ pub struct Place {
     pub(crate) after: u8,
     /// The commit that put the call into the queue.
     pub(crate) ticket: Index,
+    /// The call: one commit can put several into a queue.
+    pub(crate) call: CallId,
 }
 
 impl Place {
     /// The place of a call with this priority that entered with this commit.
     #[must_use]
-    pub fn new(priority: u8, ticket: Index) -> Self {
-        Self { after: u8::MAX - priority, ticket }
+    pub fn new(priority: u8, ticket: Index, call: CallId) -> Self {
+        Self { after: u8::MAX - priority, ticket, call }
     }
 }
 
@@ -79,6 +83,7 @@ impl Queue {
             totals: Totals::default(),
             waiting: BTreeMap::new(),
             unoffered: BTreeSet::new(),
+            by_priority: BTreeMap::new(),
             ready: BTreeSet::new(),
         }
     }
@@ -99,6 +104,29 @@ impl Queue {
     #[must_use]
     pub fn first_since(&self) -> Option<Millis> {
         self.waiting.values().next().map(|first| first.since)
+    }
+
+    /// How many callers are served before one who enters now with this priority.
+    #[must_use]
+    pub fn ahead_of_new(&self, priority: u8) -> u32 {
+        self.by_priority.range(..=u8::MAX - priority).map(|(_, count)| count).sum()
+    }
+
+    pub(crate) fn enter(&mut self, place: Place, waiting: Waiting) {
+        self.waiting.insert(place, waiting);
+        *self.by_priority.entry(place.after).or_default() += 1;
+    }
+
+    pub(crate) fn leave(&mut self, place: &Place) {
+        self.unoffered.remove(place);
+        if self.waiting.remove(place).is_some()
+            && let Some(count) = self.by_priority.get_mut(&place.after)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_priority.remove(&place.after);
+            }
+        }
     }
 
     /// How many callers are served before `place`. Linear in the answer.

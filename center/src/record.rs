@@ -156,6 +156,14 @@ pub struct Segment {
     pub held_ms: u64,
 }
 
+impl Segment {
+    /// Milliseconds of it until `at`, if it still goes on.
+    #[must_use]
+    pub fn length_ms(&self, at: Millis) -> u64 {
+        self.ended.unwrap_or(at).since_ms(self.began)
+    }
+}
+
 /// What goes on in a segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SegmentKind {

@@ -1,11 +1,24 @@
 //! The state as one value, and what may be read of it.
+//!
+//! Calls, agents, sessions, totals, results, nodes, flows and the directory are the state.
+//! Everything else here is an index over them that [`Center::edit_call`] and its kin keep, and
+//! that is rebuilt when a state is loaded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
+use crate::acd;
+use crate::agent::{Link, Results};
+use crate::apply::Turn;
+use crate::call::FlowKey;
+use crate::directory::AgentConfig;
+use crate::flow::{Flow, FlowName, FlowVersion};
+use crate::queue::{Place, Rank, Waiting};
 use crate::{
-    Agent, AgentId, Call, CallId, Command, Directory, Index, Millis, Outcome, Queue, QueueId,
-    Rejected, Session, SessionId,
+    Agent, AgentId, AgentState, Call, CallId, Directory, Index, Millis, NodeId, Phase, Queue,
+    QueueId, Session, SessionId,
 };
 
 /// The replicated contact centre.
@@ -14,30 +27,113 @@ pub struct Center {
     pub(crate) index: Index,
     pub(crate) at: Millis,
     pub(crate) directory: Arc<Directory>,
+    pub(crate) directory_hash: u64,
     pub(crate) calls: BTreeMap<CallId, Arc<Call>>,
     pub(crate) agents: BTreeMap<AgentId, Arc<Agent>>,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
     pub(crate) queues: BTreeMap<QueueId, Queue>,
+    pub(crate) results: BTreeMap<AgentId, Results>,
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) flows: BTreeMap<FlowKey, FlowEntry>,
+    /// Index: the version of each flow that new calls begin with.
+    pub(crate) flow_versions: BTreeMap<FlowName, FlowVersion>,
+    /// Index: what is due when.
+    pub(crate) deadlines: BTreeSet<(Millis, Due)>,
+    /// Index: how each agent stands in the other indexes.
+    pub(crate) agent_marks: BTreeMap<AgentId, AgentMarks>,
+}
+
+/// A node of the cluster as calls see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// It may own calls.
+    pub up: bool,
+    /// Index: the calls that it owns.
+    pub calls: u32,
+}
+
+/// A version of a flow that is configured or that a call still goes through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FlowEntry {
+    pub(crate) text: Arc<str>,
+    pub(crate) flow: Arc<Flow>,
+    /// Index: the calls in it.
+    pub(crate) calls: u32,
+}
+
+/// What can be due.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Due {
+    /// A no-answer time-out or the longest wait.
+    Call(CallId),
+    /// A wrap-up or a pause.
+    Agent(AgentId),
+    /// The grace of a lost desk.
+    Session(SessionId),
+}
+
+/// How a call stands in the indexes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct CallMarks {
+    deadline: Option<Millis>,
+    place: Option<QueuePlace>,
+    flow: Option<FlowKey>,
+    owner: Option<NodeId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct QueuePlace {
+    queue: QueueId,
+    place: Place,
+    since: Millis,
+    offered: bool,
+}
+
+/// How an agent stands in the indexes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AgentMarks {
+    deadline: Option<Millis>,
+    /// Set when the agent can be offered calls.
+    idle_since: Option<Millis>,
+}
+
+impl CallMarks {
+    fn of(call: &Call) -> Self {
+        let place = match &call.phase {
+            Phase::Queued { queue, ticket, since, offer, .. } => Some(QueuePlace {
+                queue: queue.clone(),
+                place: Place::new(call.priority, *ticket, call.id),
+                since: *since,
+                offered: offer.is_some(),
+            }),
+            Phase::Arriving
+            | Phase::Ivr { .. }
+            | Phase::Direct { .. }
+            | Phase::Dialing { .. }
+            | Phase::Bridged { .. }
+            | Phase::Echo
+            | Phase::Ended { .. } => None,
+        };
+        let flow = match &call.phase {
+            Phase::Ivr { flow, .. } => Some(flow.clone()),
+            Phase::Arriving
+            | Phase::Queued { .. }
+            | Phase::Direct { .. }
+            | Phase::Dialing { .. }
+            | Phase::Bridged { .. }
+            | Phase::Echo
+            | Phase::Ended { .. } => None,
+        };
+        Self { deadline: call.deadline(), place, flow, owner: Some(call.owner) }
+    }
 }
 
 impl Center {
     /// A centre that knows nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Applies one committed command.
-    pub fn apply(
-        &mut self,
-        index: Index,
-        at: Millis,
-        command: Command,
-    ) -> Result<Outcome, Rejected> {
-        self.index = index;
-        self.at = self.at.max(at);
-        drop(command);
-        Ok(Outcome::default())
+        let directory = Directory::default();
+        Self { directory_hash: directory.hash(), directory: Arc::new(directory), ..Self::default() }
     }
 
     /// The index of the last command that was applied.
@@ -52,10 +148,10 @@ impl Center {
         self.at
     }
 
-    /// When [`Command::Tick`] is to be proposed next.
+    /// When [`crate::Command::Tick`] is to be proposed next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
-        None
+        self.deadlines.first().map(|(at, _)| *at)
     }
 
     /// A call, also one that ended and is not cleared.
@@ -65,7 +161,7 @@ impl Center {
     }
 
     /// All calls by id.
-    pub fn calls(&self) -> impl Iterator<Item = &Arc<Call>> {
+    pub fn calls(&self) -> impl ExactSizeIterator<Item = &Arc<Call>> {
         self.calls.values()
     }
 
@@ -76,7 +172,7 @@ impl Center {
     }
 
     /// All agents by name.
-    pub fn agents(&self) -> impl Iterator<Item = &Arc<Agent>> {
+    pub fn agents(&self) -> impl ExactSizeIterator<Item = &Arc<Agent>> {
         self.agents.values()
     }
 
@@ -87,7 +183,7 @@ impl Center {
     }
 
     /// All queues by name.
-    pub fn queues(&self) -> impl Iterator<Item = &Queue> {
+    pub fn queues(&self) -> impl ExactSizeIterator<Item = &Queue> {
         self.queues.values()
     }
 
@@ -98,13 +194,272 @@ impl Center {
     }
 
     /// All sessions by id.
-    pub fn sessions(&self) -> impl Iterator<Item = &Session> {
+    pub fn sessions(&self) -> impl ExactSizeIterator<Item = &Session> {
         self.sessions.values()
+    }
+
+    /// All nodes that were ever up.
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = (NodeId, &Node)> {
+        self.nodes.iter().map(|(id, node)| (*id, node))
     }
 
     /// The directory that holds.
     #[must_use]
     pub fn directory(&self) -> &Arc<Directory> {
         &self.directory
+    }
+
+    /// [`Directory::hash`] of the directory that holds. A node whose configuration has another
+    /// one proposes it.
+    #[must_use]
+    pub fn directory_hash(&self) -> u64 {
+        self.directory_hash
+    }
+
+    /// The version of the flow that new calls begin with, or an older one that a call is in.
+    #[must_use]
+    pub fn flow(&self, key: &FlowKey) -> Option<&Arc<Flow>> {
+        self.flows.get(key).map(|entry| &entry.flow)
+    }
+
+    pub(crate) fn config_of(&self, agent: &AgentId) -> Option<&AgentConfig> {
+        self.directory.agents.get(agent)
+    }
+
+    // --- the only ways to change calls, agents and sessions ---
+
+    pub(crate) fn insert_call(&mut self, turn: &mut Turn, call: Call) {
+        let id = call.id;
+        let after = CallMarks::of(&call);
+        self.calls.insert(id, Arc::new(call));
+        turn.outcome.touched.calls.insert(id);
+        self.move_call(turn, id, CallMarks::default(), after);
+    }
+
+    /// Changes a call and keeps the indexes. The id is known to be there: every caller has
+    /// looked.
+    pub(crate) fn edit_call<T>(
+        &mut self,
+        turn: &mut Turn,
+        id: CallId,
+        edit: impl FnOnce(&mut Call) -> T,
+    ) -> T {
+        let call = self.calls.get_mut(&id).expect("the command was checked against the call");
+        let before = CallMarks::of(call);
+        let result = edit(Arc::make_mut(call));
+        let after = CallMarks::of(call);
+        turn.outcome.touched.calls.insert(id);
+        self.move_call(turn, id, before, after);
+        result
+    }
+
+    pub(crate) fn remove_call(&mut self, turn: &mut Turn, id: CallId) {
+        if let Some(call) = self.calls.remove(&id) {
+            turn.outcome.touched.calls.insert(id);
+            self.move_call(turn, id, CallMarks::of(&call), CallMarks::default());
+        }
+    }
+
+    fn move_call(&mut self, turn: &mut Turn, id: CallId, before: CallMarks, after: CallMarks) {
+        if before == after {
+            return;
+        }
+        self.move_deadline(|| Due::Call(id), before.deadline, after.deadline);
+        if before.owner != after.owner {
+            let loads = [(before.owner, u32::MAX), (after.owner, 1)];
+            for (node, by) in loads.into_iter().filter_map(|(node, by)| Some((node?, by))) {
+                let node = self.nodes.entry(node).or_insert_with(|| {
+                    turn.outcome.touched.nodes.insert(node);
+                    Node { up: true, calls: 0 }
+                });
+                node.calls = node.calls.wrapping_add(by);
+            }
+        }
+        if before.flow != after.flow {
+            if let Some(entry) = after.flow.as_ref().and_then(|key| self.flows.get_mut(key)) {
+                entry.calls += 1;
+            }
+            if let Some(key) = before.flow {
+                self.leave_flow(turn, key);
+            }
+        }
+        if before.place != after.place {
+            if let Some(QueuePlace { queue, place, .. }) = before.place {
+                if let Some(queue) = self.queues.get_mut(&queue) {
+                    queue.leave(&place);
+                }
+                turn.outcome.touched.queues.insert(queue);
+            }
+            if let Some(QueuePlace { queue: id, place, since, offered }) = after.place {
+                let queue = self.queues.entry(id.clone()).or_insert_with(|| Queue::new(id.clone()));
+                queue.enter(place, Waiting { call: place.call, since });
+                if !offered {
+                    queue.unoffered.insert(place);
+                    turn.unmatched.insert(id.clone());
+                }
+                turn.outcome.touched.queues.insert(id);
+            }
+        }
+    }
+
+    fn leave_flow(&mut self, turn: &mut Turn, key: FlowKey) {
+        let Some(entry) = self.flows.get_mut(&key) else { return };
+        entry.calls -= 1;
+        if entry.calls == 0 && !self.is_configured(&key) {
+            self.flows.remove(&key);
+            turn.outcome.touched.flows.insert(key);
+        }
+    }
+
+    pub(crate) fn is_configured(&self, key: &FlowKey) -> bool {
+        self.flow_versions.get(&key.name) == Some(&key.version)
+    }
+
+    fn move_deadline(
+        &mut self,
+        due: impl Fn() -> Due,
+        before: Option<Millis>,
+        after: Option<Millis>,
+    ) {
+        if before == after {
+            return;
+        }
+        if let Some(at) = before {
+            self.deadlines.remove(&(at, due()));
+        }
+        if let Some(at) = after {
+            self.deadlines.insert((at, due()));
+        }
+    }
+
+    /// Changes an agent and keeps the indexes.
+    pub(crate) fn edit_agent<T>(
+        &mut self,
+        turn: &mut Turn,
+        id: &AgentId,
+        edit: impl FnOnce(&mut Agent) -> T,
+    ) -> T {
+        let agent = self.agents.get_mut(id).expect("the command was checked against the agent");
+        let result = edit(Arc::make_mut(agent));
+        turn.outcome.touched.agents.insert(id.clone());
+        self.move_agent(turn, id);
+        result
+    }
+
+    /// Brings the indexes up to date with an agent, their session and their configuration.
+    pub(crate) fn move_agent(&mut self, turn: &mut Turn, id: &AgentId) {
+        let after = self.marks_of(id);
+        let before = self.agent_marks.get(id).copied().unwrap_or_default();
+        if before == after {
+            return;
+        }
+        if after == AgentMarks::default() {
+            self.agent_marks.remove(id);
+        } else {
+            self.agent_marks.insert(id.clone(), after);
+        }
+        self.move_deadline(|| Due::Agent(id.clone()), before.deadline, after.deadline);
+        if before.idle_since == after.idle_since {
+            return;
+        }
+        let directory = Arc::clone(&self.directory);
+        let Some(config) = directory.agents.get(id) else { return };
+        for queue_id in &config.queues {
+            let Some(strategy) = directory.queues.get(queue_id).map(|queue| queue.strategy) else {
+                continue;
+            };
+            let Some(queue) = self.queues.get_mut(queue_id) else { continue };
+            if let Some(since) = before.idle_since {
+                queue.ready.remove(&(acd::rank(strategy, since), id.clone()));
+            }
+            if let Some(since) = after.idle_since {
+                queue.ready.insert((acd::rank(strategy, since), id.clone()));
+                turn.unmatched.insert(queue_id.clone());
+            }
+            turn.outcome.touched.queues.insert(queue_id.clone());
+        }
+    }
+
+    fn marks_of(&self, id: &AgentId) -> AgentMarks {
+        let Some(agent) = self.agents.get(id) else { return AgentMarks::default() };
+        let idle_since = match agent.state {
+            AgentState::Ready { .. } if self.can_be_offered(agent) => Some(agent.idle_since),
+            AgentState::Ready { .. }
+            | AgentState::LoggedOut { .. }
+            | AgentState::NotReady { .. }
+            | AgentState::Reserved { .. }
+            | AgentState::Ringing { .. }
+            | AgentState::Talking { .. }
+            | AgentState::Held { .. }
+            | AgentState::WrapUp { .. } => None,
+        };
+        AgentMarks { deadline: agent.deadline(), idle_since }
+    }
+
+    /// Has a phone, and a desk that is there or none that is needed.
+    pub(crate) fn can_be_offered(&self, agent: &Agent) -> bool {
+        let Some(config) = self.config_of(&agent.id) else { return false };
+        let is_there = match agent.session.and_then(|session| self.sessions.get(&session)) {
+            Some(session) => session.link == Link::Live,
+            None => config.always_ready,
+        };
+        is_there && !config.device.is_empty()
+    }
+
+    pub(crate) fn insert_session(&mut self, turn: &mut Turn, session: Session) {
+        let before = self.sessions.get(&session.id).and_then(Session::deadline);
+        self.move_deadline(|| Due::Session(session.id), before, session.deadline());
+        turn.outcome.touched.sessions.insert(session.id);
+        let agent = session.agent.clone();
+        self.sessions.insert(session.id, session);
+        self.move_agent(turn, &agent);
+    }
+
+    pub(crate) fn remove_session(&mut self, turn: &mut Turn, id: SessionId) -> Option<Session> {
+        let session = self.sessions.remove(&id)?;
+        self.move_deadline(|| Due::Session(id), session.deadline(), None);
+        turn.outcome.touched.sessions.insert(id);
+        self.move_agent(turn, &session.agent);
+        Some(session)
+    }
+
+    /// Builds every index anew, after loading and after a new directory.
+    pub(crate) fn rebuild_indexes(&mut self, turn: &mut Turn) {
+        self.deadlines.clear();
+        self.agent_marks.clear();
+        let texts = self.directory.flows.iter();
+        self.flow_versions =
+            texts.map(|(name, text)| (name.clone(), FlowVersion::of(text))).collect();
+        for queue in self.queues.values_mut() {
+            *queue = Queue { totals: queue.totals, ..Queue::new(queue.id.clone()) };
+        }
+        for node in self.nodes.values_mut() {
+            node.calls = 0;
+        }
+        for entry in self.flows.values_mut() {
+            entry.calls = 0;
+        }
+        let calls: Vec<_> =
+            self.calls.values().map(|call| (call.id, CallMarks::of(call))).collect();
+        for (id, marks) in calls {
+            self.move_call(turn, id, CallMarks::default(), marks);
+        }
+        let sessions: Vec<_> =
+            self.sessions.values().map(|session| (session.id, session.deadline())).collect();
+        for (id, deadline) in sessions {
+            self.move_deadline(|| Due::Session(id), None, deadline);
+        }
+        let agents: Vec<_> = self.agents.keys().cloned().collect();
+        for id in &agents {
+            self.move_agent(turn, id);
+        }
+    }
+}
+
+impl Rank {
+    /// Earlier is better.
+    #[must_use]
+    pub fn earliest(at: Millis) -> Self {
+        Self(at.0)
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::call::{Act, Call, Cause, LegState, Party, Phase, RecordingId, Role};
+use crate::call::{Act, Call, Cause, Leg, LegState, Party, Phase, RecordingId, Role};
 use crate::ids::LegNumber;
 
 /// What a call wants. A leg that exists on the wire and is not mentioned is to be ended like
@@ -89,7 +89,8 @@ impl Call {
     pub fn act(&self) -> Option<&Act> {
         match &self.phase {
             Phase::Ivr { act, .. } => Some(act),
-            Phase::Queued { .. }
+            Phase::Arriving
+            | Phase::Queued { .. }
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
@@ -102,7 +103,8 @@ impl Call {
     fn records(&self) -> Option<RecordingId> {
         match &self.phase {
             Phase::Bridged { .. } => self.recording.clone(),
-            Phase::Ivr { .. }
+            Phase::Arriving
+            | Phase::Ivr { .. }
             | Phase::Queued { .. }
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
@@ -134,9 +136,11 @@ impl Call {
             // An agent's phone that is invited rings as long as it takes: its own 180 and early
             // media say nothing that the caller needs, and the next agent's would follow it.
             Phase::Queued { .. } | Phase::Direct { .. } => LegWant::Ring,
-            Phase::Ivr { .. } | Phase::Bridged { .. } | Phase::Echo | Phase::Ended { .. } => {
-                LegWant::Proceed
-            }
+            Phase::Arriving
+            | Phase::Ivr { .. }
+            | Phase::Bridged { .. }
+            | Phase::Echo
+            | Phase::Ended { .. } => LegWant::Proceed,
         }
     }
 
@@ -148,14 +152,11 @@ impl Call {
             Phase::Dialing { leg, .. } if number == LegNumber::FIRST && *leg != number => {
                 Hears::Ringback
             }
-            Phase::Bridged { a, b, held_by, .. } if number == *a => {
-                self.hears_in_bridge(*a, *b, *held_by)
-            }
-            Phase::Bridged { a, b, held_by, .. } if number == *b => {
-                self.hears_in_bridge(*b, *a, *held_by)
-            }
+            Phase::Bridged { a, b, .. } if number == *a => self.hears_in_bridge(*a, *b),
+            Phase::Bridged { a, b, .. } if number == *b => self.hears_in_bridge(*b, *a),
             Phase::Echo => Hears::Echo,
-            Phase::Ivr { .. }
+            Phase::Arriving
+            | Phase::Ivr { .. }
             | Phase::Queued { .. }
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
@@ -165,10 +166,8 @@ impl Call {
     }
 
     /// Who holds hears nothing; who is held hears music; else each hears the other.
-    fn hears_in_bridge(&self, me: LegNumber, peer: LegNumber, held_by: Option<LegNumber>) -> Hears {
-        let holds = |number: LegNumber| {
-            held_by == Some(number) || self.legs.get(&number).is_some_and(|leg| leg.held)
-        };
+    fn hears_in_bridge(&self, me: LegNumber, peer: LegNumber) -> Hears {
+        let holds = |number: LegNumber| self.legs.get(&number).is_some_and(Leg::holds);
         if holds(me) {
             Hears::Nothing
         } else if holds(peer) {

@@ -1,0 +1,197 @@
+//! The one way in: applies a committed command, then lets the ACD match what became free.
+//!
+//! Every command is checked first and mutates after: an `Err` leaves the state as it was. What
+//! is late or repeated is no error but [`Reply::Already`]: nodes report what they see, and the
+//! state may have moved on.
+//!
+//! `arrive` begins calls and routes them, `ivr` walks them through flows, `offer` is about
+//! agents and calls finding each other, `legs` hears what nodes report, `end` ends calls and
+//! writes their records, `desk` and `dial` obey agents, `time` handles what is due, `nodes` and
+//! `configure` handle the world changing.
+
+mod arrive;
+mod configure;
+mod desk;
+mod dial;
+mod end;
+mod ivr;
+mod legs;
+mod nodes;
+mod offer;
+mod session;
+mod time;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::call::{TEXT_BYTES_MAX, WIRE_BYTES_MAX, Wire};
+use crate::event::{Audience, Event, Happened, Screen};
+use crate::timeline::What;
+use crate::{
+    AgentId, Call, CallId, Center, Command, Index, Millis, Outcome, QueueId, Rejected, Reply,
+};
+
+/// One command on its way through the state: when and where it stands, and what it did so far.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    pub(crate) index: Index,
+    pub(crate) at: Millis,
+    pub(crate) outcome: Outcome,
+    /// Queues that gained a ready agent or a caller who is offered to nobody.
+    pub(crate) unmatched: BTreeSet<QueueId>,
+    /// Routes that this command followed, to end circles.
+    pub(crate) routes: usize,
+}
+
+impl Turn {
+    pub(crate) fn new(index: Index, at: Millis) -> Self {
+        let unmatched = BTreeSet::new();
+        Self { index, at, outcome: Outcome::default(), unmatched, routes: 0 }
+    }
+
+    /// Says something to an agent, and to supervisors.
+    pub(crate) fn tell(&mut self, agent: &AgentId, what: Happened) {
+        self.outcome.events.push(Event { audience: Audience::Agent(agent.clone()), what });
+    }
+
+    /// Says something to supervisors.
+    pub(crate) fn announce(&mut self, what: Happened) {
+        self.outcome.events.push(Event { audience: Audience::Supervisors, what });
+    }
+}
+
+impl Center {
+    /// Applies one committed command, then lets the ACD match what became free.
+    ///
+    /// Depends on nothing but its arguments: every replica that applies the same commands holds
+    /// the same state. A rejected command changes nothing but the index. `at` is the leader's
+    /// clock; should it step back, time stands still here.
+    pub fn apply(
+        &mut self,
+        index: Index,
+        at: Millis,
+        command: Command,
+    ) -> Result<Outcome, Rejected> {
+        self.index = index;
+        let given_by = command.given_by().map(|(agent, id)| (agent.clone(), id.clone()));
+        if let Some((agent, id)) = &given_by
+            && let Some(reply) = self.results.get(agent).and_then(|results| results.get(id))
+        {
+            return Ok(Outcome { reply: *reply, ..Outcome::default() });
+        }
+        let mut turn = Turn::new(index, self.at.max(at));
+        let reply = self.dispatch(&mut turn, command)?;
+        self.at = turn.at;
+        turn.outcome.reply = reply;
+        if let Some((agent, id)) = given_by
+            && self.agents.contains_key(&agent)
+        {
+            let slot = self.results.entry(agent.clone()).or_default().remember(id, reply);
+            turn.outcome.touched.results.insert((agent, slot));
+        }
+        self.distribute(&mut turn);
+        self.announce_queues(&mut turn);
+        if cfg!(debug_assertions)
+            && let Err(violation) = self.check_invariants()
+        {
+            panic!("the centre contradicts itself after command {index}: {violation}");
+        }
+        Ok(turn.outcome)
+    }
+
+    fn dispatch(&mut self, turn: &mut Turn, command: Command) -> Result<Reply, Rejected> {
+        match command {
+            Command::Configure(directory) => self.configure(turn, *directory),
+            Command::Tick => Ok(self.tick(turn)),
+            Command::NodeUp { node } => Ok(self.node_up(turn, node)),
+            Command::NodeLost { node } => Ok(self.node_lost(turn, node)),
+            Command::Arrived(arrived) => self.arrived(turn, *arrived),
+            Command::LegRinging { call, leg } => self.leg_ringing(turn, call, leg),
+            Command::LegAnswered { call, leg, wires } => self.leg_answered(turn, call, leg, wires),
+            Command::LegFailed { call, leg, status } => self.leg_failed(turn, call, leg, status),
+            Command::LegEnded { call, leg, cause } => self.leg_ended(turn, call, leg, cause),
+            Command::LegHeld { call, leg, held } => self.leg_held(turn, call, leg, held),
+            Command::WireChanged { call, leg, wire } => self.wire_changed(turn, call, leg, wire),
+            Command::Ivr { call, seq, result } => self.ivr(turn, call, seq, result),
+            Command::IvrProgress { call, seq, offset_ms } => {
+                self.ivr_progress(turn, call, seq, offset_ms)
+            }
+            Command::Cleared { calls } => self.cleared(turn, calls),
+            Command::SignIn { agent, session, node, .. } => {
+                self.sign_in(turn, &agent, session, node)
+            }
+            Command::SignOut { agent, session, .. } => self.sign_out(turn, &agent, session),
+            Command::SessionLost { session, node } => Ok(self.session_lost(turn, session, node)),
+            Command::SessionBack { session, node } => self.session_back(turn, session, node),
+            Command::SetState { agent, state, .. } => self.set_state(turn, &agent, state),
+            Command::AcceptOffer { agent, call, .. } => self.accept_offer(turn, &agent, call),
+            Command::DeclineOffer { agent, call, .. } => self.decline_offer(turn, &agent, call),
+            Command::Hold { agent, call, .. } => self.hold(turn, &agent, call),
+            Command::Retrieve { agent, call, .. } => self.retrieve(turn, &agent, call),
+            Command::HangUp { agent, call, .. } => self.hang_up(turn, &agent, call),
+            Command::Dial(dial) => self.dial(turn, *dial),
+            Command::Dispose { agent, call, disposition, note, .. } => {
+                self.dispose(turn, desk::Words { agent, call, disposition, note })
+            }
+            Command::EndWrapUp { agent, .. } => self.end_wrap_up(turn, &agent),
+        }
+    }
+
+    pub(crate) fn looked_up(&self, id: CallId) -> Result<&Arc<Call>, Rejected> {
+        self.calls.get(&id).ok_or(Rejected::NoSuchCall { call: id })
+    }
+
+    pub(crate) fn note(&mut self, turn: &mut Turn, id: CallId, what: What) {
+        let at = turn.at;
+        self.edit_call(turn, id, |call| call.timeline.note(at, what));
+    }
+
+    /// What a screen shows of a call.
+    pub(crate) fn screen(&self, turn: &Turn, call: &Call) -> Box<Screen> {
+        let config = call.queue.as_ref().and_then(|queue| self.directory.queues.get(queue));
+        Box::new(Screen {
+            call: call.id,
+            direction: call.direction,
+            caller: call.caller.clone(),
+            called: call.called.clone(),
+            queue: call.queue.clone(),
+            queue_label: config.map(|config| config.label.clone()),
+            arrived: call.arrived,
+            wait_ms: call.wait_ms(turn.at),
+            variables: call.data.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+            priority: call.priority,
+        })
+    }
+
+    fn announce_queues(&self, turn: &mut Turn) {
+        for id in &turn.outcome.touched.queues {
+            let Some(queue) = self.queues.get(id) else { continue };
+            let what = Happened::QueueChanged {
+                queue: id.clone(),
+                waiting: count(queue.length()),
+                first_since: queue.first_since(),
+                ready: count(queue.ready_count()),
+            };
+            turn.outcome.events.push(Event { audience: Audience::Supervisors, what });
+        }
+    }
+}
+
+pub(crate) fn count(of: usize) -> u32 {
+    u32::try_from(of).unwrap_or(u32::MAX)
+}
+
+fn check_wire(wire: &Wire) -> Result<(), Rejected> {
+    at_most("wire of a leg", wire.0.len(), WIRE_BYTES_MAX)
+}
+
+fn check_text(text: &str) -> Result<(), Rejected> {
+    at_most("text of a call", text.len(), TEXT_BYTES_MAX)
+}
+
+fn at_most(what: &'static str, size: usize, max: usize) -> Result<(), Rejected> {
+    if size <= max {
+        return Ok(());
+    }
+    Err(Rejected::TooLarge { what, size, max })
+}

@@ -1,0 +1,305 @@
+//! Calls begin and are routed: screening, numbers, queues, targets, trunks, the echo.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::end::End;
+use super::{Turn, check_text, check_wire, count};
+use crate::call::{LegState, Party};
+use crate::directory::{Destination, RING_SECONDS_DEFAULT};
+use crate::event::Happened;
+use crate::flow::Variables;
+use crate::record::SegmentKind;
+use crate::timeline::{Timeline, What};
+use crate::{
+    Arrived, Call, CallId, CallResult, Cause, Center, Direction, Leg, LegNumber, Phase, QueueId,
+    Rejected, Reply, Role, Route, Side, Wire,
+};
+
+/// Routes that a call may follow within one command: a flow that transfers to a number that
+/// leads to a flow, and so on. Past it the call is ended as failed: it goes in a circle.
+const ROUTES_MAX: usize = 8;
+
+impl Call {
+    /// A call that just began, with one leg.
+    pub(super) fn new(arrived: &Arrived, at: crate::Millis, direction: Direction) -> Self {
+        Self {
+            id: arrived.call,
+            owner: arrived.owner,
+            epoch: 0,
+            salt: arrived.salt,
+            direction,
+            caller: arrived.caller.clone(),
+            called: arrived.called.clone(),
+            arrived: at,
+            answered: None,
+            answer_ready: arrived.answer_ready,
+            phase: Phase::Arriving,
+            legs: BTreeMap::new(),
+            next_leg: 0,
+            next_act: 0,
+            variables: Variables::default(),
+            data: BTreeMap::new(),
+            priority: 0,
+            flow: None,
+            queue: None,
+            agent: None,
+            recording: None,
+            redirects: 0,
+            segments: Vec::new(),
+            timeline: Timeline::default(),
+        }
+    }
+}
+
+impl Center {
+    pub(super) fn arrived(&mut self, turn: &mut Turn, arrived: Arrived) -> Result<Reply, Rejected> {
+        check_wire(&arrived.wire)?;
+        check_text(&arrived.called)?;
+        check_text(&arrived.caller.number)?;
+        check_text(arrived.caller.name.as_deref().unwrap_or_default())?;
+        self.check_new_call(arrived.call, arrived.owner)?;
+
+        let mut call = Call::new(&arrived, turn.at, Direction::Inbound);
+        let node = arrived.owner;
+        call.timeline.note(turn.at, What::Arrived { node });
+        call.add_leg(Leg {
+            role: Role::Caller,
+            target: "".into(),
+            shows: Party::default(),
+            state: LegState::Arriving,
+            auto_answer: false,
+            ring_seconds: 0,
+            held: false,
+            held_at_desk: false,
+            wire: arrived.wire,
+        });
+        let id = call.id;
+        let screen = self.screen(turn, &call);
+        turn.announce(Happened::CallBegan { call: screen });
+        self.insert_call(turn, call);
+
+        if let Some(status) = self.directory.screening.refuses(&arrived.caller.number) {
+            self.note(turn, id, What::Screened { status });
+            let refused = Cause::Refused { status };
+            self.end_call(turn, id, End(Side::System, refused, CallResult::Rejected));
+            return Ok(Reply::Done);
+        }
+        match self.directory.numbers.get(&arrived.called).cloned() {
+            Some(route) => self.route(turn, id, &route),
+            // RFC 3261 §21.4.5: the user does not exist at this domain.
+            None => self.refuse(turn, id, 404),
+        }
+        Ok(Reply::Done)
+    }
+
+    /// An id that is not used, and an owner who may own calls.
+    pub(super) fn check_new_call(
+        &self,
+        call: CallId,
+        owner: crate::NodeId,
+    ) -> Result<(), Rejected> {
+        if self.calls.contains_key(&call) {
+            return Err(Rejected::CallExists { call });
+        }
+        match self.nodes.get(&owner) {
+            Some(node) if !node.up => Err(Rejected::NodeIsLost { node: owner }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Sends a call where its route leads.
+    pub(super) fn route(&mut self, turn: &mut Turn, id: CallId, route: &Route) {
+        turn.routes += 1;
+        if turn.routes > ROUTES_MAX {
+            self.end_call(turn, id, End(Side::System, Cause::Failed, CallResult::Failed));
+            return;
+        }
+        match route {
+            Route::Flow(flow) => self.begin_flow(turn, id, flow),
+            Route::Queue(queue) => self.enqueue(turn, id, queue, 0),
+            Route::Target(uri) => {
+                self.dial_leg(turn, id, Invitation::to(Role::Target, uri.clone()));
+            }
+            Route::Echo => {
+                self.answer(turn, id);
+                self.enter(turn, id, SegmentKind::Echo, |_| Phase::Echo);
+            }
+            Route::Agent(agent) => self.offer_directly(turn, id, agent),
+            Route::Reject(status) => self.refuse(turn, id, *status),
+        }
+    }
+
+    /// Sends a call to a number that was dialled here.
+    pub(super) fn send_to(&mut self, turn: &mut Turn, id: CallId, destination: Destination) {
+        match destination {
+            Destination::Inside(route) => self.route(turn, id, &route),
+            Destination::Outside { trunk, number } => {
+                let config = self.directory.trunks.get(&trunk);
+                let ring_seconds = config.map_or(0, |config| config.ring_seconds);
+                let shows = config.and_then(|config| config.shows.clone());
+                let mut invitation = Invitation::to(Role::Trunk(trunk), number);
+                invitation.shows = shows;
+                if ring_seconds > 0 {
+                    invitation.ring_seconds = ring_seconds;
+                }
+                self.dial_leg(turn, id, invitation);
+            }
+        }
+    }
+
+    /// Ends a call that is not wanted, with a status if it is not answered yet.
+    pub(super) fn refuse(&mut self, turn: &mut Turn, id: CallId, status: u16) {
+        let cause = Cause::Refused { status };
+        self.end_call(turn, id, End(Side::System, cause, CallResult::Rejected));
+    }
+
+    /// Answers an arriving leg 0: at once if the node has its answer ready.
+    pub(super) fn answer(&mut self, turn: &mut Turn, id: CallId) {
+        let at = turn.at;
+        self.edit_call(turn, id, |call| {
+            let Some(leg) = call.legs.get_mut(&LegNumber::FIRST) else { return };
+            if leg.state != LegState::Arriving {
+                return;
+            }
+            if !call.answer_ready {
+                leg.state = LegState::Answering;
+                return;
+            }
+            leg.state = LegState::Answered { at };
+            call.answered = Some(at);
+            call.timeline.note(at, What::Answered { leg: LegNumber::FIRST });
+        });
+    }
+
+    /// Puts a call into a phase, and its time on another account.
+    pub(super) fn enter(
+        &mut self,
+        turn: &mut Turn,
+        id: CallId,
+        kind: SegmentKind,
+        phase: impl FnOnce(&mut Call) -> Phase,
+    ) {
+        let at = turn.at;
+        self.edit_call(turn, id, |call| {
+            call.phase = phase(call);
+            call.begin_segment(kind, at);
+        });
+    }
+
+    /// Puts a call into a queue, behind all of its priority.
+    pub(super) fn enqueue(&mut self, turn: &mut Turn, id: CallId, queue: &QueueId, priority: u8) {
+        let directory = Arc::clone(&self.directory);
+        let (Some(config), Some(live)) = (directory.queues.get(queue), self.queues.get_mut(queue))
+        else {
+            self.end_call(turn, id, End(Side::System, Cause::Reconfigured, CallResult::Failed));
+            return;
+        };
+        let priority = priority.saturating_add(config.priority);
+        turn.outcome.touched.queues.insert(queue.clone());
+        live.totals.entered += 1;
+        let ahead = live.ahead_of_new(priority);
+        if config.max_length > 0 && count(live.length()) >= config.max_length {
+            live.totals.overflowed += 1;
+            self.edit_call(turn, id, |call| call.queue = Some(queue.clone()));
+            self.note(turn, id, What::QueueFull { queue: queue.clone() });
+            self.overflow(turn, id, config.overflow.as_ref(), CallResult::QueueFull);
+            return;
+        }
+        if config.answer {
+            self.answer(turn, id);
+        }
+        let (ticket, since) = (turn.index, turn.at);
+        let until =
+            (config.max_wait_seconds > 0).then(|| since.plus_seconds(config.max_wait_seconds));
+        self.enter(turn, id, SegmentKind::Queue(queue.clone()), |call| {
+            call.priority = priority;
+            call.queue = Some(queue.clone());
+            call.timeline.note(since, What::Enqueued { queue: queue.clone(), ahead });
+            Phase::Queued { queue: queue.clone(), ticket, since, until, offer: None }
+        });
+        turn.announce(Happened::CallQueued { call: id, queue: queue.clone(), ahead });
+    }
+
+    /// Sends a call on that a queue could not serve, or lets it go.
+    pub(super) fn overflow(
+        &mut self,
+        turn: &mut Turn,
+        id: CallId,
+        route: Option<&Route>,
+        result: CallResult,
+    ) {
+        match route {
+            Some(route) => {
+                self.note(turn, id, What::SentOn { to: describe(route) });
+                self.route(turn, id, route);
+            }
+            None => self.end_call(turn, id, End(Side::System, Cause::WaitedTooLong, result)),
+        }
+    }
+
+    /// Invites a target or a trunk, and lets the caller wait for it.
+    pub(super) fn dial_leg(&mut self, turn: &mut Turn, id: CallId, invitation: Invitation) {
+        let until = turn.at.plus_seconds(invitation.ring_seconds);
+        let leg = self.invite(turn, id, invitation);
+        self.enter(turn, id, SegmentKind::Ringing, |_| Phase::Dialing { leg, until, then: None });
+    }
+
+    /// Adds a leg that the node is to invite.
+    pub(super) fn invite(
+        &mut self,
+        turn: &mut Turn,
+        id: CallId,
+        invitation: Invitation,
+    ) -> LegNumber {
+        let at = turn.at;
+        let Invitation { role, target, shows, auto_answer, ring_seconds } = invitation;
+        self.edit_call(turn, id, |call| {
+            let mut party = call.caller.clone();
+            if let Some(number) = shows {
+                party.number = number;
+            }
+            let leg = call.add_leg(Leg {
+                role,
+                target: target.clone(),
+                shows: party,
+                state: LegState::Dialing,
+                auto_answer,
+                ring_seconds,
+                held: false,
+                held_at_desk: false,
+                wire: Wire::default(),
+            });
+            call.timeline.note(at, What::Invited { leg, target });
+            leg
+        })
+    }
+}
+
+/// Whom to invite, and how.
+pub(super) struct Invitation {
+    pub(super) role: Role,
+    pub(super) target: Arc<str>,
+    /// The number to show in place of the caller's.
+    pub(super) shows: Option<Arc<str>>,
+    pub(super) auto_answer: bool,
+    pub(super) ring_seconds: u32,
+}
+
+impl Invitation {
+    pub(super) fn to(role: Role, target: Arc<str>) -> Self {
+        let ring_seconds = RING_SECONDS_DEFAULT;
+        Self { role, target, shows: None, auto_answer: false, ring_seconds }
+    }
+}
+
+fn describe(route: &Route) -> Arc<str> {
+    match route {
+        Route::Flow(flow) => format!("flow {flow}").into(),
+        Route::Queue(queue) => format!("queue {queue}").into(),
+        Route::Target(uri) => uri.clone(),
+        Route::Echo => "the echo".into(),
+        Route::Agent(agent) => format!("agent {agent}").into(),
+        Route::Reject(status) => format!("refusal with {status}").into(),
+    }
+}

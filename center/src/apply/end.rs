@@ -1,0 +1,182 @@
+//! Calls end: every leg is let go, every agent is freed, one record is written.
+
+use super::Turn;
+use super::offer::WrapUp;
+use crate::event::{Happened, OfferEnd};
+use crate::record::{RECORD_VARIABLES_BYTES_MAX, SegmentKind};
+use crate::timeline::What;
+use crate::{
+    AgentId, AgentState, Call, CallId, CallResult, Cause, Cdr, Center, Direction, LegNumber,
+    Millis, Phase, Record, Role, Side,
+};
+
+/// Who ends a call, why, and what it came to.
+pub(super) struct End(pub(super) Side, pub(super) Cause, pub(super) CallResult);
+
+impl Center {
+    /// Ends a call. Whoever ended it has had their leg changed before. Nothing if it is over.
+    pub(super) fn end_call(&mut self, turn: &mut Turn, id: CallId, end: End) {
+        let End(by, cause, result) = end;
+        let Some(call) = self.calls.get(&id).filter(|call| !call.has_ended()).cloned() else {
+            return;
+        };
+        let at = turn.at;
+        let offered = call.offer().and_then(|offer| offer.stage.leg());
+        let ended = self.edit_call(turn, id, |call| {
+            call.close_hold(at);
+            call.end_segment(at);
+            let legs: Vec<LegNumber> = call.legs.keys().copied().collect();
+            for number in legs {
+                let cause =
+                    if Some(number) == offered { Cause::Withdrawn } else { cause.to_peer() };
+                call.drop_leg(number, cause);
+            }
+            call.phase = Phase::Ended { at, by, cause, result };
+            call.timeline.note(at, What::Ended { by, cause, result });
+            call.clone()
+        });
+        if let Phase::Queued { queue, .. } = &call.phase
+            && by == Side::Caller
+            && let Some(live) = self.queues.get_mut(queue)
+        {
+            live.totals.abandoned += 1;
+        }
+        turn.outcome.records.push(Record::Cdr(Box::new(ended.cdr(at))));
+        turn.announce(Happened::CallEnded { call: id, result, by, cause });
+        self.free_agents(turn, &call, by, cause);
+    }
+
+    /// Frees everybody whom a call held before it ended.
+    fn free_agents(&mut self, turn: &mut Turn, call: &Call, by: Side, cause: Cause) {
+        let mut agents: Vec<AgentId> =
+            call.legs.values().filter_map(|leg| leg.role.agent()).cloned().collect();
+        agents.extend(call.offer().map(|offer| offer.agent.clone()));
+        let offered = call.offer().map(|offer| &offer.agent);
+        for id in &agents {
+            let Some(agent) = self.agents.get(id) else { continue };
+            if agent.state.call() != Some(call.id) {
+                continue;
+            }
+            if offered == Some(id) {
+                let why =
+                    if by == Side::Caller { OfferEnd::CallerLeft } else { OfferEnd::CallEnded };
+                let ended = Happened::OfferEnded { agent: id.clone(), call: call.id, why };
+                turn.tell(id, ended);
+                self.release_agent(turn, id, None);
+                continue;
+            }
+            let has_talked =
+                matches!(agent.state, AgentState::Talking { .. } | AgentState::Held { .. });
+            let seconds = if has_talked { self.wrap_up_seconds(call) } else { 0 };
+            let until = (seconds > 0).then(|| turn.at.plus_seconds(seconds));
+            let cleared = Happened::Cleared {
+                agent: id.clone(),
+                call: call.id,
+                by,
+                cause,
+                wrap_up_until: until,
+            };
+            turn.tell(id, cleared);
+            let at = turn.at;
+            self.edit_agent(turn, id, |agent| agent.idle_since = at);
+            self.release_agent(turn, id, until.map(|until| WrapUp { until, call: call.id }));
+        }
+    }
+
+    /// How long the agents of a call are left alone after it: as its trunk says, or its queue.
+    fn wrap_up_seconds(&self, call: &Call) -> u32 {
+        let Phase::Bridged { b, .. } = &call.phase else { return 0 };
+        match call.legs.get(b).map(|leg| &leg.role) {
+            Some(Role::Trunk(trunk)) => {
+                self.directory.trunks.get(trunk).map_or(0, |trunk| trunk.wrap_up_seconds)
+            }
+            Some(Role::Agent(_)) => {
+                let queue = call.queue.as_ref().and_then(|id| self.directory.queues.get(id));
+                queue.map_or(0, |queue| queue.wrap_up_seconds)
+            }
+            Some(Role::Caller | Role::Target) | None => 0,
+        }
+    }
+}
+
+impl Cause {
+    /// What the other party is told when one ends a call.
+    fn to_peer(self) -> Self {
+        match self {
+            Self::HungUp | Self::Cancelled | Self::Lost => Self::PeerGone,
+            Self::Refused { .. }
+            | Self::NoAnswer
+            | Self::PeerGone
+            | Self::Withdrawn
+            | Self::FlowEnded
+            | Self::WaitedTooLong
+            | Self::Reconfigured
+            | Self::Failed => self,
+        }
+    }
+}
+
+impl Call {
+    /// Books the time on hold until now.
+    pub(super) fn close_hold(&mut self, at: Millis) {
+        let Phase::Bridged { held_since, .. } = &mut self.phase else { return };
+        let Some(since) = held_since.take() else { return };
+        if let Some(last) = self.segments.last_mut() {
+            last.held_ms += at.since_ms(since);
+        }
+    }
+
+    /// The record of a call that just ended.
+    fn cdr(&self, at: Millis) -> Cdr {
+        let (by, cause, result) = match &self.phase {
+            Phase::Ended { by, cause, result, .. } => (*by, *cause, *result),
+            Phase::Arriving
+            | Phase::Ivr { .. }
+            | Phase::Queued { .. }
+            | Phase::Direct { .. }
+            | Phase::Dialing { .. }
+            | Phase::Bridged { .. }
+            | Phase::Echo => (Side::System, Cause::Failed, CallResult::Failed),
+        };
+        let talks = || self.segments.iter().filter(|s| matches!(s.kind, SegmentKind::Talk(_)));
+        let hold_ms = talks().map(|segment| segment.held_ms).sum();
+        let talk_ms: u64 = talks().map(|segment| segment.length_ms(at)).sum();
+        let is_refused = self.answered.is_none() && self.direction == Direction::Inbound;
+        Cdr {
+            call: self.id,
+            direction: self.direction,
+            from: self.caller.clone(),
+            to: self.called.clone(),
+            flow: self.flow.clone(),
+            queue: self.queue.clone(),
+            agent: self.agent.clone(),
+            arrived: self.arrived,
+            answered: self.answered,
+            ended: at,
+            wait_ms: self.wait_ms(at),
+            talk_ms: talk_ms.saturating_sub(hold_ms),
+            hold_ms,
+            result,
+            ended_by: by,
+            cause,
+            status: is_refused.then(|| cause.sip_status()),
+            variables: self.variables_for_record(),
+            recording: self.recording.clone(),
+            redirects: self.redirects,
+            node: self.owner,
+            takeovers: self.epoch,
+            segments: self.segments.clone(),
+        }
+    }
+
+    fn variables_for_record(&self) -> Vec<(String, String)> {
+        let mut left = RECORD_VARIABLES_BYTES_MAX;
+        let mut kept = Vec::new();
+        for (name, value) in self.variables.iter() {
+            let Some(rest) = left.checked_sub(name.len() + value.len()) else { break };
+            left = rest;
+            kept.push((name.to_owned(), value.to_owned()));
+        }
+        kept
+    }
+}

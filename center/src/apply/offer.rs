@@ -1,0 +1,372 @@
+//! Agents and calls find each other: an offer is made, accepted, returned or withdrawn, and a
+//! connected pair is bridged.
+
+use super::Turn;
+use super::arrive::Invitation;
+use super::end::End;
+use crate::agent::{ALWAYS_READY_PAUSE_SECONDS, After, LastCall, reasons};
+use crate::call::{LegState, Offer, Stage};
+use crate::directory::AnswersOn;
+use crate::event::{Happened, OfferEnd};
+use crate::record::SegmentKind;
+use crate::timeline::{Returned, What, Why};
+use crate::{
+    AgentId, AgentState, Call, CallId, CallResult, Cause, Center, Direction, LegNumber, Millis,
+    Phase, RecordingId, Role, Side,
+};
+
+/// How long a phone that answers by itself may take to do so after the desk accepted, in
+/// seconds. A registered phone needs well under one; ten cover a phone that re-registers.
+pub(super) const CONNECT_SECONDS: u32 = 10;
+
+/// How long an agent rings whose queue is not configured any more or whose own number was
+/// dialled, in seconds.
+const RING_SECONDS: u32 = 20;
+
+impl Center {
+    /// Offers a waiting call to a ready agent.
+    pub(crate) fn offer(&mut self, turn: &mut Turn, id: CallId, agent: &AgentId, why: Why) {
+        let queue = self.calls.get(&id).and_then(|call| call.queue.clone());
+        let config = queue.and_then(|queue| self.directory.queues.get(&queue));
+        let ring_seconds = config.map_or(RING_SECONDS, |config| config.ring_seconds);
+        self.note(turn, id, What::Offered { agent: agent.clone(), why });
+        let offer = self.make_offer(turn, id, agent, ring_seconds);
+        self.edit_call(turn, id, |call| {
+            if let Phase::Queued { offer: open, .. } = &mut call.phase {
+                *open = Some(offer);
+            }
+        });
+        self.hold_agent_for(turn, id, agent);
+    }
+
+    /// Offers a call to the agent whose number was dialled, if that agent is free.
+    pub(super) fn offer_directly(&mut self, turn: &mut Turn, id: CallId, agent: &AgentId) {
+        let Some(found) = self.agents.get(agent) else {
+            self.refuse(turn, id, 404);
+            return;
+        };
+        let status = match &found.state {
+            AgentState::Ready { .. } | AgentState::NotReady { .. }
+                if self.can_be_offered(found) =>
+            {
+                None
+            }
+            // RFC 3261 §21.4.18: unavailable now; §21.4.24: busy here.
+            AgentState::Ready { .. }
+            | AgentState::NotReady { .. }
+            | AgentState::LoggedOut { .. } => Some((480, CallResult::NoAnswer)),
+            AgentState::Reserved { .. }
+            | AgentState::Ringing { .. }
+            | AgentState::Talking { .. }
+            | AgentState::Held { .. }
+            | AgentState::WrapUp { .. } => Some((486, CallResult::Busy)),
+        };
+        if let Some((status, result)) = status {
+            self.end_call(turn, id, End(Side::System, Cause::Refused { status }, result));
+            return;
+        }
+        self.note(turn, id, What::Offered { agent: agent.clone(), why: Why::Called });
+        let offer = self.make_offer(turn, id, agent, RING_SECONDS);
+        self.enter(turn, id, SegmentKind::Ringing, |_| Phase::Direct { offer });
+        self.hold_agent_for(turn, id, agent);
+    }
+
+    /// Invites the phone, or rings the desk. An agent without a desk has only the phone.
+    fn make_offer(
+        &mut self,
+        turn: &mut Turn,
+        id: CallId,
+        agent: &AgentId,
+        ring_seconds: u32,
+    ) -> Offer {
+        let until = turn.at.plus_seconds(ring_seconds);
+        let has_desk = self.agents.get(agent).is_some_and(|agent| agent.session.is_some());
+        let answers_on = self.config_of(agent).map(|config| config.answers_on);
+        let stage = match answers_on {
+            Some(AnswersOn::Desk) if has_desk => Stage::Desk,
+            Some(AnswersOn::Desk | AnswersOn::Phone) | None => {
+                Stage::Phone(self.invite_phone(turn, id, agent, ring_seconds))
+            }
+        };
+        Offer { agent: agent.clone(), since: turn.at, until, stage }
+    }
+
+    /// Adds the agent's phone to a call.
+    pub(super) fn invite_phone(
+        &mut self,
+        turn: &mut Turn,
+        id: CallId,
+        agent: &AgentId,
+        ring_seconds: u32,
+    ) -> LegNumber {
+        let target = self.config_of(agent).map_or_else(|| "".into(), |c| c.device.clone());
+        let mut invitation = Invitation::to(Role::Agent(agent.clone()), target);
+        invitation.ring_seconds = ring_seconds;
+        self.invite(turn, id, invitation)
+    }
+
+    /// The agent belongs to the call that was just offered.
+    fn hold_agent_for(&mut self, turn: &mut Turn, id: CallId, agent: &AgentId) {
+        let Some(call) = self.calls.get(&id).cloned() else { return };
+        let Some(offer) = call.offer() else { return };
+        let since = turn.at;
+        let (state, at_phone) = match offer.stage {
+            Stage::Desk => (AgentState::Ringing { since, call: id }, false),
+            Stage::Accepted(_) | Stage::Phone(_) => {
+                (AgentState::Reserved { since, call: id }, true)
+            }
+        };
+        self.edit_agent(turn, agent, |agent| agent.after = After::following(&agent.state));
+        self.set_agent(turn, agent, state);
+        let (agent, until) = (agent.clone(), offer.until);
+        let screen = self.screen(turn, &call);
+        turn.tell(
+            &agent,
+            Happened::Offered { agent: agent.clone(), call: screen, at_phone, until },
+        );
+    }
+
+    /// Changes an agent's state and says so.
+    pub(super) fn set_agent(&mut self, turn: &mut Turn, id: &AgentId, state: AgentState) {
+        turn.tell(id, Happened::AgentChanged { agent: id.clone(), state: state.clone() });
+        self.edit_agent(turn, id, |agent| agent.state = state);
+    }
+
+    /// Takes an offer back from an agent who did not take the call, and lets the call go on: the
+    /// queue keeps its place, a call that wanted just this agent ends.
+    pub(super) fn return_offer(&mut self, turn: &mut Turn, id: CallId, why: Returned) {
+        let Some(offer) = self.calls.get(&id).and_then(|call| call.offer()).cloned() else {
+            return;
+        };
+        let agent = offer.agent;
+        let at = turn.at;
+        self.edit_call(turn, id, |call| {
+            call.redirects = call.redirects.saturating_add(1);
+            call.timeline.note(at, What::OfferReturned { agent: agent.clone(), why });
+            if let Some(leg) = offer.stage.leg() {
+                call.drop_leg(leg, why.cause());
+            }
+            if let Phase::Queued { offer, .. } = &mut call.phase {
+                *offer = None;
+            }
+        });
+        let what = OfferEnd::Returned(why);
+        turn.tell(&agent, Happened::OfferEnded { agent: agent.clone(), call: id, why: what });
+        self.release_returned(turn, &agent, why);
+        if let Some(Phase::Direct { .. }) = self.calls.get(&id).map(|call| &call.phase) {
+            let (by, cause, result) = match why {
+                Returned::NoAnswer => (Side::System, Cause::NoAnswer, CallResult::NoAnswer),
+                Returned::Refused { status } => {
+                    (Side::Called, Cause::Refused { status }, result_of(status))
+                }
+                Returned::Declined => {
+                    (Side::Agent, Cause::Refused { status: 603 }, CallResult::Rejected)
+                }
+                Returned::SignedOut | Returned::Reconfigured => {
+                    (Side::System, Cause::Refused { status: 480 }, CallResult::NoAnswer)
+                }
+            };
+            self.end_call(turn, id, End(by, cause, result));
+        }
+    }
+
+    /// What becomes of an agent whose offer came back: not ready, so that the call does not come
+    /// back at once and the supervisor sees why.
+    fn release_returned(&mut self, turn: &mut Turn, id: &AgentId, why: Returned) {
+        let reason = match why {
+            Returned::NoAnswer => reasons::NO_ANSWER,
+            Returned::Refused { status: 408 | 480 } => reasons::NO_ANSWER,
+            Returned::Declined | Returned::Refused { status: 603 } => reasons::DECLINED,
+            Returned::Refused { .. } => reasons::PHONE_FAILED,
+            Returned::SignedOut | Returned::Reconfigured => {
+                self.release_agent(turn, id, None);
+                return;
+            }
+        };
+        let has_desk = self.agents.get(id).is_some_and(|agent| agent.session.is_some());
+        let is_always_ready = self.config_of(id).is_some_and(|config| config.always_ready);
+        if !has_desk && !is_always_ready {
+            self.release_agent(turn, id, None);
+            return;
+        }
+        let until = (!has_desk).then(|| turn.at.plus_seconds(ALWAYS_READY_PAUSE_SECONDS));
+        let state = AgentState::NotReady { since: turn.at, reason: reason.into(), until };
+        self.set_agent(turn, id, state);
+    }
+
+    /// Lets an agent go whom nothing holds any more: into wrap-up, to what they wished for, or
+    /// out, if their desk is gone.
+    pub(super) fn release_agent(&mut self, turn: &mut Turn, id: &AgentId, wrap_up: Option<WrapUp>) {
+        let Some(agent) = self.agents.get(id).cloned() else { return };
+        let Some(config) = self.config_of(id) else {
+            self.forget_agent(turn, id);
+            return;
+        };
+        let since = turn.at;
+        if agent.session.is_none() && !config.always_ready {
+            let reason = reasons::CONNECTION_LOST.into();
+            self.set_agent(turn, id, AgentState::LoggedOut { since, reason });
+            return;
+        }
+        if let Some(WrapUp { until, call }) = wrap_up {
+            self.set_agent(turn, id, AgentState::WrapUp { since, until, call });
+            return;
+        }
+        self.go_after(turn, id);
+    }
+
+    /// To what the agent wished for.
+    pub(super) fn go_after(&mut self, turn: &mut Turn, id: &AgentId) {
+        let Some(agent) = self.agents.get(id).cloned() else { return };
+        let state = match &agent.after {
+            // An offer that the caller withdrew costs no place among the idle.
+            After::Ready => AgentState::Ready { since: agent.idle_since },
+            After::NotReady { reason } => {
+                AgentState::NotReady { since: turn.at, reason: reason.clone(), until: None }
+            }
+        };
+        self.set_agent(turn, id, state);
+    }
+
+    /// Two legs talk now.
+    pub(super) fn bridge(&mut self, turn: &mut Turn, id: CallId, a: LegNumber, b: LegNumber) {
+        self.answer(turn, id);
+        let Some(call) = self.calls.get(&id).cloned() else { return };
+        let agents = call.agents_of([b, a]);
+        let from_queue = match &call.phase {
+            Phase::Queued { queue, .. } => Some(queue.clone()),
+            Phase::Arriving
+            | Phase::Ivr { .. }
+            | Phase::Direct { .. }
+            | Phase::Dialing { .. }
+            | Phase::Bridged { .. }
+            | Phase::Echo
+            | Phase::Ended { .. } => None,
+        };
+        let is_recorded = self.is_recorded(&call, b);
+        let at = turn.at;
+        let talker = agents.first().cloned();
+        self.enter(turn, id, SegmentKind::Talk(talker.clone()), |call| {
+            call.timeline.note(at, What::Bridged { a, b });
+            if is_recorded && call.recording.is_none() {
+                call.recording = Some(RecordingId(call.id.to_string().into()));
+            }
+            if call.direction == Direction::Outbound && call.answered.is_none() {
+                call.answered = Some(at);
+            }
+            if talker.is_some() {
+                call.agent = talker;
+            }
+            Phase::Bridged { a, b, held_since: None }
+        });
+        if let Some(live) = from_queue.and_then(|queue| self.queues.get_mut(&queue)) {
+            live.totals.answered += 1;
+            live.totals.answered_wait_ms += call.wait_ms(at);
+        }
+        for agent in &agents {
+            self.begin_talk(turn, id, agent);
+        }
+        self.settle_holds(turn, id);
+    }
+
+    fn begin_talk(&mut self, turn: &mut Turn, id: CallId, agent: &AgentId) {
+        let Some(call) = self.calls.get(&id).cloned() else { return };
+        let since = turn.at;
+        self.edit_agent(turn, agent, |agent| {
+            agent.calls = agent.calls.saturating_add(1);
+            agent.last_call = Some(LastCall { call: id, queue: call.queue.clone() });
+        });
+        self.set_agent(turn, agent, AgentState::Talking { since, call: id });
+        let what = Happened::Established {
+            agent: agent.clone(),
+            call: self.screen(turn, &call),
+            recording: call.recording.clone(),
+        };
+        turn.tell(agent, what);
+    }
+
+    /// Whether the queue that the call came from, or the trunk that it left by, is recorded.
+    fn is_recorded(&self, call: &Call, b: LegNumber) -> bool {
+        match call.legs.get(&b).map(|leg| &leg.role) {
+            Some(Role::Trunk(trunk)) => {
+                self.directory.trunks.get(trunk).is_some_and(|trunk| trunk.record)
+            }
+            Some(Role::Agent(_)) => {
+                let queue = call.queue.as_ref().and_then(|id| self.directory.queues.get(id));
+                queue.is_some_and(|queue| queue.record)
+            }
+            Some(Role::Caller | Role::Target) | None => false,
+        }
+    }
+}
+
+/// How long an agent is left alone after a call.
+pub(super) struct WrapUp {
+    pub(super) until: Millis,
+    pub(super) call: CallId,
+}
+
+impl After {
+    /// What an agent in this state goes back to after a call.
+    pub(super) fn following(state: &AgentState) -> Self {
+        match state {
+            AgentState::NotReady { reason, until: None, .. } => {
+                Self::NotReady { reason: reason.clone() }
+            }
+            AgentState::LoggedOut { .. }
+            | AgentState::NotReady { until: Some(_), .. }
+            | AgentState::Ready { .. }
+            | AgentState::Reserved { .. }
+            | AgentState::Ringing { .. }
+            | AgentState::Talking { .. }
+            | AgentState::Held { .. }
+            | AgentState::WrapUp { .. } => Self::Ready,
+        }
+    }
+}
+
+impl Returned {
+    /// Why the agent's leg is ended.
+    fn cause(self) -> Cause {
+        match self {
+            Self::NoAnswer => Cause::NoAnswer,
+            Self::Refused { status } => Cause::Refused { status },
+            Self::Declined | Self::SignedOut | Self::Reconfigured => Cause::Withdrawn,
+        }
+    }
+}
+
+impl Call {
+    /// The agents of these legs, in this order.
+    pub(super) fn agents_of(&self, legs: [LegNumber; 2]) -> Vec<AgentId> {
+        let roles = legs.iter().filter_map(|number| Some(&self.legs.get(number)?.role));
+        roles.filter_map(Role::agent).cloned().collect()
+    }
+
+    /// Lets the node end a leg. One that is over already is forgotten, unless it is the first.
+    pub(super) fn drop_leg(&mut self, number: LegNumber, cause: Cause) {
+        let Some(leg) = self.legs.get_mut(&number) else { return };
+        match leg.state {
+            LegState::Dialing | LegState::Ringing | LegState::Answered { .. } => {
+                leg.state = LegState::Ending { cause };
+            }
+            LegState::Arriving | LegState::Answering => {
+                leg.state = LegState::Refusing { status: cause.sip_status() };
+            }
+            LegState::Ended { .. } if number != LegNumber::FIRST => {
+                self.legs.remove(&number);
+            }
+            LegState::Refusing { .. } | LegState::Ending { .. } | LegState::Ended { .. } => {}
+        }
+    }
+}
+
+/// What a refusal of the called says of the call.
+pub(super) fn result_of(status: u16) -> CallResult {
+    match status {
+        486 | 600 => CallResult::Busy,
+        408 | 480 | 487 => CallResult::NoAnswer,
+        403 | 404 | 410 | 484 | 603 | 604 | 606..=608 => CallResult::Rejected,
+        _ => CallResult::Failed,
+    }
+}

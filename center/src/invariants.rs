@@ -1,0 +1,205 @@
+//! What is true of the state after every command.
+//!
+//! Run after each command in every debug build, so in every test and chaos run. In production a
+//! violation is counted and logged: a panic in `apply` would stop all replicas at the same
+//! entry.
+
+use crate::agent::RESULTS_MAX;
+use crate::apply::Turn;
+use crate::call::{LEGS_MAX, LegState, Stage};
+use crate::record::SEGMENTS_MAX;
+use crate::{
+    Agent, AgentId, AgentState, Call, CallId, Center, LegNumber, Phase, QueueId, SessionId,
+};
+
+/// A claim that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// An agent is bound to a call that knows nothing of it.
+    #[error("agent {agent} is {is} with call {call}, which does not hold them")]
+    AgentWithoutCall { agent: AgentId, is: &'static str, call: CallId },
+    /// A call holds an agent who knows nothing of it: they could be offered another.
+    #[error("call {call} holds agent {agent}, who is {is}")]
+    CallWithoutAgent { call: CallId, agent: AgentId, is: &'static str },
+    /// A caller waits while somebody is ready.
+    #[error("queue {queue} has a ready agent and a caller who is offered to nobody")]
+    UnmatchedQueue { queue: QueueId },
+    /// A phase names a leg that is not in the state that the phase needs.
+    #[error("call {call} is {phase}, but leg {leg} is {is}")]
+    WrongLeg { call: CallId, phase: &'static str, leg: LegNumber, is: String },
+    /// A call that is over has a leg that is alive, or its route is still not decided.
+    #[error("call {call} is {phase} and should not be")]
+    WrongPhase { call: CallId, phase: &'static str },
+    /// A collection outgrew its bound.
+    #[error("{what} of {of} has {size}, at most {max} are allowed")]
+    TooMany { what: &'static str, of: String, size: usize, max: usize },
+    /// A session and its agent do not name each other.
+    #[error("session {session} and agent {agent} do not name each other")]
+    LooseSession { session: SessionId, agent: AgentId },
+    /// An index is not what the values say.
+    #[error("the index of {what} is not what the values say")]
+    StaleIndex { what: &'static str },
+    /// A value stands under another key than its own, or names what is not there.
+    #[error("{what} {of} is not where it belongs")]
+    Misplaced { what: &'static str, of: String },
+}
+
+impl Center {
+    /// Checks every claim. Reads the whole state.
+    pub fn check_invariants(&self) -> Result<(), Violation> {
+        for (id, call) in &self.calls {
+            if call.id != *id {
+                return Err(Violation::Misplaced { what: "call", of: call.id.to_string() });
+            }
+            check_phase(call)?;
+            check_bounds(call)?;
+            self.check_agents_of(call)?;
+            self.check_references_of(call)?;
+        }
+        for (id, agent) in &self.agents {
+            if agent.id != *id {
+                return Err(Violation::Misplaced { what: "agent", of: agent.id.to_string() });
+            }
+            self.check_agent(agent)?;
+        }
+        for (id, session) in &self.sessions {
+            let agent = self.agents.get(&session.agent);
+            if agent.is_none_or(|agent| agent.session != Some(*id)) || session.id != *id {
+                let (session, agent) = (*id, session.agent.clone());
+                return Err(Violation::LooseSession { session, agent });
+            }
+        }
+        for (id, queue) in &self.queues {
+            if !queue.ready.is_empty() && !queue.unoffered.is_empty() {
+                return Err(Violation::UnmatchedQueue { queue: id.clone() });
+            }
+        }
+        self.check_indexes()
+    }
+
+    /// No agent is in two calls: whoever a call holds says so, and can say only one.
+    fn check_agents_of(&self, call: &Call) -> Result<(), Violation> {
+        let alive = call.legs.values().filter(|leg| leg.state.is_alive());
+        let held = alive.filter_map(|leg| leg.role.agent());
+        for agent in held.chain(call.offer().map(|offer| &offer.agent)) {
+            let state = self.agents.get(agent).map(|agent| &agent.state);
+            if state.and_then(AgentState::call) != Some(call.id) {
+                let is = state.map_or("not there", AgentState::name);
+                let (call, agent) = (call.id, agent.clone());
+                return Err(Violation::CallWithoutAgent { call, agent, is });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_references_of(&self, call: &Call) -> Result<(), Violation> {
+        let of = || call.id.to_string();
+        match &call.phase {
+            Phase::Ivr { flow, .. } if !self.flows.contains_key(flow) => {
+                Err(Violation::Misplaced { what: "the flow of call", of: of() })
+            }
+            Phase::Queued { queue, .. } if !self.directory.queues.contains_key(queue) => {
+                Err(Violation::Misplaced { what: "the queue of call", of: of() })
+            }
+            Phase::Arriving
+            | Phase::Ivr { .. }
+            | Phase::Queued { .. }
+            | Phase::Direct { .. }
+            | Phase::Dialing { .. }
+            | Phase::Bridged { .. }
+            | Phase::Echo
+            | Phase::Ended { .. } => Ok(()),
+        }
+    }
+
+    fn check_agent(&self, agent: &Agent) -> Result<(), Violation> {
+        if let Some(call) = agent.state.call() {
+            let held = self.calls.get(&call).is_some_and(|call| {
+                call.leg_of(&agent.id).is_some()
+                    || call.offer().is_some_and(|offer| offer.agent == agent.id)
+            });
+            if !held {
+                let (agent, is) = (agent.id.clone(), agent.state.name());
+                return Err(Violation::AgentWithoutCall { agent, is, call });
+            }
+        }
+        if let Some(session) = agent.session
+            && self.sessions.get(&session).is_none_or(|session| session.agent != agent.id)
+        {
+            return Err(Violation::LooseSession { session, agent: agent.id.clone() });
+        }
+        let size = self.results.get(&agent.id).map_or(0, |results| results.latest.len());
+        if size > RESULTS_MAX {
+            let (what, of) = ("the list of results", agent.id.to_string());
+            return Err(Violation::TooMany { what, of, size, max: RESULTS_MAX });
+        }
+        Ok(())
+    }
+
+    /// Every index is what it would be if it were built anew.
+    fn check_indexes(&self) -> Result<(), Violation> {
+        let mut fresh = self.clone();
+        fresh.rebuild_indexes(&mut Turn::new(self.index, self.at));
+        let pairs = [
+            ("deadlines", fresh.deadlines == self.deadlines),
+            ("agents", fresh.agent_marks == self.agent_marks),
+            ("queues", fresh.queues == self.queues),
+            ("nodes", fresh.nodes == self.nodes),
+            ("flows", fresh.flows == self.flows),
+            ("flow versions", fresh.flow_versions == self.flow_versions),
+        ];
+        match pairs.into_iter().find(|(_, is_right)| !is_right) {
+            Some((what, _)) => Err(Violation::StaleIndex { what }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn check_phase(call: &Call) -> Result<(), Violation> {
+    let needs = |number: LegNumber, is_right: fn(LegState) -> bool| {
+        let state = call.legs.get(&number).map(|leg| leg.state);
+        if state.is_some_and(is_right) {
+            return Ok(());
+        }
+        let (call, phase, is) = (call.id, call.phase_name(), format!("{state:?}"));
+        Err(Violation::WrongLeg { call, phase, leg: number, is })
+    };
+    let wrong = || Violation::WrongPhase { call: call.id, phase: call.phase_name() };
+    let invited = |state| matches!(state, LegState::Dialing | LegState::Ringing);
+    let talking = |state| matches!(state, LegState::Answering | LegState::Answered { .. });
+    match &call.phase {
+        Phase::Arriving => Err(wrong()),
+        Phase::Ivr { .. } | Phase::Echo => needs(LegNumber::FIRST, LegState::is_alive),
+        Phase::Queued { .. } | Phase::Direct { .. } => {
+            needs(LegNumber::FIRST, LegState::is_alive)?;
+            match call.offer().map(|offer| offer.stage) {
+                Some(Stage::Accepted(leg) | Stage::Phone(leg)) => needs(leg, invited),
+                Some(Stage::Desk) | None => Ok(()),
+            }
+        }
+        Phase::Dialing { leg, .. } => {
+            needs(LegNumber::FIRST, LegState::is_alive)?;
+            needs(*leg, invited)
+        }
+        Phase::Bridged { a, b, .. } => {
+            needs(*a, talking)?;
+            needs(*b, LegState::is_answered)
+        }
+        Phase::Ended { .. } if call.legs.values().any(|leg| leg.state.is_alive()) => Err(wrong()),
+        Phase::Ended { .. } => Ok(()),
+    }
+}
+
+fn check_bounds(call: &Call) -> Result<(), Violation> {
+    let bounds = [
+        ("the list of legs", call.legs.len(), LEGS_MAX),
+        ("the list of segments", call.segments.len(), SEGMENTS_MAX),
+        ("the timeline", call.timeline.notes().count(), crate::timeline::NOTES_MAX),
+    ];
+    match bounds.into_iter().find(|(_, size, max)| size > max) {
+        Some((what, size, max)) => {
+            Err(Violation::TooMany { what, of: call.id.to_string(), size, max })
+        }
+        None => Ok(()),
+    }
+}
