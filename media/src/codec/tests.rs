@@ -51,13 +51,21 @@ fn a_voice_survives_every_codec_at_every_rate() {
 }
 
 #[test]
-fn a_voice_survives_the_loss_of_every_twentieth_frame() {
+fn lost_frames_sound_like_the_voice() {
     for kind in CodecKind::ALL {
         for rate in RATES {
             let pcm = Signal::rate(rate.hz()).voice(140.0, 9_000.0).seconds(1.0);
-            let heard = through(kind, rate, &pcm, 20);
-            let alike = best_correlation(&pcm, &heard, rate);
-            assert!(alike > 0.9, "{kind} at {rate:?}: {alike}");
+            let whole = through(kind, rate, &pcm, 0);
+            let lossy = through(kind, rate, &pcm, 10);
+            // The delay of codec and filters is in both, so they compare directly.
+            for lost in [19, 29, 39] {
+                let range = lost * rate.frame_samples()..(lost + 1) * rate.frame_samples();
+                let alike = correlation(&whole[range.clone()], &lossy[range.clone()]);
+                // libopus keeps the spectrum and lets the phase wander.
+                assert!(alike > 0.8 || kind == CodecKind::Opus, "{kind} {rate:?} {lost}: {alike}");
+                let level = rms(&lossy[range.clone()]) / rms(&whole[range]);
+                assert!((0.4..1.3).contains(&level), "{kind} at {rate:?} frame {lost}: {level}");
+            }
         }
     }
 }

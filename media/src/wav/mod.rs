@@ -7,3 +7,6 @@ mod write;
 
 pub use read::{Audio, FILE_BYTES_MAX, WavError, read};
 pub use write::{HEADER_BYTES, header, repair};
+
+#[cfg(test)]
+mod tests;
