@@ -2,26 +2,30 @@
 //! and what of it survives a power cut.
 //!
 //! Knows nothing of calls. Has no socket, runtime or clock: [`Driver`] wraps raft-rs as a machine
-//! whose outputs the shell performs in order; [`Log`] is its disk, durable (`EngineLog`) or
+//! whose outputs the shell performs in order; [`Log`] is its disk, durable ([`EngineLog`]) or
 //! simulated ([`MemoryLog`]). Files are the exception: the durable stores of a node live here,
 //! since what may be synced, compacted or thrown away when is one discipline
 //! (`docs/cluster.md`).
 //!
 //! Read in this order: [`entry`] (what is in a log entry), [`driver`] (the machine), [`log`] (its
-//! disk), [`store`] (the directory), `snapshot`, `cache` (applied state), [`records`],
-//! `wire` (frames and handshake between nodes).
+//! disk), [`store`] (the directory), [`snapshot`], [`cache`] (applied state), [`records`],
+//! [`wire`] (frames and handshake between nodes).
 
+pub mod cache;
 pub mod driver;
 pub mod entry;
 pub mod log;
 pub mod records;
 pub mod snapshot;
 pub mod store;
+pub mod wire;
 
 pub use driver::{
     Driver, MembershipChange, Options, Output, ProposeError, ReadId, Role, StartError, Status,
 };
 pub use entry::{Committed, Index, Millis, NodeId, ProposalId};
-pub use log::{Log, LogError, Membership, MemoryLog, Write};
+pub use log::{EngineLog, Log, LogError, Membership, MemoryLog, Write};
 pub use raft::eraftpb::{ConfState, Entry, HardState, Message, MessageType, Snapshot};
 pub use snapshot::SnapshotData;
+
+pub use rusqlite;

@@ -71,6 +71,9 @@ pub enum Output {
     /// Leader or role changed. Proposals made before may be lost: their outcome is unknown until
     /// they are seen committed.
     Role(Role),
+    /// A leader's first entry of this term was applied. What was proposed in earlier terms and
+    /// is not applied by now is lost, unless it was still on its way to a leader.
+    Settled { term: u64 },
     /// A membership change was applied.
     Members(Members),
     /// This proposal was not taken after all, and will not be committed.

@@ -16,13 +16,9 @@ pub const GENESIS_INDEX: Index = 1;
 /// Entries by which a learner may lag when it is promoted: less than a second of a busy cluster.
 const PROMOTE_LAG_MAX: Index = 10_000;
 
-/// Writes the beginning of a new cluster into an empty log: the first voters and their common
-/// state. The same at each of them.
-pub fn genesis<L: Log>(
-    log: &mut L,
-    voters: &BTreeMap<NodeId, Vec<u8>>,
-    state: Vec<u8>,
-) -> Result<(), LogError> {
+/// The snapshot with which a cluster begins: its first voters and their common state. The same
+/// at each of them.
+pub fn genesis(voters: &BTreeMap<NodeId, Vec<u8>>, state: Vec<u8>) -> Snapshot {
     let data = SnapshotData { at: 0, addresses: voters.clone(), state };
     let mut snapshot = Snapshot { data: data.encode().into(), ..Snapshot::default() };
     let conf_state = ConfState { voters: voters.keys().copied().collect(), ..ConfState::default() };
@@ -30,8 +26,13 @@ pub fn genesis<L: Log>(
     metadata.index = GENESIS_INDEX;
     metadata.term = 1;
     metadata.set_conf_state(conf_state);
+    snapshot
+}
+
+/// Begins an empty log with that snapshot, whose state is durable where the log does not keep it.
+pub fn begin<L: Log>(log: &mut L, genesis: &Snapshot) -> Result<(), LogError> {
     let hard_state = HardState { term: 1, commit: GENESIS_INDEX, ..HardState::default() };
-    log.install(&snapshot, &Write { hard_state: Some(hard_state), ..Write::default() })
+    log.install(genesis, &Write { hard_state: Some(hard_state), ..Write::default() })
 }
 
 impl<L: Log> Driver<L> {

@@ -19,7 +19,7 @@ pub use api::{
     ChangeError, Lost, Members, MembershipChange, Options, Output, PROPOSAL_BYTES_MAX,
     PeerProgress, ProposeError, ReadId, Role, StartError, Status,
 };
-pub use membership::{GENESIS_INDEX, genesis};
+pub use membership::{GENESIS_INDEX, begin, genesis};
 
 use crate::entry::{Committed, Context, Index, Millis, NodeId, ProposalId};
 use crate::log::{Log, LogError, Membership, Write};
@@ -75,7 +75,7 @@ enum Unwritten {
 }
 
 impl<L: Log> Driver<L> {
-    /// A member that goes on from what its log has; see [`genesis`] for the first start.
+    /// A member that goes on from what its log has; see [`genesis`] and [`begin`] for the first start.
     pub fn new(options: &Options, mut log: L, logger: &slog::Logger) -> Result<Self, StartError> {
         let (first, last) = (log.first_index(), log.last_index());
         if options.applied > last {
@@ -410,7 +410,9 @@ impl<L: Log> Driver<L> {
     fn give_out(&mut self, entry: &Entry) {
         self.applied = entry.index;
         match entry.get_entry_type() {
-            EntryType::EntryNormal if entry.data.is_empty() && entry.context.is_empty() => (),
+            EntryType::EntryNormal if entry.data.is_empty() && entry.context.is_empty() => {
+                self.outputs.push_back(Output::Settled { term: entry.term });
+            }
             EntryType::EntryNormal => match Context::of(entry) {
                 Ok(Context { at, proposal }) => {
                     self.applied_at = self.applied_at.max(at);

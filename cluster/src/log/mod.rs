@@ -1,10 +1,12 @@
 //! The log: what must be on disk before anything is acknowledged.
 //!
-//! [`Log`] is what the driver needs of a disk. `EngineLog` keeps it in raft-engine;
+//! [`Log`] is what the driver needs of a disk. [`EngineLog`] keeps it in raft-engine;
 //! `MemoryLog` is a simulated disk that forgets what was not synced when its power is cut.
 
+mod engine;
 mod memory;
 
+pub use engine::{EngineLog, Opened, Purger};
 pub use memory::MemoryLog;
 
 use crate::entry::{Index, NodeId};

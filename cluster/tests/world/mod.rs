@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use tandem_cluster::driver::genesis;
+use tandem_cluster::driver::{begin, genesis};
 use tandem_cluster::{
     Committed, Driver, Log, MemoryLog, Message, MessageType, Millis, NodeId, Options, Output,
     ProposalId, ReadId, SnapshotData,
@@ -86,7 +86,7 @@ impl World {
         let voters: BTreeMap<_, _> = (1..=nodes).map(|node| (node, Vec::new())).collect();
         for node in 1..=nodes {
             let mut disk = MemoryLog::new();
-            genesis(&mut disk, &voters, encode(&Vec::new())).unwrap();
+            begin(&mut disk, &genesis(&voters, encode(&Vec::new()))).unwrap();
             world.add(node, disk);
         }
         world
@@ -263,7 +263,7 @@ impl World {
                 Output::Refused { proposal, .. } => member.refused.push(proposal),
                 Output::SnapshotWanted => self.snapshot(node, 0),
                 Output::Unreadable(error) => panic!("{error}"),
-                Output::Role(_) | Output::Members(_) => (),
+                Output::Role(_) | Output::Settled { .. } | Output::Members(_) => (),
             }
             self.steps += 1;
             if self.cut_at_step == Some(self.steps) {

@@ -1,0 +1,211 @@
+//! Snapshots as files: written whole and synced, or not at all.
+//!
+//! A file is a head (format, checksum of the rest), Raft's part as raft-rs encodes it, and the
+//! state. The same bytes are sent to a node that is far behind.
+
+use super::SnapshotData;
+use crate::entry::Index;
+use crate::store::{StoreError, rename_durably, write_durably};
+use protobuf::Message as _;
+use raft::eraftpb::Snapshot;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// Begins each file; the digit is the version of its layout.
+const MAGIC: &[u8; 8] = b"tdmsnap1";
+
+/// Magic, checksum, length of Raft's part.
+const HEAD_BYTES: usize = 8 + 4 + 4;
+
+/// The folder of the snapshots.
+#[derive(Clone, Debug)]
+pub struct SnapshotFiles {
+    folder: PathBuf,
+}
+
+/// A snapshot that arrives from another node.
+#[derive(Debug)]
+pub struct Incoming {
+    path: PathBuf,
+    file: BufWriter<File>,
+    bytes: u64,
+    checksum: crc32fast::Hasher,
+}
+
+impl SnapshotFiles {
+    /// The snapshots in `folder`, which exists.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Makes a snapshot durable. `snapshot.data` has no state, which is given beside it.
+    pub fn write(&self, snapshot: &Snapshot, state: &[u8]) -> Result<(), StoreError> {
+        let path = self.path(snapshot);
+        let disk = |error| StoreError::Disk { path: path.clone(), error };
+        let raft = snapshot
+            .write_to_bytes()
+            .map_err(|error| StoreError::Damaged { path: path.clone(), why: error.to_string() })?;
+        let mut checksum = crc32fast::Hasher::new();
+        checksum.update(&raft);
+        checksum.update(state);
+        let mut head = MAGIC.to_vec();
+        head.extend_from_slice(&checksum.finalize().to_le_bytes());
+        head.extend_from_slice(&(raft.len() as u32).to_le_bytes());
+        write_durably(&path, &[&head, &raft, state]).map_err(disk)
+    }
+
+    /// Reads the snapshot that the log notes as its newest.
+    pub fn read(&self, snapshot: &Snapshot) -> Result<(Snapshot, Vec<u8>), StoreError> {
+        read(&self.path(snapshot))
+    }
+
+    /// Where it is, to be sent.
+    pub fn path(&self, snapshot: &Snapshot) -> PathBuf {
+        let metadata = snapshot.get_metadata();
+        self.folder.join(format!("{:020}-{:010}.snapshot", metadata.index, metadata.term))
+    }
+
+    /// Begins to receive one.
+    pub fn receive(&self, from: u64) -> Result<Incoming, StoreError> {
+        let path = self.folder.join(format!("from-{from}.tmp"));
+        let file =
+            File::create(&path).map_err(|error| StoreError::Disk { path: path.clone(), error })?;
+        let (file, checksum) = (BufWriter::new(file), crc32fast::Hasher::new());
+        Ok(Incoming { path, file, bytes: 0, checksum })
+    }
+
+    /// A received snapshot is complete: checks it, syncs it, gives it its name.
+    pub fn complete(&self, incoming: Incoming) -> Result<Snapshot, StoreError> {
+        let Incoming { path, file, .. } = incoming;
+        let disk = |error| StoreError::Disk { path: path.clone(), error };
+        let file = file.into_inner().map_err(|error| disk(error.into_error()))?;
+        file.sync_all().map_err(disk)?;
+        let (snapshot, _) = read(&path)?;
+        rename_durably(&path, &self.path(&snapshot)).map_err(disk)?;
+        Ok(snapshot)
+    }
+
+    /// Removes all older snapshots, and what is left of unfinished ones.
+    pub fn remove_before(&self, index: Index) -> Result<(), StoreError> {
+        let disk = |error| StoreError::Disk { path: self.folder.clone(), error };
+        for file in std::fs::read_dir(&self.folder).map_err(disk)? {
+            let path = file.map_err(disk)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let of = name.split_once('-').and_then(|(index, _)| index.parse::<Index>().ok());
+            if of.is_some_and(|of| of < index) {
+                std::fs::remove_file(&path).map_err(disk)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Incoming {
+    /// The next bytes.
+    pub fn write(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
+        self.bytes += chunk.len() as u64;
+        self.checksum.update(chunk);
+        self.file
+            .write_all(chunk)
+            .map_err(|error| StoreError::Disk { path: self.path.clone(), error })
+    }
+
+    /// Bytes received so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// CRC-32 of what was received so far.
+    pub fn checksum(&self) -> u32 {
+        self.checksum.clone().finalize()
+    }
+
+    /// Where it is being written.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn read(path: &Path) -> Result<(Snapshot, Vec<u8>), StoreError> {
+    let damaged = |why: &str| StoreError::Damaged { path: path.to_owned(), why: why.to_owned() };
+    let bytes =
+        std::fs::read(path).map_err(|error| StoreError::Disk { path: path.to_owned(), error })?;
+    let (head, rest) = bytes.split_at_checked(HEAD_BYTES).ok_or_else(|| damaged("it is cut"))?;
+    if head[..7] == MAGIC[..7] && head[7] > MAGIC[7] {
+        let found = u32::from(head[7] - b'0');
+        return Err(StoreError::Newer { path: path.to_owned(), found, known: 1 });
+    }
+    if head[..8] != *MAGIC {
+        return Err(damaged("it does not begin as a snapshot does"));
+    }
+    let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    if crc32fast::hash(rest) != word(8) {
+        return Err(damaged("its checksum is wrong"));
+    }
+    let (raft, state) =
+        rest.split_at_checked(word(12) as usize).ok_or_else(|| damaged("it is cut"))?;
+    let snapshot = Snapshot::parse_from_bytes(raft).map_err(|error| damaged(&error.to_string()))?;
+    SnapshotData::decode(&snapshot.data).map_err(|error| damaged(&error.to_string()))?;
+    Ok((snapshot, state.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(index: Index) -> Snapshot {
+        let data = SnapshotData { at: 5, ..SnapshotData::default() };
+        let mut snapshot = Snapshot { data: data.encode().into(), ..Snapshot::default() };
+        snapshot.mut_metadata().index = index;
+        snapshot.mut_metadata().term = 2;
+        snapshot
+    }
+
+    #[test]
+    fn a_snapshot_is_read_as_it_was_written_sent_and_received() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = SnapshotFiles::new(folder.path().to_owned());
+        files.write(&snapshot(7), b"state").unwrap();
+        let bytes = std::fs::read(files.path(&snapshot(7))).unwrap();
+        let other = tempfile::tempdir().unwrap();
+        let others = SnapshotFiles::new(other.path().to_owned());
+        let mut incoming = others.receive(1).unwrap();
+        for chunk in bytes.chunks(3) {
+            incoming.write(chunk).unwrap();
+        }
+        assert_eq!(incoming.bytes(), bytes.len() as u64);
+        assert_eq!(incoming.checksum(), crc32fast::hash(&bytes));
+        assert_eq!(others.complete(incoming).unwrap(), snapshot(7));
+        assert_eq!(others.read(&snapshot(7)).unwrap(), (snapshot(7), b"state".to_vec()));
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_refused_wherever_the_damage_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = SnapshotFiles::new(folder.path().to_owned());
+        files.write(&snapshot(7), b"state").unwrap();
+        let path = files.path(&snapshot(7));
+        let bytes = std::fs::read(&path).unwrap();
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            std::fs::write(&path, &damaged).unwrap();
+            assert!(files.read(&snapshot(7)).is_err(), "byte {at}");
+            std::fs::write(&path, &bytes[..at]).unwrap();
+            assert!(files.read(&snapshot(7)).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn older_snapshots_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = SnapshotFiles::new(folder.path().to_owned());
+        for index in [7, 8, 9] {
+            files.write(&snapshot(index), b"state").unwrap();
+        }
+        files.remove_before(9).unwrap();
+        assert!(files.read(&snapshot(8)).is_err());
+        files.read(&snapshot(9)).unwrap();
+    }
+}
