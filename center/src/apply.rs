@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use crate::call::{TEXT_BYTES_MAX, WIRE_BYTES_MAX, Wire};
 use crate::event::{Audience, Event, Happened, Screen};
+use crate::registration::Registration;
 use crate::timeline::What;
 use crate::{
     AgentId, Call, CallId, Center, Command, Index, Millis, Outcome, QueueId, Rejected, Reply,
@@ -134,6 +135,9 @@ impl Center {
                 self.dispose(turn, desk::Words { agent, call, disposition, note })
             }
             Command::EndWrapUp { agent, .. } => self.end_wrap_up(turn, &agent),
+            Command::Registered { agent, contacts, until } => {
+                self.registered(turn, agent, Registration { contacts, until })
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::call::{Cause, Party, Wire};
 use crate::directory::Directory;
 use crate::flow::IvrResult;
-use crate::ids::{AgentId, CallId, CommandId, LegNumber, NodeId, SessionId};
+use crate::ids::{AgentId, CallId, CommandId, LegNumber, Millis, NodeId, SessionId};
 
 /// The version that [`Command::encode`] writes and the newest that [`Command::decode`] reads.
 pub const COMMAND_VERSION: u8 = 1;
@@ -92,6 +92,9 @@ pub enum Command {
     },
     /// The agent ends their wrap-up before its time.
     EndWrapUp { agent: AgentId, command: CommandId },
+    /// The phones that an agent has registered are now these; the last of them expires at
+    /// `until`. No bytes: there are none any more.
+    Registered { agent: AgentId, contacts: Wire, until: Millis },
 }
 
 /// An INVITE that came in.
@@ -205,7 +208,8 @@ impl Command {
             | Self::SessionLost { .. }
             | Self::SessionBack { .. }
             | Self::SetState { .. }
-            | Self::EndWrapUp { .. } => None,
+            | Self::EndWrapUp { .. }
+            | Self::Registered { .. } => None,
         }
     }
 
@@ -239,7 +243,8 @@ impl Command {
             | Self::IvrProgress { .. }
             | Self::Cleared { .. }
             | Self::SessionLost { .. }
-            | Self::SessionBack { .. } => None,
+            | Self::SessionBack { .. }
+            | Self::Registered { .. } => None,
         }
     }
 }

@@ -59,6 +59,8 @@ pub struct Touched {
     pub nodes: BTreeSet<NodeId>,
     /// Versions of flows that came or went.
     pub flows: BTreeSet<FlowKey>,
+    /// Agents whose phones registered or left.
+    pub registrations: BTreeSet<AgentId>,
     /// The directory.
     pub directory: bool,
     /// Remembered results of an agent's commands, by slot.

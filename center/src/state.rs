@@ -16,6 +16,7 @@ use crate::call::FlowKey;
 use crate::directory::AgentConfig;
 use crate::flow::{Flow, FlowName, FlowVersion};
 use crate::queue::{Place, Rank, Waiting};
+use crate::registration::Registration;
 use crate::{
     Agent, AgentId, AgentState, Call, CallId, Directory, Index, Millis, NodeId, Phase, Queue,
     QueueId, Session, SessionId,
@@ -34,6 +35,7 @@ pub struct Center {
     pub(crate) queues: BTreeMap<QueueId, Queue>,
     pub(crate) results: BTreeMap<AgentId, Results>,
     pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) registrations: BTreeMap<AgentId, Registration>,
     pub(crate) flows: BTreeMap<FlowKey, FlowEntry>,
     /// Index: the version of each flow that new calls begin with.
     pub(crate) flow_versions: BTreeMap<FlowName, FlowVersion>,

@@ -84,6 +84,7 @@ mod tag {
     pub(super) const FLOW: u8 = b'f';
     pub(super) const DIRECTORY: u8 = b'd';
     pub(super) const RESULT: u8 = b'r';
+    pub(super) const REGISTRATION: u8 = b'p';
 }
 
 impl Center {
@@ -110,6 +111,10 @@ impl Center {
         for id in &touched.nodes {
             let up = self.nodes.get(id).map(|node| encode(&node.up));
             pairs.push((key_u64(tag::NODE, id.0), up));
+        }
+        for id in &touched.registrations {
+            let registration = self.registrations.get(id).map(encode);
+            pairs.push((key(tag::REGISTRATION, id.as_str()), registration));
         }
         for id in &touched.flows {
             let text = self.flows.get(id).map(|entry| entry.text.as_bytes().to_vec());
@@ -152,6 +157,7 @@ impl Center {
             queues: self.queues.keys().cloned().collect(),
             nodes: self.nodes.keys().copied().collect(),
             flows: self.flows.keys().cloned().collect(),
+            registrations: self.registrations.keys().cloned().collect(),
             directory: true,
             results: self
                 .results
@@ -251,6 +257,10 @@ impl Loader {
             tag::NODE => {
                 let up = decode("node", value)?;
                 center.nodes.insert(NodeId(number(id)?), Node { up, calls: 0 });
+            }
+            tag::REGISTRATION => {
+                let id = AgentId::parse(text(id)?).map_err(|error| corrupt(&error.to_string()))?;
+                center.registrations.insert(id, decode("registration", value)?);
             }
             tag::FLOW => self.take_flow(id, value)?,
             tag::DIRECTORY => {
