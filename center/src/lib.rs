@@ -29,7 +29,7 @@ mod store;
 pub mod timeline;
 mod wants;
 
-pub use agent::{Agent, AgentState, Session};
+pub use agent::{Agent, AgentState, Link, Session};
 pub use call::{Call, Cause, Direction, Leg, LegState, Party, Phase, RecordingId, Role, Wire};
 pub use command::{Arrived, CLEARED_MAX, COMMAND_VERSION, Command, DecodeError, Dial, WantedState};
 pub use directory::{Directory, DirectoryError, Route};

@@ -9,7 +9,7 @@ use tandem_center::directory::{
 use tandem_center::{
     Agent, AgentId, AgentState, Arrived, Call, CallId, Cause, Cdr, Center, Command, CommandId,
     Dial, Directory, Happened, Hears, Index, LegNumber, LegWant, Millis, NodeId, Outcome, Party,
-    QueueId, Record, Rejected, Reply, Route, SessionId, WantedState, Wire,
+    Phase, QueueId, Record, Rejected, Reply, Route, SessionId, WantedState, Wire,
 };
 
 /// When every script begins.
@@ -28,11 +28,11 @@ pub(crate) struct Script {
 }
 
 pub(crate) fn agent(name: &str) -> AgentId {
-    AgentId::parse(name).unwrap()
+    AgentId::parse(name).expect("a good name")
 }
 
 pub(crate) fn queue(name: &str) -> QueueId {
-    QueueId::parse(name).unwrap()
+    QueueId::parse(name).expect("a good name")
 }
 
 pub(crate) fn leg(number: u16) -> LegNumber {
@@ -149,7 +149,7 @@ impl Script {
 
     pub(crate) fn next_command(&mut self) -> CommandId {
         self.commands += 1;
-        CommandId::parse(&format!("c{}", self.commands)).unwrap()
+        CommandId::parse(&format!("c{}", self.commands)).expect("a short id")
     }
 
     /// Time passes; the leader ticks whenever something is due.
@@ -285,7 +285,7 @@ impl Script {
     pub(crate) fn talks_with(&mut self, name: &str) -> CallId {
         self.is_ready(name);
         let call = self.dials("sales");
-        self.accepts(name, call).unwrap();
+        assert_eq!(self.accepts(name, call), Ok(Reply::Done));
         self.answers(call, 1);
         assert_eq!(self.state(name), "talking");
         call
@@ -307,12 +307,20 @@ impl Script {
 
     /// Why the agent is not ready or logged out.
     pub(crate) fn reason(&self, name: &str) -> String {
-        match &self.agent(name).state {
-            AgentState::NotReady { reason, .. } | AgentState::LoggedOut { reason, .. } => {
-                reason.to_string()
-            }
-            other => panic!("{name} is {}", other.name()),
-        }
+        let state = &self.agent(name).state;
+        let (AgentState::NotReady { reason, .. } | AgentState::LoggedOut { reason, .. }) = state
+        else {
+            panic!("{name} is {}", state.name())
+        };
+        reason.to_string()
+    }
+
+    /// The place of a waiting call.
+    pub(crate) fn ticket(&self, id: CallId) -> Index {
+        let Phase::Queued { ticket, .. } = &self.call(id).phase else {
+            panic!("{:?}", self.call(id).phase)
+        };
+        *ticket
     }
 
     pub(crate) fn wants(&self, id: CallId, number: u16) -> Option<LegWant> {
