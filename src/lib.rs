@@ -4,6 +4,7 @@ pub mod actors;
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod flows;
 pub mod ivr_http;
 pub mod media_engine;
 pub mod metrics;

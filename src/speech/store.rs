@@ -125,6 +125,19 @@ impl PromptStore {
         Ok(clips)
     }
 
+    /// Makes prompts before the first call wants them, one after the other. Answers how many
+    /// could not be had; each is logged.
+    pub async fn warm(&self, prompts: impl IntoIterator<Item = Prompt>) -> usize {
+        let mut failed = 0;
+        for prompt in prompts {
+            if let Err(error) = self.clip(&prompt).await {
+                tracing::warn!(%error, ?prompt, "a flow's prompt cannot be played");
+                failed += 1;
+            }
+        }
+        failed
+    }
+
     /// The clip of a prompt. Many calls may ask for the same at once; it is made once.
     pub async fn clip(&self, prompt: &Prompt) -> Result<Clip, PromptError> {
         match prompt {

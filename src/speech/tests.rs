@@ -97,6 +97,16 @@ async fn a_hundred_calls_that_want_the_same_new_text_have_it_spoken_once() {
 }
 
 #[tokio::test]
+async fn the_prompts_of_a_flow_are_there_before_its_first_call() {
+    let engine = Arc::new(Counting::default());
+    let store = PromptStore::new(tempfolder("warm"), engine.clone(), None);
+    let gone = Prompt::File("gone.wav".into());
+    assert_eq!(store.warm([text("one"), gone, text("two"), text("one")]).await, 1);
+    store.clips(&[text("one"), text("two")]).await.unwrap();
+    assert_eq!(engine.spoken.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
 async fn a_text_that_failed_is_tried_again() {
     let engine = Arc::new(Counting { fail_first: 1, ..Counting::default() });
     let store = PromptStore::new(tempfolder("again"), engine.clone(), None);

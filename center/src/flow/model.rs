@@ -3,11 +3,15 @@
 //! A [`Flow`] exists only if it is right: every target exists, every step is reachable, no
 //! loop spins. Only `parse` makes one.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::{DIGITS_MAX, HangUpCause, HttpMethod, Template};
+use super::{DIGITS_MAX, HangUpCause, HttpMethod, Prompt, Template, Variables, render::said};
 
 /// The name of a flow: its file's name without `.toml`.
 pub type FlowName = Arc<str>;
@@ -173,6 +177,43 @@ impl Flow {
     pub fn step(&self, name: &str) -> Option<&Step> {
         self.steps.get(name)
     }
+
+    /// The ids of all queues that it leads to.
+    #[must_use]
+    pub fn queues(&self) -> BTreeSet<&str> {
+        fn queue(step: &Step) -> Option<&str> {
+            match step {
+                Step::Enqueue { queue, .. } => Some(queue.as_str()),
+                Step::Answer { .. }
+                | Step::Play { .. }
+                | Step::Menu(_)
+                | Step::Collect(_)
+                | Step::Set { .. }
+                | Step::Branch { .. }
+                | Step::Http(_)
+                | Step::Transfer { .. }
+                | Step::HangUp { .. } => None,
+            }
+        }
+        self.steps.values().filter_map(queue).collect()
+    }
+
+    /// All prompts that are the same in every call: they can be read and spoken before the
+    /// first call wants them.
+    #[must_use]
+    pub fn fixed_prompts(&self) -> BTreeSet<Prompt> {
+        let fixed: Vec<Say> = (self.steps.values())
+            .flat_map(Step::prompts)
+            .filter(|say| match say {
+                Say::File(_) => true,
+                Say::Text { language, text } | Say::Spell { language, text } => {
+                    language.as_fixed().is_some() && text.as_fixed().is_some()
+                }
+            })
+            .cloned()
+            .collect();
+        said(&fixed, &Variables::default()).into_iter().collect()
+    }
 }
 
 impl Step {
@@ -191,19 +232,22 @@ impl Step {
         }
     }
 
-    /// The caller hears this step, or presses keys in it: it takes a caller's time, and needs
-    /// an answered call.
-    #[must_use]
-    pub fn is_heard(&self) -> bool {
+    /// All prompts of the step, whenever it plays them.
+    fn prompts(&self) -> Vec<&Say> {
+        fn of_listen(listen: &Listen) -> Vec<&Say> {
+            listen.prompts.iter().chain(&listen.invalid).chain(&listen.no_input).collect()
+        }
         match self {
-            Self::Play { .. } | Self::Menu(_) | Self::Collect(_) => true,
+            Self::Play { prompts, .. } => prompts.iter().collect(),
+            Self::Menu(menu) => of_listen(&menu.listen),
+            Self::Collect(collect) => of_listen(&collect.listen),
             Self::Answer { .. }
             | Self::Set { .. }
             | Self::Branch { .. }
             | Self::Http(_)
             | Self::Enqueue { .. }
             | Self::Transfer { .. }
-            | Self::HangUp { .. } => false,
+            | Self::HangUp { .. } => vec![],
         }
     }
 }

@@ -295,6 +295,48 @@ fn the_waiting_action_is_made_anew_from_flow_position_and_variables() {
     }
 }
 
+#[test]
+fn a_flow_says_what_it_leads_to_and_what_can_be_spoken_beforehand() {
+    let flow = Flow::parse("test", FLOW).unwrap();
+    assert_eq!(flow.queues().into_iter().collect::<Vec<_>>(), ["sales"]);
+    let prompts: Vec<_> = flow.fixed_prompts().into_iter().collect();
+    assert_eq!(
+        words(&prompts),
+        [
+            "jingle.wav",
+            "en: I did not hear you.",
+            "en: One for sales, two for your account.",
+            "en: That is no choice.",
+            "en: Too short.",
+            "en: Welcome.",
+            "en: Your number?",
+            "zh: 您好。",
+        ]
+    );
+}
+
+#[test]
+fn all_that_a_call_keeps_of_its_flow_survives_being_stored() {
+    let mut call = Script::calls(FLOW);
+    let mut kept = Vec::new();
+    for keys in ["7", "2", "1234"] {
+        kept.push(call.next.clone());
+        call.presses(keys);
+    }
+    kept.push(call.next.clone());
+    for next in kept {
+        let Next::Act(position, action) = next else { panic!("{next:?}") };
+        let value = (position, action, call.variables.clone());
+        let bytes = postcard::to_stdvec(&value).unwrap();
+        assert_eq!(postcard::from_bytes(&bytes), Ok(value));
+    }
+    let bytes = postcard::to_stdvec(&call.flow).unwrap();
+    assert_eq!(postcard::from_bytes(&bytes), Ok(call.flow));
+    let result = IvrResult::Http { ok: true, fields: BTreeMap::new() };
+    let bytes = postcard::to_stdvec(&result).unwrap();
+    assert_eq!(postcard::from_bytes(&bytes), Ok(result));
+}
+
 /// One call in one flow.
 struct Script {
     flow: Flow,

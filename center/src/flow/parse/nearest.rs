@@ -1,7 +1,7 @@
 //! The nearest valid name to one that was mistyped.
 
 /// Names that are listed when none is near; more would bury the error.
-const LISTED_MAX: usize = 12;
+const LISTED_MAX: usize = 16;
 
 /// What to add to an error about `wrong`: the nearest of `valid`, or all of them if they are
 /// few.
