@@ -41,18 +41,19 @@ fn same_number(one: Option<&str>, two: Option<&str>) -> bool {
     one.map(digits) == two.map(digits)
 }
 
-/// Case counts; an escape is the character it stands for, unless that would be syntax.
+/// Case counts; an escape is the character it stands for, unless that would be syntax or cannot
+/// be written otherwise.
 fn same_escaped(one: Option<&str>, two: Option<&str>) -> bool {
     one.map(|text| normal(text.as_bytes())) == two.map(|text| normal(text.as_bytes()))
 }
 
 fn normal(text: &[u8]) -> Vec<u8> {
-    const RESERVED: &[u8] = b";/?:@&=+$,";
+    const RESERVED: &[u8] = b"%;/?:@&=+$,";
     let mut out = Vec::with_capacity(text.len());
     let mut at = 0;
     while at < text.len() {
         match escape_at(text, at) {
-            Some(byte) if !RESERVED.contains(&byte) && byte != b'%' => {
+            Some(byte) if byte.is_ascii_graphic() && !RESERVED.contains(&byte) => {
                 out.push(byte);
                 at += 3;
             }
@@ -101,4 +102,22 @@ fn same_headers(one: &Uri, two: &Uri) -> bool {
         })
     };
     half(one, two) && half(two, one)
+}
+
+impl Uri {
+    /// `user@host` in one spelling of those that are the same: what an address-of-record is known
+    /// by (RFC 3261 §10.3, step 5: parameters are no part of it, escapes are resolved). None for
+    /// schemes other than `sip` and `sips`, and without a user.
+    pub fn address_of_record(&self) -> Option<String> {
+        match self.scheme() {
+            Scheme::Sip | Scheme::Sips => (),
+            Scheme::Tel | Scheme::Other => return None,
+        }
+        let user = String::from_utf8(normal(self.user()?.as_bytes())).ok()?;
+        let host = match self.host_ip() {
+            Some(ip) => ip.to_string(),
+            None => self.host().to_ascii_lowercase(),
+        };
+        Some(format!("{user}@{host}"))
+    }
 }
