@@ -1,19 +1,27 @@
 //! New messages: requests from their parts, responses from their requests.
 //!
 //! A builder writes what it is given in that order and, last, Content-Length. Values cannot break
-//! out of their line: CR and LF in them become spaces.
+//! out of their line: CR and LF in them become spaces. A header that would make the message
+//! unreadable (a second From, a Contact that is no address) is left out: what is built can always
+//! be parsed.
+
+use memchr::memchr2;
 
 use super::{
     CSeq, Head, HeaderName, Method, NameAddr, Request, Response, Uri, Via,
-    head::Line,
+    head::{CSEQ_MAX, Found, Line},
     message::{WholeRequest, WholeResponse},
-    scan::{Span, is_line_break, is_token},
+    scan::{Span, is_token},
     uri::Parts,
 };
 
 /// The largest message that is built. A header or body past it is left out: it can only come
 /// from a request that itself was near its limit.
 const BUILT_BYTES_MAX: usize = 65_000;
+
+/// What most messages have room in.
+const BYTES_USUAL: usize = 1_024;
+const LINES_USUAL: usize = 16;
 
 /// What each request has (RFC 3261 §8.1.1).
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +64,7 @@ struct Draft {
     text: Vec<u8>,
     lines: Vec<Line>,
     body: Vec<u8>,
+    found: Found,
 }
 
 /// Max-Forwards of our requests (RFC 3261 §8.1.1.6).
@@ -64,13 +73,13 @@ const MAX_FORWARDS: &str = "70";
 impl RequestBuilder {
     /// A request with its mandatory headers and Max-Forwards: 70.
     pub fn new(parts: RequestParts<'_>) -> Self {
-        let mut draft = Draft::default();
+        let mut draft = Draft::with_room();
         draft.push(HeaderName::Via, parts.via.as_bytes());
         draft.push(HeaderName::MaxForwards, MAX_FORWARDS.as_bytes());
         draft.push(HeaderName::From, parts.from.as_bytes());
         draft.push(HeaderName::To, parts.to.as_bytes());
         draft.push(HeaderName::CallId, parts.call_id.as_bytes());
-        let cseq = CSeq { number: parts.cseq, method: parts.method.clone() };
+        let cseq = CSeq { number: parts.cseq & CSEQ_MAX, method: parts.method.clone() };
         draft.push(HeaderName::CSeq, cseq.to_string().as_bytes());
         Self::of(parts.method, parts.uri, draft)
     }
@@ -78,7 +87,7 @@ impl RequestBuilder {
     /// The same request once more in a new transaction, say with credentials: another Via and
     /// CSeq number, all else as it was.
     pub fn again(request: &Request, via: &Via, cseq: u32) -> Self {
-        let mut draft = Draft { body: request.body().to_vec(), ..Draft::default() };
+        let mut draft = Draft { body: request.body().to_vec(), ..Draft::with_room() };
         draft.push(HeaderName::Via, via.as_bytes());
         for (name, text, value) in request.headers() {
             let is_new =
@@ -87,7 +96,7 @@ impl RequestBuilder {
                 draft.push_named(name, text, value);
             }
         }
-        let cseq = CSeq { number: cseq, method: request.method().clone() };
+        let cseq = CSeq { number: cseq & CSEQ_MAX, method: request.method().clone() };
         draft.push(HeaderName::CSeq, cseq.to_string().as_bytes());
         Self::of(request.method(), &request.uri(), draft)
     }
@@ -153,7 +162,7 @@ impl ResponseBuilder {
     /// RFC 3261 §8.2.6: the headers that each response repeats; for 1xx and 2xx to an INVITE
     /// Record-Route, too (§12.1.1), and for 100 Timestamp (§8.2.6.1).
     pub(super) fn new(request: &Request, status: u16, to_tag: Option<&str>) -> Self {
-        let mut draft = Draft::default();
+        let mut draft = Draft::with_room();
         let mut vias = request.vias();
         match (request.source(), vias.next()) {
             (Some(source), Some(_)) => {
@@ -229,6 +238,11 @@ impl ResponseBuilder {
 }
 
 impl Draft {
+    fn with_room() -> Self {
+        let (text, lines) = (Vec::with_capacity(BYTES_USUAL), Vec::with_capacity(LINES_USUAL));
+        Self { text, lines, ..Self::default() }
+    }
+
     fn push(&mut self, name: HeaderName, value: &[u8]) {
         self.push_named(name, name.as_str(), value);
     }
@@ -242,13 +256,22 @@ impl Draft {
         self.text.extend(text.as_bytes());
         self.text.extend(b": ");
         let from = self.text.len();
-        self.text.extend(value.iter().map(|&byte| if is_line_break(byte) { b' ' } else { byte }));
-        self.lines.push(Line {
+        self.text.extend_from_slice(value);
+        while let Some(at) = memchr2(b'\r', b'\n', &self.text[from..]) {
+            self.text[from + at] = b' ';
+        }
+        let line = Line {
             name,
             name_span: Span::new(start, start + text.len()),
             value: Span::new(from, self.text.len()),
-        });
-        self.text.extend(b"\r\n");
+        };
+        match self.found.take(&self.text, line) {
+            Ok(()) => {
+                self.lines.push(line);
+                self.text.extend(b"\r\n");
+            }
+            Err(_) => self.text.truncate(start),
+        }
     }
 
     fn copy(&mut self, from: &Head, name: HeaderName) {
@@ -264,6 +287,7 @@ impl Draft {
         let old = std::mem::take(self);
         let start = old.lines.first().map_or(0, |line| line.name_span.range().start);
         self.text.extend(&old.text[..start]);
+        self.text.reserve(old.text.len());
         for line in old.lines.iter().filter(|line| line.name != name) {
             self.push_named(line.name, line.name_span.text(&old.text), line.value.of(&old.text));
         }
@@ -277,6 +301,7 @@ impl Draft {
             one.name_span = one.name_span.moved(line.len());
             one.value = one.value.moved(line.len());
         }
+        self.found.move_by(line.len());
     }
 
     fn build(mut self) -> Head {
@@ -296,9 +321,8 @@ impl Draft {
         self.text.extend(b"\r\n\r\n");
         let body_start = self.text.len();
         self.text.append(&mut self.body);
-        Head::new(self.text, self.lines, body_start)
-            .map_err(|rejected| rejected.fault)
-            .expect("each part was a valid header before")
+        let essentials = self.found.finish().expect("the builders begin with each of them");
+        Head { bytes: self.text, lines: self.lines, body_start, essentials }
     }
 }
 

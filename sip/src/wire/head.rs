@@ -5,10 +5,12 @@
 //! found and checked here once, with the headers whose misreading would send something to a
 //! wrong place (Contact, Route, Record-Route).
 
+use memchr::{memchr, memchr2};
+
 use super::{
     CSeq, Fault, HeaderName, Method, NameAddr, Via,
     name_addr::AddrSpans,
-    scan::{Commas, Span, is_line_break, is_space, is_token, number, trim, trimmed},
+    scan::{Commas, Span, is_space, is_token, number, trim, trimmed},
     via::ViaSpans,
 };
 
@@ -22,7 +24,7 @@ pub const MESSAGE_BYTES_MAX: usize = 60_000;
 pub const HEADER_LINES_MAX: usize = 256;
 
 /// The largest number of a CSeq (RFC 3261 §8.1.1.5).
-const CSEQ_MAX: u32 = (1 << 31) - 1;
+pub(super) const CSEQ_MAX: u32 = (1 << 31) - 1;
 
 /// A message's headers and body.
 #[derive(Clone, Debug)]
@@ -30,7 +32,7 @@ pub struct Head {
     pub(super) bytes: Vec<u8>,
     pub(super) lines: Vec<Line>,
     pub(super) body_start: usize,
-    essentials: Essentials,
+    pub(super) essentials: Essentials,
 }
 
 /// One header line.
@@ -43,7 +45,7 @@ pub(super) struct Line {
 
 /// What each message has, found and checked.
 #[derive(Clone, Debug)]
-struct Essentials {
+pub(super) struct Essentials {
     via: (Span, ViaSpans),
     from: (Span, AddrSpans),
     to: (Span, AddrSpans),
@@ -277,8 +279,7 @@ pub(super) fn index(bytes: &mut [u8], start: usize, lines: &mut Vec<Line>) -> Re
 fn line_end(bytes: &mut [u8], start: usize) -> Result<usize, Fault> {
     let mut at = start;
     loop {
-        let ending = bytes[at..].iter().position(|&byte| is_line_break(byte));
-        let end = at + ending.ok_or(Fault::Unfinished)?;
+        let end = at + memchr2(b'\r', b'\n', &bytes[at..]).ok_or(Fault::Unfinished)?;
         match bytes[end..] {
             [b'\r', b'\n', next, ..] if is_space(next) => {
                 bytes[end] = b' ';
@@ -294,7 +295,7 @@ fn line_end(bytes: &mut [u8], start: usize) -> Result<usize, Fault> {
 
 /// `name *WSP ":" value` (RFC 3261 §7.3.1).
 fn line(bytes: &[u8], start: usize, end: usize) -> Option<Line> {
-    let colon = start + bytes[start..end].iter().position(|&byte| byte == b':')?;
+    let colon = start + memchr(b':', &bytes[start..end])?;
     let name_end = trimmed(bytes, start..colon).end;
     let name = bytes.get(start..name_end).filter(|name| is_token(name))?;
     let value = trimmed(bytes, colon + 1..end);
@@ -320,8 +321,8 @@ pub(super) fn content_length(bytes: &[u8], lines: &[Line]) -> Result<Option<usiz
 }
 
 /// Essentials while they are looked for.
-#[derive(Default)]
-struct Found {
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
     via: Option<(Span, ViaSpans)>,
     from: Option<(Span, AddrSpans)>,
     to: Option<(Span, AddrSpans)>,
@@ -336,20 +337,39 @@ impl Essentials {
         for line in lines {
             found.take(bytes, *line)?;
         }
-        let missing = |name| move || Fault::Missing(name);
-        Ok(Self {
-            via: found.via.ok_or_else(missing(HeaderName::Via))?,
-            from: found.from.ok_or_else(missing(HeaderName::From))?,
-            to: found.to.ok_or_else(missing(HeaderName::To))?,
-            call_id: found.call_id.ok_or_else(missing(HeaderName::CallId))?,
-            cseq: found.cseq.ok_or_else(missing(HeaderName::CSeq))?,
-        })
+        found.finish()
     }
 }
 
 impl Found {
+    /// All of them, or what is missing.
+    pub(super) fn finish(self) -> Result<Essentials, Fault> {
+        let missing = |name| move || Fault::Missing(name);
+        Ok(Essentials {
+            via: self.via.ok_or_else(missing(HeaderName::Via))?,
+            from: self.from.ok_or_else(missing(HeaderName::From))?,
+            to: self.to.ok_or_else(missing(HeaderName::To))?,
+            call_id: self.call_id.ok_or_else(missing(HeaderName::CallId))?,
+            cseq: self.cseq.ok_or_else(missing(HeaderName::CSeq))?,
+        })
+    }
+
+    /// The same when `by` bytes are put before the buffer.
+    pub(super) fn move_by(&mut self, by: usize) {
+        let places = [
+            self.via.as_mut().map(|(place, _)| place),
+            self.from.as_mut().map(|(place, _)| place),
+            self.to.as_mut().map(|(place, _)| place),
+            self.call_id.as_mut(),
+        ];
+        for place in places.into_iter().flatten() {
+            *place = place.moved(by);
+        }
+    }
+
+    /// Looks at one line more. After a fault nothing is taken of it.
     #[expect(clippy::wildcard_enum_match_arm, reason = "any other header is kept unread")]
-    fn take(&mut self, bytes: &[u8], line: Line) -> Result<(), Fault> {
+    pub(super) fn take(&mut self, bytes: &[u8], line: Line) -> Result<(), Fault> {
         let value = line.value.of(bytes);
         let malformed = || Fault::Header(line.name);
         match line.name {
@@ -383,24 +403,24 @@ impl Found {
 
     /// Each Via must be one; the first of them is the topmost.
     fn take_via(&mut self, bytes: &[u8], line: Line) -> Result<(), Fault> {
-        let value = line.value.of(bytes);
+        let (value, mut first) = (line.value.of(bytes), None);
         for range in Commas::of(value) {
             let text = &value[range.clone()];
             let spans = ViaSpans::parse(text).ok_or(Fault::Header(HeaderName::Via))?;
-            if self.via.is_none() {
-                let place = Span::new(range.start, range.end).moved(line.value.range().start);
-                self.via = Some((place, spans));
-            }
+            let place = Span::new(range.start, range.end).moved(line.value.range().start);
+            first.get_or_insert((place, spans));
         }
+        self.via = self.via.or(first);
         Ok(())
     }
 }
 
 fn once<T>(slot: &mut Option<T>, value: T, name: HeaderName) -> Result<(), Fault> {
-    match slot.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(Fault::Repeated(name)),
+    if slot.is_some() {
+        return Err(Fault::Repeated(name));
     }
+    *slot = Some(value);
+    Ok(())
 }
 
 /// `number LWS method` (RFC 3261 §20.16).

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr, ops::Deref, sync::Arc};
 
+use memchr::memmem;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{
@@ -75,7 +76,7 @@ impl Message {
 
     /// Reads a message that is the whole buffer, but for what follows its body.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Malformed> {
-        let Some(start_end) = bytes.windows(2).position(|two| two == b"\r\n") else {
+        let Some(start_end) = memmem::find(bytes, b"\r\n") else {
             return Err(Malformed::silent(Fault::NotSip));
         };
         let (start, kind) = start_line(&bytes[..start_end.min(MESSAGE_BYTES_MAX)]);

@@ -78,12 +78,6 @@ pub(super) fn is_host_name(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| CLASS[usize::from(byte)] & HOST != 0)
 }
 
-/// Whether the byte ends lines. All others may be in a value: RFC 3261 §25.1 allows even NUL and
-/// DEL in a quoted pair.
-pub(super) fn is_line_break(byte: u8) -> bool {
-    byte == b'\r' || byte == b'\n'
-}
-
 pub(super) fn is_space(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }

@@ -4,6 +4,8 @@
 //! makes all that follows unreadable: after an error the framer gives nothing more, and the
 //! connection is to be closed when the error is answered.
 
+use memchr::memmem;
+
 use super::{
     Fault, Malformed, Message,
     head::{MESSAGE_BYTES_MAX, content_length, index},
@@ -94,7 +96,7 @@ impl StreamFramer {
     /// Where the headers end, behind the empty line.
     fn head_end(&mut self) -> Option<usize> {
         let from = self.searched.saturating_sub(3);
-        let found = self.buffer[from..].windows(4).position(|four| four == b"\r\n\r\n");
+        let found = memmem::find(&self.buffer[from..], b"\r\n\r\n");
         self.searched = self.buffer.len();
         let end = from + found? + 4;
         self.searched = end;
@@ -105,7 +107,7 @@ impl StreamFramer {
     fn body_length(&self, head_end: usize) -> Result<usize, Fault> {
         let mut head = self.buffer[..head_end].to_vec();
         let mut lines = Vec::new();
-        let start = head.windows(2).position(|two| two == b"\r\n").map_or(head_end, |at| at + 2);
+        let start = memmem::find(&head, b"\r\n").map_or(head_end, |at| at + 2);
         index(&mut head, start, &mut lines)?;
         content_length(&head, &lines)?.ok_or(Fault::Unframed)
     }
