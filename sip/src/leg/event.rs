@@ -23,9 +23,9 @@ pub enum LegEvent {
     /// `reliable`, the answer to our offer. It comes again when the far end says it again, and
     /// from each fork.
     Ringing { status: u16, sdp: Option<Vec<u8>>, reliable: bool },
-    /// Outgoing: the first 2xx. The SDP is the answer to our offer; where we sent none it is the
-    /// far end's offer, and [`super::Leg::acknowledge`] must follow. None if it was already in a
-    /// reliable provisional response.
+    /// Outgoing: the first 2xx. The SDP is the answer to our offer, also when it came before in a
+    /// reliable provisional response; where we sent no offer it is theirs, and
+    /// [`super::Leg::acknowledge`] must follow.
     Answered { sdp: Option<Vec<u8>> },
     /// Outgoing: a final response other than 2xx, or none (then 408).
     Refused(Refused),
@@ -70,6 +70,19 @@ pub struct Refused {
     pub retry_after_seconds: Option<u32>,
     /// The value of a `Reason` header (RFC 3326), such as a Q.850 cause.
     pub cause: Option<String>,
+}
+
+impl Refused {
+    /// Nothing came that says more.
+    pub(super) fn without_response(status: u16) -> Self {
+        Self {
+            status,
+            reason: String::new(),
+            contacts: Vec::new(),
+            retry_after_seconds: None,
+            cause: None,
+        }
+    }
 }
 
 /// How a call on a leg ended.

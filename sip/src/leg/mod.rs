@@ -11,16 +11,28 @@
 //! Reading order: [`event`] and [`identity`] (the interface), `incoming` and `outgoing` (until
 //! the answer), `talking` (from there), `leaving`, then `table` (transactions) and `compose`.
 
+mod arriving;
+mod calling;
+mod commands;
+mod compose;
 mod event;
 mod identity;
+mod inputs;
+mod leaving;
+mod line;
+mod requests;
+mod retry;
+mod session;
+mod talking;
 
-use std::{collections::VecDeque, time::Instant};
+use std::{net::SocketAddr, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
+use self::{arriving::Arriving, calling::Calling, leaving::Leaving, line::Line, talking::Talking};
 use crate::{
-    transaction::{Clock, Moment},
-    wire::{Peer, Request, Response},
+    transaction::{Clock, Moment, TransactionKey},
+    wire::{HeaderName, Method, Peer, Request, Response},
 };
 
 pub use event::{EndCause, InfoDigit, LegEvent, Output, Refer, Refused, Replaces};
@@ -29,11 +41,27 @@ pub use identity::{Identity, Outgoing, ReliableProvisional, SessionTimer, Settin
 /// Contacts of a 3xx that are kept; further ones are dropped.
 pub const CONTACTS_MAX: usize = 8;
 
+/// What [`LegExport`] looks like. It changes when an older program could misread it.
+const EXPORT_VERSION: u16 = 1;
+
 /// A leg. See the module.
 #[derive(Clone, Debug)]
 pub struct Leg {
     clock: Clock,
-    output: VecDeque<Output>,
+    line: Line,
+    phase: Phase,
+}
+
+/// Where the call on the leg is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Phase {
+    Arriving(Box<Arriving>),
+    Calling(Box<Calling>),
+    Talking(Box<Talking>),
+    Leaving(Box<Leaving>),
+    /// No call any more; transactions live out their time.
+    Over,
+    Terminated,
 }
 
 /// A leg as a value, to be serialised with serde and rebuilt by [`Leg::restore`].
@@ -41,6 +69,8 @@ pub struct Leg {
 pub struct LegExport {
     version: u16,
     clock: Moment,
+    line: Line,
+    phase: Phase,
 }
 
 /// A response to a request that got no leg: to be sent as it is and forgotten.
@@ -104,182 +134,152 @@ impl Leg {
         peer: Peer,
         identity: Identity,
     ) -> Result<Self, Box<Stateless>> {
-        unimplemented!()
+        let clock = Clock::start(now);
+        let mut line = Line::new(invite.call_id(), identity, peer);
+        let arriving = Arriving::new(clock.read(now), &mut line, invite, peer)?;
+        Ok(Self { clock, line, phase: Phase::Arriving(Box::new(arriving)) })
     }
 
-    /// Calls. The INVITE is the first output.
-    pub fn outgoing(now: Instant, outgoing: Outgoing) -> Self {
-        unimplemented!()
+    /// Calls. The INVITE is the first output; where an address of `outgoing` is none, it is a
+    /// refusal with 400.
+    pub fn outgoing(now: Instant, outgoing: &Outgoing) -> Self {
+        let clock = Clock::start(now);
+        let mut line = Line::new(&outgoing.call_id, outgoing.identity.clone(), outgoing.peer);
+        let phase = match Calling::new(clock.read(now), &mut line, outgoing) {
+            Some(calling) => Phase::Calling(Box::new(calling)),
+            None => {
+                line.event(LegEvent::Refused(Refused::without_response(400)));
+                Phase::Over
+            }
+        };
+        let mut leg = Self { clock, line, phase };
+        leg.settle();
+        leg
     }
 
     /// The leg as a value. Drain the outputs before: they are not in it.
     pub fn export(&self, now: Instant) -> LegExport {
-        unimplemented!()
+        LegExport {
+            version: EXPORT_VERSION,
+            clock: self.clock.read(now),
+            line: self.line.clone(),
+            phase: self.phase.clone(),
+        }
     }
 
     /// The leg that was exported goes on. `cseq_skip` is added to our CSeq, so that requests
     /// that the dead machine may have sent since the export are not repeated with other content:
     /// 0 on the same machine, 1,000 or more on another.
     pub fn restore(now: Instant, export: LegExport, cseq_skip: u32) -> Result<Self, RestoreError> {
-        unimplemented!()
+        let LegExport { version, clock, mut line, mut phase } = export;
+        if version > EXPORT_VERSION {
+            return Err(RestoreError::Newer { found: version, reads: EXPORT_VERSION });
+        }
+        line.skip(cseq_skip);
+        let dialog = match &mut phase {
+            Phase::Arriving(arriving) => Some(&mut arriving.dialog),
+            Phase::Talking(talking) => Some(&mut talking.dialog),
+            Phase::Leaving(leaving) => Some(leaving.dialog_mut()),
+            Phase::Calling(calling) => {
+                calling.skip(cseq_skip);
+                None
+            }
+            Phase::Over | Phase::Terminated => None,
+        };
+        if let Some(dialog) = dialog {
+            dialog.skip_cseq_to(dialog.last_cseq().saturating_add(cseq_skip));
+        }
+        Ok(Self { clock: Clock::resume(now, clock), line, phase })
     }
 
     /// From here on we are at another address: what follows carries this Contact and Via, and
     /// leaves from `local`. The far end learns it from the next re-INVITE.
-    pub fn move_to(&mut self, contact: String, sent_by: String, local: std::net::SocketAddr) {
-        unimplemented!()
+    pub fn move_to(&mut self, contact: String, sent_by: String, local: SocketAddr) {
+        self.line.move_to(contact, sent_by, local);
     }
 
     /// What the leg is doing.
     pub fn status(&self) -> LegStatus {
-        unimplemented!()
+        match &self.phase {
+            Phase::Arriving(_) => LegStatus::Arriving,
+            Phase::Calling(calling) if calling.is_cancelling() => LegStatus::Cancelling,
+            Phase::Calling(_) => LegStatus::Calling,
+            Phase::Talking(talking) if talking.is_hanging_up() => LegStatus::HangingUp,
+            Phase::Talking(_) => LegStatus::Talking,
+            Phase::Leaving(leaving) => match **leaving {
+                Leaving::Theirs { .. } => LegStatus::ByeReceived,
+                Leaving::Ours { .. } => LegStatus::HangingUp,
+            },
+            Phase::Over => LegStatus::Over,
+            Phase::Terminated => LegStatus::Terminated,
+        }
     }
 
     /// The Call-ID.
     pub fn call_id(&self) -> &str {
-        unimplemented!()
+        &self.line.call_id
     }
 
     /// Our tag.
     pub fn local_tag(&self) -> &str {
-        unimplemented!()
+        &self.line.identity.tag
     }
 
-    /// The far end's tag, once the dialog is known.
+    /// The far end's tag, while there is a dialog with it.
     pub fn remote_tag(&self) -> Option<&str> {
-        unimplemented!()
+        match &self.phase {
+            Phase::Arriving(arriving) => Some(arriving.dialog.remote_tag()),
+            Phase::Calling(calling) => calling.remote_tag(),
+            Phase::Talking(talking) => Some(talking.dialog.remote_tag()),
+            Phase::Leaving(leaving) => Some(leaving.dialog().remote_tag()),
+            Phase::Over | Phase::Terminated => None,
+        }
     }
 
     /// Whether the far end's INVITE came without an offer, so that our answer carries one.
     pub fn wants_our_offer(&self) -> bool {
-        unimplemented!()
+        matches!(&self.phase, Phase::Arriving(arriving) if arriving.wants_our_offer())
     }
 
-    /// Whether this request belongs to the leg: same Call-ID and tags, or an unanswered INVITE,
-    /// its retransmission or its CANCEL.
+    /// Whether this request belongs to the leg: a request in its dialog, or the INVITE that it
+    /// serves, come again, or its CANCEL or ACK.
     pub fn owns(&self, request: &Request) -> bool {
-        unimplemented!()
-    }
-}
-
-/// Commands.
-impl Leg {
-    /// Incoming: 100.
-    pub fn trying(&mut self, now: Instant) -> Result<(), WrongState> {
-        unimplemented!()
-    }
-
-    /// Incoming: 180, or 183 with an SDP (an answer; an offer where [`Self::wants_our_offer`]).
-    /// Reliably as the settings say. The same ring twice is sent once.
-    pub fn ring(&mut self, now: Instant, sdp: Option<Vec<u8>>) -> Result<(), WrongState> {
-        unimplemented!()
+        if request.call_id() != &*self.line.call_id {
+            return false;
+        }
+        match request.to_tag() {
+            Some(tag) if tag == self.line.identity.tag => true,
+            Some(_) | None => {
+                let key = TransactionKey::of(request);
+                self.line.knows(&key)
+                    || self.line.knows_invite(&TransactionKey::of_cancelled(request))
+                    || self.is_merged(request)
+            }
+        }
     }
 
-    /// Incoming: 200 with our SDP, repeated until the ACK.
-    pub fn answer(&mut self, now: Instant, sdp: Vec<u8>) -> Result<(), WrongState> {
-        unimplemented!()
-    }
-
-    /// Incoming: a final response from 300 to 699. An empty reason takes the usual phrase.
-    pub fn refuse(
-        &mut self,
-        now: Instant,
-        status: u16,
-        reason: &str,
-        headers: &[(&str, &str)],
-    ) -> Result<(), WrongState> {
-        unimplemented!()
-    }
-
-    /// Ends the leg in the way that its state needs: 487, CANCEL, BYE, BYE once the ACK came,
-    /// or nothing if it is over. Repeating it does nothing.
-    pub fn hang_up(&mut self, now: Instant) {
-        unimplemented!()
-    }
-
-    /// Answers the far end's BYE.
-    pub fn accept_bye(&mut self, now: Instant) -> Result<(), WrongState> {
-        unimplemented!()
-    }
-
-    /// Sends a re-INVITE; an empty SDP asks the far end for an offer.
-    pub fn reoffer(&mut self, now: Instant, sdp: Vec<u8>) -> Result<(), WrongState> {
-        unimplemented!()
-    }
-
-    /// Accepts the far end's re-INVITE with our SDP.
-    pub fn answer_reoffer(&mut self, now: Instant, sdp: Vec<u8>) -> Result<(), WrongState> {
-        unimplemented!()
-    }
-
-    /// Refuses the far end's re-INVITE; the session stays as it was.
-    pub fn refuse_reoffer(&mut self, now: Instant, status: u16) -> Result<(), WrongState> {
-        unimplemented!()
-    }
-
-    /// Answers the offer that came in a 2xx: the ACK with our SDP.
-    pub fn acknowledge(&mut self, now: Instant, sdp: Vec<u8>) -> Result<(), WrongState> {
-        unimplemented!()
-    }
-
-    /// Accepts a REFER: 202, and a NOTIFY that says 100.
-    pub fn accept_refer(&mut self, now: Instant) -> Result<(), WrongState> {
-        unimplemented!()
-    }
-
-    /// Refuses a REFER, with 603 or another failure.
-    pub fn refuse_refer(&mut self, now: Instant, status: u16) -> Result<(), WrongState> {
-        unimplemented!()
-    }
-
-    /// Tells the far end what became of the call that it referred us to; a final status ends the
-    /// subscription.
-    pub fn notify_refer(&mut self, now: Instant, status: u16) -> Result<(), WrongState> {
-        unimplemented!()
-    }
-}
-
-/// Inputs and outputs.
-impl Leg {
-    /// A request that belongs to the leg.
-    pub fn handle_request(&mut self, now: Instant, request: &Request, peer: Peer) {
-        unimplemented!()
-    }
-
-    /// A response that belongs to the leg.
-    pub fn handle_response(&mut self, now: Instant, response: &Response, peer: Peer) {
-        unimplemented!()
-    }
-
-    /// What was to be sent to this peer cannot be (RFC 3261 §17.1.4): outgoing requests to it
-    /// count as not answered.
-    pub fn handle_unreachable(&mut self, now: Instant, peer: Peer) {
-        unimplemented!()
-    }
-
-    /// Time passed.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        unimplemented!()
-    }
-
-    /// When to call [`Self::handle_timeout`].
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        unimplemented!()
-    }
-
-    /// What is to be done. Drain it after every call.
-    pub fn poll_output(&mut self) -> Option<Output> {
-        unimplemented!()
+    /// RFC 3261 §8.2.2.2: the INVITE that we serve, come by another way.
+    fn is_merged(&self, request: &Request) -> bool {
+        let is_new = *request.method() == Method::Invite && request.to_tag().is_none();
+        is_new && matches!(&self.phase, Phase::Arriving(arriving) if arriving.is_merged(request))
     }
 }
 
 /// The response to a request in a dialog that nobody here knows: 481 (RFC 3261 §12.2.2). An ACK
 /// gets none.
 pub fn answer_stray(request: &Request, peer: Peer) -> Option<Stateless> {
-    unimplemented!()
+    if *request.method() == Method::Ack {
+        return None;
+    }
+    let sourced = request.clone().with_source(peer.remote);
+    // A tag as each response has one (RFC 3261 §8.2.6.2); the same for the same request.
+    let tag = format!("stray-{}", request.cseq().number);
+    let bytes = Response::to_request(&sourced, 481, Some(&tag)).build().to_bytes();
+    let remote = request.via_top().reply_address(peer.remote);
+    Some(Stateless { status: 481, peer: Peer { remote, ..peer }, bytes })
 }
 
 /// The Replaces header of an INVITE (RFC 3891).
 pub fn replaces_of(invite: &Request) -> Option<Replaces> {
-    unimplemented!()
+    requests::parse_replaces(invite.header_str(HeaderName::Replaces)?)
 }

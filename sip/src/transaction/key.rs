@@ -13,9 +13,10 @@ impl TransactionKey {
     /// The key of the transaction that the request begins or repeats. For an ACK it is that of
     /// the INVITE whose failure it acknowledges; the ACK of a 2xx has one of its own.
     pub fn of(request: &Request) -> Self {
-        match request.method() {
-            Method::Ack => Self::with_method(request, "INVITE"),
-            other => Self::with_method(request, other.as_str()),
+        if *request.method() == Method::Ack {
+            Self::of_cancelled(request)
+        } else {
+            Self::with_method(request, request.method().as_str())
         }
     }
 

@@ -96,6 +96,14 @@ impl NonInviteClient {
         self.output.take()
     }
 
+    /// The request, until a final response came.
+    pub fn request(&self) -> Option<&[u8]> {
+        match &self.state {
+            State::Trying { request, .. } | State::Proceeding { request, .. } => Some(request),
+            State::Completed { .. } | State::Terminated => None,
+        }
+    }
+
     /// Gives the transaction up without a word: the transport failed (RFC 3261 §17.1.4).
     pub fn abandon(&mut self) {
         self.state = State::Terminated;

@@ -1,0 +1,9 @@
+//! Call legs as call flows: each against a far end that the test plays, in a virtual time, going
+//! straight through, rebuilt from its value after each step, and moved to another machine after
+//! each step.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails says so")]
+
+mod called;
+mod calling;
+mod script;
