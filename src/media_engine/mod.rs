@@ -20,9 +20,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+pub use tandem_media::clip::Clip;
+pub use tandem_media::codec::CodecKind;
 pub use tandem_media::port::{
-    Clip, CodecKind, CodecSpec, Detect, Direction, PortKey, PortPlan, PortState, RecordTap,
-    SendDigits, Source,
+    CodecSpec, Detect, Direction, PortKey, PortPlan, PortState, RecordTap, SendDigits, Source,
 };
 
 pub use self::ports::{Reservation, ReserveError};

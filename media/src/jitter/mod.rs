@@ -24,6 +24,11 @@ const SURPLUS_FRAMES: u32 = 50;
 /// A gap of more numbers than this is not concealed one by one.
 const GAP_MAX: u32 = 10;
 
+/// How long the fastest packet is the measure for the others: between one and two windows.
+const WAY_WINDOW: Duration = Duration::from_secs(5);
+/// A packet that is later than this is one of a clock that was set anew.
+const LEAP: Duration = Duration::from_secs(1);
+
 /// Holds the packets of one stream.
 #[derive(Debug)]
 pub struct JitterBuffer {
@@ -104,7 +109,7 @@ impl JitterBuffer {
             self.recycle(held.payload);
         }
         self.state = State::Filling { until: None };
-        self.delay.reference = None;
+        self.delay.ways = None;
     }
 
     /// Takes a packet. `sequence` counts past 65,535, see [`crate::session::Receiver::extended`].
@@ -237,49 +242,75 @@ impl JitterBuffer {
     }
 }
 
-/// The delay that the jitter asks for: a peak of how much later than the fastest packet the
-/// others are, which falls slowly.
+/// The delay that the jitter asks for: a peak, which falls slowly, of how much later the packets
+/// are than the fastest of the last seconds.
 #[derive(Debug)]
 struct Delay {
     target: Duration,
-    /// The arrival and timestamp of the packet with the shortest way so far.
-    reference: Option<(Instant, u32)>,
     peak: Duration,
+    ways: Option<Ways>,
+}
+
+/// How long packets were under way, in microseconds more than the first one.
+#[derive(Debug)]
+struct Ways {
+    arrived: Instant,
+    timestamp: u32,
+    /// The shortest way in this window and in the one before: clocks drift and routes change,
+    /// so what was fast a minute ago says nothing.
+    shortest: [i64; 2],
+    window_until: Instant,
 }
 
 impl Default for Delay {
     fn default() -> Self {
-        Self { target: DELAY_MIN, reference: None, peak: Duration::ZERO }
+        Self { target: DELAY_MIN, peak: Duration::ZERO, ways: None }
     }
 }
 
 impl Delay {
     fn measure(&mut self, timestamp: u32, clock_hz: u32, now: Instant) {
-        let Some((arrived, first)) = self.reference else {
-            self.reference = Some((now, timestamp));
+        let way = self.ways.as_mut().and_then(|ways| ways.measure(timestamp, clock_hz, now));
+        let Some(late) = way else {
+            self.ways = Some(Ways {
+                arrived: now,
+                timestamp,
+                shortest: [0, i64::MAX],
+                window_until: now + WAY_WINDOW,
+            });
             return;
         };
-        let ticks = i64::from(timestamp_distance(first, timestamp));
-        let sent_us = ticks * 1_000_000 / i64::from(clock_hz);
-        let came_us = match now.checked_duration_since(arrived) {
-            Some(after) => after.as_micros() as i64,
-            None => 0,
-        };
-        let late_us = came_us - sent_us;
-        // Faster than any before, or a clock that leapt or drifts: the new reference.
-        let late = u64::try_from(late_us).ok().map(Duration::from_micros);
-        match late.filter(|late| *late < 4 * DELAY_MAX) {
-            Some(late) if late >= self.peak => self.peak = late,
-            Some(late) => self.peak -= (self.peak - late) / 256,
-            None => self.reference = Some((now, timestamp)),
-        }
-        // The slow advance of the reference forgets a drift of the clocks of up to 400 ppm.
-        if late.is_some_and(|late| late < 4 * DELAY_MAX) && ticks > i64::from(clock_hz) {
-            let (arrived, first) = self.reference.unwrap_or((now, timestamp));
-            let second = Duration::from_secs(1) + Duration::from_micros(400);
-            self.reference = Some((arrived + second, first.wrapping_add(clock_hz)));
+        if late >= self.peak {
+            self.peak = late;
+        } else {
+            self.peak -= (self.peak - late) / 256;
         }
         self.target = (self.peak + DELAY_MIN).clamp(DELAY_MIN, DELAY_MAX);
+    }
+}
+
+impl Ways {
+    /// How much later a packet is than the fastest; `None` when a clock leapt.
+    fn measure(&mut self, timestamp: u32, clock_hz: u32, now: Instant) -> Option<Duration> {
+        let ticks = i64::from(timestamp_distance(self.timestamp, timestamp));
+        let sent_us = ticks * 1_000_000 / i64::from(clock_hz);
+        let way = (now - self.arrived).as_micros() as i64 - sent_us;
+        if now >= self.window_until {
+            self.window_until = now + WAY_WINDOW;
+            self.shortest = [way, self.shortest[0]];
+            // Timestamps wrap; the distance to a packet of long ago would, too.
+            self.advance(timestamp, now, way);
+            return Some(Duration::ZERO);
+        }
+        self.shortest[0] = self.shortest[0].min(way);
+        let late = (way - self.shortest[0].min(self.shortest[1])) as u64;
+        (late < LEAP.as_micros() as u64).then(|| Duration::from_micros(late))
+    }
+
+    /// Measures from this packet on.
+    fn advance(&mut self, timestamp: u32, now: Instant, way: i64) {
+        (self.arrived, self.timestamp) = (now, timestamp);
+        self.shortest = self.shortest.map(|shortest| shortest.saturating_sub(way));
     }
 }
 
@@ -336,9 +367,9 @@ mod tests {
 
         line.runs(6_000, |_| Some(0));
         let counts = line.buffer.counts();
-        assert!(line.buffer.target() < Duration::from_millis(30), "{:?}", line.buffer.target());
+        assert!(line.buffer.target() < Duration::from_millis(40), "{:?}", line.buffer.target());
         assert!(line.buffer.depth() <= Duration::from_millis(60), "{:?}", line.buffer.depth());
-        assert!(counts.dropped >= 2, "{counts:?}");
+        assert!(counts.dropped >= 1, "{counts:?}");
     }
 
     #[test]
@@ -390,31 +421,35 @@ mod tests {
         buffer: JitterBuffer,
         now: Instant,
         sent: u32,
+        /// Under way, with the time of arrival.
+        flying: Vec<(Instant, u32)>,
         heard: Vec<u32>,
     }
 
     impl Script {
         fn new() -> Self {
-            Self { buffer: JitterBuffer::new(8_000), now: epoch(), sent: 0, heard: Vec::new() }
+            Self {
+                buffer: JitterBuffer::new(8_000),
+                now: epoch(),
+                sent: 0,
+                flying: Vec::new(),
+                heard: Vec::new(),
+            }
         }
 
         /// Sends packets one each 20 ms, each late by the given milliseconds or lost, and takes a
         /// frame each 20 ms.
         fn runs(&mut self, packets: u32, late_ms: impl Fn(u32) -> Option<u32>) {
-            let mut flying: Vec<(Instant, u32)> = Vec::new();
-            let end = self.sent + packets;
-            while self.sent < end || !flying.is_empty() {
-                if self.sent < end {
-                    if let Some(late) = late_ms(self.sent) {
-                        let late = Duration::from_millis(u64::from(late));
-                        flying.push((self.now + late, self.sent));
-                    }
-                    self.sent += 1;
+            for _ in 0..packets {
+                if let Some(late) = late_ms(self.sent) {
+                    let late = Duration::from_millis(u64::from(late));
+                    self.flying.push((self.now + late, self.sent));
                 }
-                flying.sort();
+                self.sent += 1;
+                self.flying.sort();
                 let end = self.now + Duration::from_millis(20);
-                while let Some((at, packet)) = flying.first().copied().filter(|(at, _)| *at < end) {
-                    flying.remove(0);
+                let landed = self.flying.iter().take_while(|(at, _)| *at < end).count();
+                for (at, packet) in self.flying.drain(..landed) {
                     self.buffer.insert(packet, packet * 160, &packet.to_be_bytes(), at);
                 }
                 if let (Frame::Payload, payload) = self.pops() {

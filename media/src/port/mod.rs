@@ -3,6 +3,5 @@
 mod plan;
 
 pub use plan::{
-    Clip, CodecKind, CodecSpec, Detect, Direction, PortKey, PortPlan, PortState, RecordTap,
-    SendDigits, Source,
+    CodecSpec, Detect, Direction, PortKey, PortPlan, PortState, RecordTap, SendDigits, Source,
 };

@@ -10,6 +10,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clip::Clip;
+use crate::codec::CodecKind;
+
 /// Names a port: one leg of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PortKey {
@@ -113,8 +116,9 @@ pub enum Source {
     Play {
         /// Names this playing: the same number goes on where it is, another one starts anew.
         seq: u64,
-        /// What to play, in order.
-        clips: Vec<Arc<Clip>>,
+        /// What to play, in order. A clip that was not prepared for the port's codec
+        /// ([`Clip::prepare`]) is encoded frame by frame.
+        clips: Vec<Clip>,
         /// From the start again at the end, as music on hold; there is no `Played` then.
         repeat: bool,
         /// Where to begin, in milliseconds from the start of the first clip.
@@ -152,42 +156,6 @@ pub struct SendDigits {
     pub seq: u64,
     /// The digits: `0`–`9`, `*`, `#`, `A`–`D`; others are passed over.
     pub digits: Arc<str>,
-}
-
-/// A codec that we speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum CodecKind {
-    /// G.711 µ-law.
-    Pcmu,
-    /// G.711 A-law.
-    Pcma,
-    /// G.722 at 64 kbit/s.
-    G722,
-    /// Opus (RFC 6716).
-    Opus,
-}
-
-/// Audio that is played to many: 8 kHz.
-#[derive(Debug)]
-pub struct Clip {
-    samples: Vec<i16>,
-}
-
-impl Clip {
-    /// A clip of samples at 8 kHz.
-    pub fn from_samples(samples: Vec<i16>) -> Self {
-        Self { samples }
-    }
-
-    /// Its samples at 8 kHz.
-    pub fn samples(&self) -> &[i16] {
-        &self.samples
-    }
-
-    /// How long it is, in milliseconds.
-    pub fn duration_ms(&self) -> u64 {
-        self.samples.len() as u64 / 8
-    }
 }
 
 /// What another node needs to continue a port: its output stream and where it goes.
