@@ -2,11 +2,18 @@
 
 pub mod actors;
 pub mod api;
+pub mod backend;
 pub mod cli;
 pub mod config;
 pub mod flows;
 pub mod ivr_http;
 pub mod media_engine;
 pub mod metrics;
+pub mod node;
+pub mod records;
+pub mod registrations;
 pub mod replica;
+pub mod routes;
+pub mod sounds;
 pub mod speech;
+pub mod start;

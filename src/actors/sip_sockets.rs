@@ -97,7 +97,8 @@ impl SipSockets {
             tasks.push(tokio::spawn(reader));
         }
         for (address, listener) in &self.listeners {
-            let acceptor = Arc::clone(self).accept(Arc::clone(listener), *address, Arc::clone(inbound));
+            let acceptor =
+                Arc::clone(self).accept(Arc::clone(listener), *address, Arc::clone(inbound));
             tasks.push(tokio::spawn(acceptor));
         }
         Reading { tasks }
@@ -127,7 +128,7 @@ impl SipSockets {
             }
             return;
         }
-        let (sockets, inbound, peer) = (Arc::clone(self), Arc::clone(inbound), peer.clone());
+        let (sockets, inbound, peer) = (Arc::clone(self), Arc::clone(inbound), *peer);
         tokio::spawn(async move {
             let connect = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(peer.remote));
             match connect.await {
@@ -272,11 +273,11 @@ fn take_frames(
 ) -> bool {
     framer.push(bytes);
     loop {
-        match framer.next_message() {
-            Ok(Some(message)) => inbound.message(Ok(message), peer.clone()),
+        match framer.next() {
+            Ok(Some(message)) => inbound.message(Ok(message), *peer),
             Ok(None) => return true,
             Err(malformed) => {
-                inbound.message(Err(malformed), peer.clone());
+                inbound.message(Err(malformed), *peer);
                 return false;
             }
         }

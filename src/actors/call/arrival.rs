@@ -1,0 +1,77 @@
+//! A new INVITE: everything up to the commit that makes it a call.
+//!
+//! Owns what happens before the cluster knows of the call: reading the offer, opening a port and
+//! preparing the answer, so that one commit is enough to answer. Until then not even a 100 is
+//! sent: the caller repeats the INVITE, to us or to another node.
+
+use std::time::Instant;
+
+use tandem_center::{Arrived, Command, LegNumber};
+use tandem_sip::leg::Leg;
+use tandem_sip::wire::{Peer, Request};
+
+use super::State;
+use super::leg::{LiveLeg, party_of};
+use super::reconcile::port_key;
+use super::wire::LegNames;
+
+impl State {
+    /// Prepares the call and proposes it, or refuses it where no commit is needed to see that it
+    /// cannot be.
+    pub(super) fn arrive(&mut self, now: Instant, invite: &Request, peer: Peer) {
+        let salt = rand::random();
+        let names = LegNames::derive(self.id, salt, LegNumber::FIRST);
+        let dialog = match Leg::incoming(now, invite, peer, self.node.identity(&names)) {
+            Ok(dialog) => dialog,
+            Err(refusal) => {
+                self.node.send_sip(&refusal.peer, refusal.bytes);
+                return self.abandon();
+            }
+        };
+        let key = port_key(self.id, LegNumber::FIRST);
+        let port = self.node.open_port(key);
+        let mut leg = LiveLeg::incoming(dialog, port.as_ref().copied().unwrap_or_default());
+        let prepared = match &port {
+            Err(error) => {
+                tracing::warn!(call = %self.id, %error, "no port for a call");
+                Err(503)
+            }
+            Ok(_) => {
+                if invite.has_content_type("application/sdp") {
+                    leg.audio.remote = invite.body().to_vec();
+                }
+                leg.prepare(&self.node, key, None).map_err(|error| error.status())
+            }
+        };
+        let wire = leg.committed(now).encode();
+        self.legs.insert(LegNumber::FIRST, leg);
+        if let Err(status) = prepared {
+            return self.refuse_uncommitted(now, status);
+        }
+        self.arriving = Some(self.node.begin_arrival());
+        self.propose(Command::Arrived(Box::new(Arrived {
+            call: self.id,
+            salt,
+            owner: self.node.id,
+            caller: party_of(invite),
+            called: called_number(invite).into(),
+            wire,
+            answer_ready: true,
+        })));
+    }
+
+    /// Refuses a call that the cluster never knew.
+    pub(super) fn refuse_uncommitted(&mut self, now: Instant, status: u16) {
+        self.uncommitted_refused = true;
+        self.arriving = None;
+        if let Some(leg) = self.legs.get_mut(&LegNumber::FIRST) {
+            leg.refuse(now, status);
+        }
+    }
+}
+
+/// What was dialled: the user part of the Request-URI.
+fn called_number(invite: &Request) -> String {
+    let user = invite.uri().user_unescaped().unwrap_or_default();
+    String::from_utf8_lossy(&user).into_owned()
+}

@@ -1,0 +1,239 @@
+//! What happens on the wire, said in the words of the call centre.
+//!
+//! Owns the translation of leg events into commands. A final thing that a far end does waits for
+//! its commit before it is answered: the answer to an INVITE, to a BYE, to a re-INVITE.
+
+use std::time::Instant;
+
+use tandem_center::{Cause, Command, LegNumber, LegWant, Role, Wire};
+use tandem_sip::leg::{EndCause, LegEvent};
+use tandem_sip::sdp::Direction;
+
+use super::leg::{Far, expected};
+use super::reconcile::port_key;
+use super::{Message, State};
+
+impl State {
+    pub(super) fn leg_event(&mut self, now: Instant, number: LegNumber, event: LegEvent) {
+        match event {
+            LegEvent::Ringing { sdp, .. } => self.far_rings(now, number, sdp),
+            LegEvent::Answered { sdp } => self.far_answers(now, number, sdp),
+            LegEvent::Refused(refused) => {
+                self.set_far(number, Far::Leaving);
+                let (call, status) = (self.id, refused.status);
+                self.farewell(number, Command::LegFailed { call, leg: number, status });
+            }
+            LegEvent::Cancelled => {
+                self.set_far(number, Far::Leaving);
+                self.ended(number, Cause::Cancelled);
+            }
+            LegEvent::Acked { sdp: Some(answer) } => self.late_answer(now, number, answer),
+            LegEvent::Acked { sdp: None } => (),
+            LegEvent::Reoffered { sdp } => self.far_reoffers(now, number, sdp),
+            LegEvent::ReofferAnswered { sdp: Some(answer) } => {
+                self.late_answer(now, number, answer);
+            }
+            LegEvent::ReofferAnswered { sdp: None } | LegEvent::ReofferRefused { .. } => (),
+            LegEvent::ByeReceived => self.far_hangs_up(now, number),
+            LegEvent::Ended { cause } => self.leg_ended(number, cause),
+            LegEvent::Digit(digit) => {
+                if number == LegNumber::FIRST {
+                    self.digit(digit.digit);
+                }
+            }
+            LegEvent::Refer(_) => {
+                if let Some(leg) = self.legs.get_mut(&number) {
+                    expected(leg.dialog.refuse_refer(now, 603));
+                }
+            }
+            LegEvent::Terminated => {
+                self.set_far(number, Far::Gone);
+                self.leg_gone(number);
+            }
+        }
+    }
+
+    /// It rings there. Early media is passed on where the caller waits for this very leg.
+    fn far_rings(&mut self, now: Instant, number: LegNumber, sdp: Option<Vec<u8>>) {
+        let first = self.legs.get(&number).is_some_and(|leg| leg.far == Far::Silent);
+        self.set_far(number, Far::Ringing);
+        if let (Some(sdp), Some(leg)) = (sdp, self.legs.get_mut(&number))
+            && let Err(error) = leg.accept(&self.node, port_key(self.id, number), sdp)
+        {
+            tracing::debug!(call = %self.id, %error, "early media not understood");
+        }
+        let Some(call) = &self.call else { return };
+        let is_agent = call.legs.get(&number).is_some_and(|leg| matches!(leg.role, Role::Agent(_)));
+        if is_agent && first {
+            self.propose(Command::LegRinging { call: self.id, leg: number });
+        }
+        let Some(waiting) = self.who_rings_with(number) else { return };
+        let codec = self.legs.get(&number).and_then(|leg| leg.codec());
+        let Some(caller) = self.legs.get_mut(&waiting) else { return };
+        if codec.is_some() {
+            let prepared = caller.prepare(&self.node, port_key(self.id, waiting), codec);
+            if prepared.is_ok() {
+                expected(caller.dialog.ring(now, Some(caller.audio.local.clone())));
+            }
+            self.refresh_audio();
+        } else {
+            caller.ring(now);
+        }
+    }
+
+    /// The leg whose caller is to hear this one ring.
+    fn who_rings_with(&self, number: LegNumber) -> Option<LegNumber> {
+        let wants = self.call.as_ref()?.wants();
+        let with_this = LegWant::RingWithPeer(number);
+        wants.legs.iter().find(|(_, want)| **want == with_this).map(|(waiting, _)| *waiting)
+    }
+
+    /// The far end answered: with its dialog the caller's answer is committed, too.
+    fn far_answers(&mut self, now: Instant, number: LegNumber, sdp: Option<Vec<u8>>) {
+        let call = self.id;
+        let Some(leg) = self.legs.get_mut(&number) else { return };
+        let accepted = match sdp {
+            Some(answer) => leg.accept(&self.node, port_key(call, number), answer).is_ok(),
+            None => leg.audio.agreed.is_some(),
+        };
+        if !accepted {
+            leg.dialog.hang_up(now);
+            return self.propose(Command::LegFailed { call, leg: number, status: 488 });
+        }
+        leg.far = Far::Talking;
+        let codec = leg.codec();
+        let mut wires = vec![(number, leg.committed(now).encode())];
+        wires.extend(self.caller_prepared_for(now, number, codec));
+        self.propose(Command::LegAnswered { call, leg: number, wires });
+    }
+
+    /// The caller's leg with an answer that suits the leg that was just answered, if the caller
+    /// still waits for one.
+    fn caller_prepared_for(
+        &mut self,
+        now: Instant,
+        answered: LegNumber,
+        codec: Option<tandem_sip::sdp::CodecKind>,
+    ) -> Option<(LegNumber, Wire)> {
+        let first = LegNumber::FIRST;
+        let waits =
+            |leg: &super::leg::LiveLeg| leg.dialog.status() == tandem_sip::leg::LegStatus::Arriving;
+        let caller = self.legs.get_mut(&first).filter(|leg| answered != first && waits(leg))?;
+        // The prepared answer stays if this one cannot be made; then the node transcodes.
+        if let Err(error) = caller.prepare(&self.node, port_key(self.id, first), codec) {
+            tracing::warn!(call = %self.id, %error, "the caller's offer cannot be answered again");
+        }
+        Some((first, caller.committed(now).encode()))
+    }
+
+    /// The answer to an offer of ours that was in a 2xx.
+    fn late_answer(&mut self, now: Instant, number: LegNumber, answer: Vec<u8>) {
+        let Some(leg) = self.legs.get_mut(&number) else { return };
+        if let Err(error) = leg.accept(&self.node, port_key(self.id, number), answer) {
+            tracing::info!(call = %self.id, leg = number.0, %error, "no audio can be agreed on");
+            leg.dialog.hang_up(now);
+            return self.ended(number, Cause::Failed);
+        }
+        let wire = leg.committed(now).encode();
+        self.propose(Command::WireChanged { call: self.id, leg: number, wire });
+        self.refresh_audio();
+    }
+
+    /// A re-INVITE: the answer waits for its commit.
+    fn far_reoffers(&mut self, now: Instant, number: LegNumber, sdp: Option<Vec<u8>>) {
+        let key = port_key(self.id, number);
+        let Some(leg) = self.legs.get_mut(&number) else { return };
+        let (before, codec) = (leg.audio.clone(), leg.codec());
+        leg.audio.remote = sdp.unwrap_or_default();
+        if let Err(error) = leg.prepare(&self.node, key, codec) {
+            leg.audio = before;
+            return expected(leg.dialog.refuse_reoffer(now, error.status()));
+        }
+        leg.audio.rounds += 1;
+        let direction = leg.audio.agreed.as_ref().map(|agreed| agreed.direction);
+        let held = matches!(direction, Some(Direction::RecvOnly | Direction::Inactive));
+        let wire = leg.committed(now).encode();
+        let was_held =
+            self.call.as_ref().and_then(|call| call.legs.get(&number)).is_some_and(|leg| leg.held);
+        let call = self.id;
+        if held != was_held {
+            self.propose(Command::LegHeld { call, leg: number, held });
+        }
+        let command = Command::WireChanged { call, leg: number, wire };
+        self.propose_then(command, Message::Reanswer(number));
+    }
+
+    /// The re-INVITE's answer is committed: send it.
+    pub(super) fn reanswer(&mut self, now: Instant, number: LegNumber) {
+        if let Some(leg) = self.legs.get_mut(&number) {
+            expected(leg.dialog.answer_reoffer(now, leg.audio.local.clone()));
+        }
+        self.refresh_audio();
+    }
+
+    fn far_hangs_up(&mut self, now: Instant, number: LegNumber) {
+        self.set_far(number, Far::HangsUp);
+        let over = self
+            .call
+            .as_ref()
+            .and_then(|call| call.legs.get(&number))
+            .is_none_or(|leg| !leg.state.is_alive());
+        match self.legs.get_mut(&number) {
+            // Both ends hung up at once: the end is committed already.
+            Some(leg) if over => expected(leg.dialog.accept_bye(now)),
+            Some(_) | None => self.ended(number, Cause::HungUp),
+        }
+    }
+
+    fn leg_ended(&mut self, number: LegNumber, cause: EndCause) {
+        let talked = self
+            .legs
+            .get(&number)
+            .is_some_and(|leg| matches!(leg.far, Far::Talking | Far::HangsUp));
+        match cause {
+            // After an answered BYE only repetitions can come, and those get the kept answer.
+            EndCause::WeHungUp | EndCause::TheyHungUp if talked => {
+                self.set_far(number, Far::Gone);
+                self.leg_gone(number);
+            }
+            EndCause::WeHungUp | EndCause::TheyHungUp | EndCause::WeRefused => {
+                self.set_far(number, Far::Leaving);
+            }
+            EndCause::NoAck
+            | EndCause::NoPrack
+            | EndCause::Expired
+            | EndCause::SessionExpired
+            | EndCause::Lost => {
+                self.set_far(number, Far::Leaving);
+                self.ended(number, Cause::Lost);
+            }
+        }
+    }
+
+    /// A leg has nothing left on the wire; while its call goes on, the value can forget it.
+    fn leg_gone(&mut self, number: LegNumber) {
+        if self.call.as_ref().is_some_and(|call| !call.has_ended()) {
+            self.let_go(number);
+            self.forget_leg(number);
+        }
+    }
+
+    fn ended(&mut self, number: LegNumber, cause: Cause) {
+        let call = self.id;
+        self.farewell(number, Command::LegEnded { call, leg: number, cause });
+    }
+
+    /// Reports the end of a leg, and keeps the report until the value has it.
+    fn farewell(&mut self, number: LegNumber, report: Command) {
+        if let Some(leg) = self.legs.get_mut(&number) {
+            leg.farewell = Some(report.clone());
+        }
+        self.propose(report);
+    }
+
+    fn set_far(&mut self, number: LegNumber, far: Far) {
+        if let Some(leg) = self.legs.get_mut(&number) {
+            leg.far = far;
+        }
+    }
+}

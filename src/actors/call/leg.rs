@@ -1,0 +1,360 @@
+//! One leg of a call on this node: its dialog, its port, and what was agreed on for its audio.
+//!
+//! Owns the translation between the leg machine of [`tandem_sip`], which reads no SDP, and the
+//! media engine, which knows no SIP. Decides nothing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tandem_center::{Command, Party, Role};
+use tandem_sip::leg::{Leg, LegStatus, Outgoing, WrongState};
+use tandem_sip::sdp::{self, Capabilities, Local, Negotiated, SdpError};
+
+use super::wire::{CommittedLeg, LegNames};
+use crate::media_engine::{CodecKind, PortKey, ReserveError};
+use crate::node::Node;
+use crate::routes::RouteError;
+
+/// Requests that a dead machine may have sent after its last commit: our next CSeq is above them.
+const CSEQ_SKIP: u32 = 1_000;
+
+/// A leg that is served here.
+#[derive(Debug)]
+pub(super) struct LiveLeg {
+    pub(super) dialog: Leg,
+    pub(super) sip_call_id: String,
+    pub(super) rtp_port: u16,
+    pub(super) far: Far,
+    pub(super) audio: Audio,
+    /// The answer to the BYE that ended it: what a repeated BYE gets when the call is forgotten.
+    pub(super) last_answer: Option<Vec<u8>>,
+    /// What was reported of its end. It is reported again as long as the value has the leg alive:
+    /// the report may have been refused because it overtook the arrival.
+    pub(super) farewell: Option<Command>,
+}
+
+/// What the far end of a leg is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Far {
+    /// Nothing is known of it.
+    Silent,
+    /// It rings there.
+    Ringing,
+    /// In a call.
+    Talking,
+    /// It sent a BYE, which is answered when the end is committed.
+    HangsUp,
+    /// The call on this leg is over, but its last response may have to be repeated.
+    Leaving,
+    /// Nothing will be sent any more.
+    Gone,
+}
+
+impl Far {
+    pub(super) fn is_gone(self) -> bool {
+        self == Self::Gone
+    }
+}
+
+/// What was said about audio.
+#[derive(Debug, Clone)]
+pub(super) struct Audio {
+    /// Our last description.
+    pub(super) local: Vec<u8>,
+    /// The far end's last description; empty while there is none.
+    pub(super) remote: Vec<u8>,
+    /// What came of it.
+    pub(super) agreed: Option<Negotiated>,
+    /// The version in our `o=` line.
+    pub(super) version: u64,
+    /// Offer/answer exchanges so far, for the port's plan.
+    pub(super) rounds: u32,
+}
+
+impl Audio {
+    fn none() -> Self {
+        Self { local: Vec::new(), remote: Vec::new(), agreed: None, version: 0, rounds: 0 }
+    }
+}
+
+/// What an outgoing leg is made from.
+#[derive(Debug)]
+pub(super) struct Invite<'a> {
+    pub(super) names: LegNames,
+    pub(super) key: PortKey,
+    pub(super) invitation: Invitation<'a>,
+    /// The leg that it will talk to: its codec is offered first, so that nothing is transcoded.
+    pub(super) other: Option<&'a LiveLeg>,
+}
+
+/// Whom to call, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Invitation<'a> {
+    pub(super) role: &'a Role,
+    pub(super) target: &'a str,
+    pub(super) shows: &'a Party,
+    pub(super) auto_answer: bool,
+}
+
+/// Why a leg does not begin.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InviteError {
+    /// Nothing says where this target is.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// No RTP port is free.
+    #[error(transparent)]
+    Port(#[from] ReserveError),
+}
+
+impl InviteError {
+    /// As if the far end had refused with it.
+    pub(super) fn status(&self) -> u16 {
+        match self {
+            Self::Route(error) => error.status(),
+            Self::Port(_) => 503,
+        }
+    }
+}
+
+/// Begins an outgoing leg.
+pub(super) fn invite(
+    now: Instant,
+    node: &Arc<Node>,
+    make: Invite<'_>,
+) -> Result<LiveLeg, InviteError> {
+    let Invite { names, key, invitation, other, .. } = make;
+    let way = node.way(invitation.role, invitation.target)?;
+    let port = node.open_port(key)?;
+    let capabilities = prefer(&node.capabilities, other.and_then(LiveLeg::codec));
+    let mut audio = Audio { version: 1, ..Audio::none() };
+    audio.local = sdp::offer(&capabilities, &local(node, port, key, audio.version));
+    let mut headers = Vec::new();
+    if invitation.auto_answer {
+        // Two spellings that phones know; RFC 5373 has a third, which few do.
+        headers.push(("Call-Info".into(), format!("<sip:{}>;answer-after=0", node.sip_host())));
+        headers
+            .push(("Alert-Info".into(), "<http://127.0.0.1>;info=alert-autoanswer;delay=0".into()));
+    }
+    let outgoing = Outgoing {
+        identity: node.identity(&names),
+        call_id: names.sip_call_id.clone(),
+        from: node.from_header(invitation.shows),
+        to: format!("<{}>", way.target),
+        target: way.target,
+        routes: Vec::new(),
+        peer: way.peer,
+        sdp: audio.local.clone(),
+        credentials: way.credentials,
+        headers,
+        max_forwards: 70,
+    };
+    Ok(LiveLeg {
+        dialog: Leg::outgoing(now, &outgoing),
+        sip_call_id: names.sip_call_id,
+        rtp_port: port,
+        far: Far::Silent,
+        audio,
+        last_answer: None,
+        farewell: None,
+    })
+}
+
+/// Our side of a description.
+pub(super) fn local(node: &Node, port: u16, key: PortKey, version: u64) -> Local {
+    Local {
+        ip: node.media_ip,
+        rtp_port: port,
+        // One session id for a leg's whole life, here and after an adoption (RFC 3264 §8).
+        session_id: key.call ^ u64::from(key.leg),
+        version,
+        direction: sdp::Direction::SendRecv,
+    }
+}
+
+/// The capabilities with this codec first.
+pub(super) fn prefer(capabilities: &Capabilities, codec: Option<sdp::CodecKind>) -> Capabilities {
+    let mut capabilities = capabilities.clone();
+    if let Some(codec) = codec {
+        capabilities.codecs.sort_by_key(|known| *known != codec);
+    }
+    capabilities
+}
+
+impl LiveLeg {
+    /// A leg for a new INVITE, with no description yet.
+    pub(super) fn incoming(dialog: Leg, rtp_port: u16) -> Self {
+        let sip_call_id = dialog.call_id().to_owned();
+        let (far, audio) = (Far::Silent, Audio::none());
+        Self { dialog, sip_call_id, rtp_port, far, audio, last_answer: None, farewell: None }
+    }
+
+    /// A leg that another actor, or another node, served before.
+    pub(super) fn restore(
+        now: Instant,
+        committed: CommittedLeg,
+    ) -> Result<Self, tandem_sip::leg::RestoreError> {
+        let CommittedLeg {
+            dialog,
+            sip_call_id,
+            rtp_port,
+            sdp_local,
+            sdp_remote,
+            agreed,
+            sdp_version,
+        } = committed;
+        let dialog = Leg::restore(now, dialog, CSEQ_SKIP)?;
+        let far = match dialog.status() {
+            LegStatus::Arriving | LegStatus::Calling | LegStatus::Cancelling => Far::Silent,
+            LegStatus::Talking | LegStatus::HangingUp => Far::Talking,
+            LegStatus::ByeReceived => Far::HangsUp,
+            LegStatus::Over => Far::Leaving,
+            LegStatus::Terminated => Far::Gone,
+        };
+        let (local, remote, version) = (sdp_local, sdp_remote, sdp_version);
+        let audio = Audio { local, remote, agreed, version, rounds: 1 };
+        Ok(Self { dialog, sip_call_id, rtp_port, far, audio, last_answer: None, farewell: None })
+    }
+
+    /// The leg as it is now, to be committed.
+    pub(super) fn committed(&self, now: Instant) -> CommittedLeg {
+        committed(&self.dialog, self, now)
+    }
+
+    /// The codec that was agreed on.
+    pub(super) fn codec(&self) -> Option<sdp::CodecKind> {
+        self.audio.agreed.as_ref().map(|agreed| agreed.codec.kind)
+    }
+
+    /// 100, once.
+    pub(super) fn proceed(&mut self, now: Instant) {
+        expected(self.dialog.trying(now));
+    }
+
+    /// 180.
+    pub(super) fn ring(&mut self, now: Instant) {
+        if self.dialog.status() == LegStatus::Arriving {
+            expected(self.dialog.ring(now, None));
+        }
+    }
+
+    /// 200 with the description that is committed.
+    pub(super) fn answer(&mut self, now: Instant) {
+        if self.dialog.status() == LegStatus::Arriving {
+            self.far = Far::Talking;
+            expected(self.dialog.answer(now, self.audio.local.clone()));
+        }
+    }
+
+    /// A final refusal.
+    pub(super) fn refuse(&mut self, now: Instant, status: u16) {
+        if self.dialog.status() == LegStatus::Arriving {
+            self.far = Far::Leaving;
+            let retry = [("Retry-After", "5")];
+            let headers: &[(&str, &str)] = if status == 503 { &retry } else { &[] };
+            expected(self.dialog.refuse(now, status, "", headers));
+        }
+    }
+
+    /// Ends the leg, whatever it is doing.
+    pub(super) fn end(&mut self, now: Instant) {
+        match self.dialog.status() {
+            LegStatus::ByeReceived => expected(self.dialog.accept_bye(now)),
+            LegStatus::Arriving | LegStatus::Calling | LegStatus::Talking => {
+                self.dialog.hang_up(now);
+            }
+            LegStatus::Cancelling | LegStatus::HangingUp | LegStatus::Over => (),
+            LegStatus::Terminated => self.far = Far::Gone,
+        }
+    }
+
+    /// Prepares the answer to the caller's offer, or an offer for a caller who made none.
+    pub(super) fn prepare(
+        &mut self,
+        node: &Node,
+        key: PortKey,
+        prefer_codec: Option<sdp::CodecKind>,
+    ) -> Result<(), SdpError> {
+        self.audio.version += 1;
+        let local = local(node, self.rtp_port, key, self.audio.version);
+        if self.audio.remote.is_empty() {
+            self.audio.local = sdp::offer(&prefer(&node.capabilities, prefer_codec), &local);
+            return Ok(());
+        }
+        let (answer, agreed) = answer_preferring(node, &self.audio.remote, &local, prefer_codec)?;
+        self.audio.local = answer;
+        self.audio.agreed = Some(agreed);
+        self.audio.rounds = self.audio.rounds.max(1);
+        Ok(())
+    }
+
+    /// Takes the far end's answer to our offer.
+    pub(super) fn accept(
+        &mut self,
+        node: &Node,
+        key: PortKey,
+        answer: Vec<u8>,
+    ) -> Result<(), SdpError> {
+        let local = local(node, self.rtp_port, key, self.audio.version);
+        let agreed = sdp::accept(&self.audio.local, &answer, &local)?;
+        self.audio.remote = answer;
+        self.audio.agreed = Some(agreed);
+        self.audio.rounds += 1;
+        Ok(())
+    }
+}
+
+/// Answers with this codec if the offer has it, so that the legs need no transcoding; else with
+/// whatever fits.
+fn answer_preferring(
+    node: &Node,
+    offer: &[u8],
+    local: &Local,
+    codec: Option<sdp::CodecKind>,
+) -> Result<(Vec<u8>, Negotiated), SdpError> {
+    if let Some(codec) = codec {
+        let only = Capabilities { codecs: vec![codec], ..node.capabilities.clone() };
+        if let Ok(answered) = sdp::answer(offer, &only, local) {
+            return Ok(answered);
+        }
+    }
+    sdp::answer(offer, &node.capabilities, local)
+}
+
+fn committed(dialog: &Leg, leg: &LiveLeg, now: Instant) -> CommittedLeg {
+    CommittedLeg {
+        dialog: dialog.export(now),
+        sip_call_id: leg.sip_call_id.clone(),
+        rtp_port: leg.rtp_port,
+        sdp_local: leg.audio.local.clone(),
+        sdp_remote: leg.audio.remote.clone(),
+        agreed: leg.audio.agreed.clone(),
+        sdp_version: leg.audio.version,
+    }
+}
+
+/// A command that the leg's state does not fit any more: the far end was faster, and its event is
+/// among the outputs.
+pub(super) fn expected(done: Result<(), WrongState>) {
+    if let Err(error) = done {
+        tracing::debug!(%error, "the far end was faster");
+    }
+}
+
+/// The media engine's name for a codec of a description.
+pub(super) fn engine_codec(kind: sdp::CodecKind) -> CodecKind {
+    match kind {
+        sdp::CodecKind::Pcmu => CodecKind::Pcmu,
+        sdp::CodecKind::Pcma => CodecKind::Pcma,
+        sdp::CodecKind::G722 => CodecKind::G722,
+        sdp::CodecKind::Opus => CodecKind::Opus,
+    }
+}
+
+/// The calling party as an INVITE shows it.
+pub(super) fn party_of(invite: &tandem_sip::wire::Request) -> Party {
+    let from = invite.from();
+    let number = from.uri().user_unescaped().unwrap_or_default();
+    let number = String::from_utf8_lossy(&number).into_owned();
+    Party { number: number.into(), name: from.display().map(Into::into) }
+}

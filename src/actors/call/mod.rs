@@ -1,0 +1,321 @@
+//! One actor per call: the SIP legs and the audio on one side, the replicated value on the other.
+//!
+//! Owns the transactions and dialogs of the call's legs, and what its media ports do. Does not
+//! own the call: that is replicated in [`tandem_center`]. The actor turns what happens on the wire
+//! into commands, and after each commit compares what the value wants with what is and closes the
+//! difference; it decides nothing. When it dies, its supervisor starts it again from the value:
+//! dialogs come back from their committed form, ports were never closed.
+//!
+//! Read in this order: this file (messages, and the loop of a call), [`reconcile`] (what the value
+//! wants), [`events`] (what happens on the wire), [`leg`] (one leg), [`audio`] (media plans),
+//! [`performer`] (IVR actions), [`wire`] (what is committed of a leg).
+
+mod arrival;
+mod audio;
+mod events;
+mod leg;
+mod performer;
+mod reconcile;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tandem_center::flow::IvrResult;
+use tandem_center::{Call, CallId, Command, LegNumber};
+use tandem_sip::leg::Output;
+use tandem_sip::wire::{Peer, Request, Response};
+
+use crate::media_engine::{Clip, PortEvent};
+use crate::node::{Arriving, Node};
+use crate::replica::ProposalError;
+
+use leg::{Far, LiveLeg};
+use performer::Performer;
+
+pub use wire::{CommittedLeg, LegNames, WireError};
+
+/// What the rest of the node may tell a call.
+#[derive(Debug)]
+pub enum Message {
+    /// A commit changed the call: this is its value now.
+    Changed(Arc<Call>),
+    /// A request of one of its dialogs, or a repeated INVITE.
+    Request(Box<Request>, Peer),
+    /// A response to one of its requests.
+    Response(Box<Response>),
+    /// Something happened at one of its media ports.
+    Media(PortEvent),
+    /// A proposal was not committed, or nobody knows whether it was.
+    NotCommitted(Box<Command>, ProposalError),
+    /// The state machine refused a command: the state has moved on since it was proposed.
+    Rejected(Box<Command>, String),
+    /// The prompts of an IVR action are ready to be played.
+    Prompts { seq: u32, clips: Result<Vec<Clip>, String> },
+    /// An IVR action ended outside the call: a web service has answered.
+    ActEnded { seq: u32, result: IvrResult },
+    /// A digit timer of the IVR, by its generation.
+    DigitTimer { generation: u64 },
+    /// A timer of a transaction or dialog may be due.
+    Timer,
+    /// Propose this again: it was not committed the last time.
+    Again(Box<Command>),
+    /// The answer to a re-INVITE on this leg is committed.
+    Reanswer(LegNumber),
+    /// A test of the supervision: die.
+    Panic,
+}
+
+/// From what a call's actor begins.
+#[derive(Debug)]
+pub enum Arguments {
+    /// A new INVITE.
+    Arriving { node: Arc<Node>, call: CallId, invite: Box<Request>, peer: Peer },
+    /// A committed value: the call was dialled by an agent, or its last actor is gone.
+    Committed { node: Arc<Node>, call: Arc<Call> },
+}
+
+/// What an actor holds of its call; all of it can be rebuilt.
+#[derive(Debug)]
+pub struct State {
+    node: Arc<Node>,
+    me: ActorRef<Message>,
+    id: CallId,
+    /// The committed value; none until the arrival is committed.
+    call: Option<Arc<Call>>,
+    /// Counts the call among those that wait for their first commit.
+    arriving: Option<Arriving>,
+    legs: BTreeMap<LegNumber, LiveLeg>,
+    performer: Performer,
+    /// When [`Message::Timer`] will come; an earlier need sets another one.
+    timer: Option<Instant>,
+    /// The INVITE was refused before the cluster knew of it.
+    uncommitted_refused: bool,
+    /// Nothing is left to do: stop after this message.
+    over: bool,
+}
+
+/// The behaviour of a call.
+#[derive(Debug)]
+pub struct CallActor;
+
+impl Actor for CallActor {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<Message>,
+        arguments: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let now = Instant::now();
+        let mut state = match arguments {
+            Arguments::Arriving { node, call, invite, peer } => {
+                let mut state = State::new(node, me, call);
+                state.arrive(now, &invite, peer);
+                state
+            }
+            Arguments::Committed { node, call } => {
+                let mut state = State::new(node, me, call.id);
+                state.take_up(now, &call);
+                state.changed(now, call);
+                state
+            }
+        };
+        state.settle(now);
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = Instant::now();
+        state.handle(now, message);
+        state.settle(now);
+        if state.over {
+            me.stop(None);
+        }
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        me: ActorRef<Message>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        state.node.router.release(state.id, me.get_id());
+        Ok(())
+    }
+}
+
+impl State {
+    fn new(node: Arc<Node>, me: ActorRef<Message>, id: CallId) -> Self {
+        let performer = Performer::default();
+        let (legs, call) = (BTreeMap::new(), None);
+        Self {
+            node,
+            me,
+            id,
+            call,
+            arriving: None,
+            legs,
+            performer,
+            timer: None,
+            uncommitted_refused: false,
+            over: false,
+        }
+    }
+
+    fn handle(&mut self, now: Instant, message: Message) {
+        match message {
+            Message::Changed(call) => self.changed(now, call),
+            Message::Request(request, peer) => self.request(now, *request, peer),
+            Message::Response(response) => self.response(now, &response),
+            Message::Media(event) => self.media(event),
+            Message::NotCommitted(command, error) => self.not_committed(now, command, error),
+            Message::Rejected(command, why) => {
+                tracing::debug!(call = %self.id, %why, ?command, "the state has moved on");
+            }
+            Message::Prompts { seq, clips } => self.prompts_ready(seq, clips),
+            Message::ActEnded { seq, result } => self.act_ended(seq, result),
+            Message::DigitTimer { generation } => self.digit_timer(generation),
+            Message::Timer => self.timer_due(now),
+            Message::Again(command) => self.propose(*command),
+            Message::Reanswer(number) => self.reanswer(now, number),
+            #[expect(clippy::panic, reason = "the hook that tests of the supervision pull")]
+            Message::Panic => panic!("the test hook was pulled"),
+        }
+    }
+
+    /// Sends what the legs want sent, handles what they report, and arms the timer. Every message
+    /// ends here, so no output waits longer than the message that caused it.
+    fn settle(&mut self, now: Instant) {
+        let numbers: Vec<_> = self.legs.keys().copied().collect();
+        // An event of one leg can give another one something to say; each round needs an event,
+        // and a leg has few of them.
+        let mut again = true;
+        while again {
+            again = false;
+            for &number in &numbers {
+                while let Some(output) =
+                    self.legs.get_mut(&number).and_then(|leg| leg.dialog.poll_output())
+                {
+                    match output {
+                        Output::Send { peer, bytes } => self.send(number, &peer, bytes),
+                        Output::Event(event) => {
+                            self.leg_event(now, number, event);
+                            again = true;
+                        }
+                    }
+                }
+            }
+        }
+        self.finish_if_over();
+        self.arm_timer(now);
+    }
+
+    fn send(&mut self, number: LegNumber, peer: &Peer, bytes: Vec<u8>) {
+        if let Some(leg) = self.legs.get_mut(&number)
+            && leg.far == Far::HangsUp
+            && bytes.starts_with(b"SIP/2.0 200")
+        {
+            leg.last_answer = Some(bytes.clone());
+        }
+        self.node.send_sip(peer, bytes);
+    }
+
+    fn arm_timer(&mut self, now: Instant) {
+        let Some(due) = self.legs.values().filter_map(|leg| leg.dialog.poll_timeout()).min() else {
+            return;
+        };
+        if self.timer.is_none_or(|armed| due < armed || armed <= now) {
+            self.timer = Some(due);
+            drop(self.me.send_after(due.saturating_duration_since(now), || Message::Timer));
+        }
+    }
+
+    fn timer_due(&mut self, now: Instant) {
+        // An earlier timer than the armed one may ring too: it finds nothing due.
+        if self.timer.is_some_and(|armed| armed <= now) {
+            self.timer = None;
+        }
+        for leg in self.legs.values_mut() {
+            if leg.dialog.poll_timeout().is_some_and(|due| due <= now) {
+                leg.dialog.handle_timeout(now);
+            }
+        }
+    }
+
+    fn request(&mut self, now: Instant, request: Request, peer: Peer) {
+        let number = self.leg_with(request.call_id());
+        match number.and_then(|number| self.legs.get_mut(&number)) {
+            Some(leg) => leg.dialog.handle_request(now, &request, peer),
+            None => self.node.answer_unknown_dialog(&request, &peer),
+        }
+    }
+
+    fn response(&mut self, now: Instant, response: &Response) {
+        let number = self.leg_with(response.call_id());
+        if let Some(leg) = number.and_then(|number| self.legs.get_mut(&number)) {
+            leg.dialog.handle_response(now, response);
+        }
+    }
+
+    fn leg_with(&self, sip_call_id: &str) -> Option<LegNumber> {
+        let mut legs = self.legs.iter();
+        legs.find(|(_, leg)| leg.sip_call_id == sip_call_id).map(|(number, _)| *number)
+    }
+
+    /// Proposes a command; when it is committed the changed value comes back as
+    /// [`Message::Changed`], so only failures are reported to the actor.
+    fn propose(&self, command: Command) {
+        self.propose_and(command, None);
+    }
+
+    /// The same, and `then` comes when it is committed.
+    fn propose_then(&self, command: Command, then: Message) {
+        self.propose_and(command, Some(then));
+    }
+
+    fn propose_and(&self, command: Command, then: Option<Message>) {
+        let me = self.me.clone();
+        let bytes = command.encode();
+        self.node.replica.propose_then(bytes, move |outcome| match outcome {
+            Ok(answer) => {
+                if let Err(rejected) = answer.reply {
+                    let why = rejected.to_string();
+                    let _ = me.send_message(Message::Rejected(Box::new(command), why));
+                } else if let Some(then) = then {
+                    let _ = me.send_message(then);
+                }
+            }
+            Err(error) => {
+                let _ = me.send_message(Message::NotCommitted(Box::new(command), error));
+            }
+        });
+    }
+
+    /// A command of a call is idempotent by the state it finds, so it is proposed again until it
+    /// is committed or the call is gone. What is due to a caller who waits is bounded elsewhere:
+    /// an arrival that is not committed is refused at once, and SIP timers end the rest.
+    fn not_committed(&mut self, now: Instant, command: Box<Command>, error: ProposalError) {
+        tracing::debug!(call = %self.id, %error, "not committed");
+        if matches!(*command, Command::Arrived { .. }) && error != ProposalError::Unknown {
+            self.refuse_uncommitted(now, 503);
+            return;
+        }
+        if error == ProposalError::Stopped {
+            return;
+        }
+        drop(self.me.send_after(PROPOSE_AGAIN, move || Message::Again(command)));
+    }
+}
+
+/// Between two tries of a proposal: about the time of an election.
+const PROPOSE_AGAIN: Duration = Duration::from_millis(250);

@@ -1,0 +1,177 @@
+//! Closing the difference between what a call's value wants and what is on the wire.
+//!
+//! Owns no decision: [`Call::wants`] says what each leg, the audio and the IVR should be. The same
+//! code serves a call from its first commit, after its actor died, and on a node that adopts it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tandem_center::{Call, CallId, Cause, Command, LegNumber, LegState, LegWant};
+
+use super::leg::{Far, Invitation, LiveLeg};
+use super::wire::{CommittedLeg, LegNames};
+use super::{State, leg};
+use crate::media_engine::PortKey;
+
+impl State {
+    /// Rebuilds the legs of a call that another actor served before.
+    pub(super) fn take_up(&mut self, now: Instant, call: &Call) {
+        for (&number, committed) in &call.legs {
+            if committed.wire.0.is_empty() {
+                continue;
+            }
+            let restored = CommittedLeg::decode(&committed.wire)
+                .map_err(|error| error.to_string())
+                .and_then(|leg| LiveLeg::restore(now, leg).map_err(|error| error.to_string()));
+            match restored {
+                Ok(live) => {
+                    self.node.router.bind(live.sip_call_id.as_bytes(), self.id);
+                    self.node.hold_port(port_key(self.id, number), live.rtp_port);
+                    self.legs.insert(number, live);
+                }
+                // The leg is lost, the other one is not: its end is decided as any other.
+                Err(error) => {
+                    tracing::error!(call = %self.id, leg = number.0, %error, "a leg cannot be taken up");
+                    let call = self.id;
+                    self.propose(Command::LegEnded { call, leg: number, cause: Cause::Failed });
+                }
+            }
+        }
+    }
+
+    /// A commit changed the call.
+    pub(super) fn changed(&mut self, now: Instant, call: Arc<Call>) {
+        if call.owner != self.node.id {
+            // Another node has adopted it: forget it silently. A BYE from here would end a call
+            // that lives on there.
+            self.abandon();
+            return;
+        }
+        let wants = call.wants();
+        self.arriving = None;
+        for (number, leg) in &self.legs {
+            let alive = call.legs.get(number).is_some_and(|leg| leg.state.is_alive());
+            if let Some(report) = leg.farewell.as_ref().filter(|_| alive) {
+                self.propose(report.clone());
+            }
+        }
+        self.call = Some(call);
+        for (&number, want) in &wants.legs {
+            self.close_difference(now, number, want);
+        }
+        for leg in self.legs.iter_mut().filter(|(number, _)| !wants.legs.contains_key(number)) {
+            leg.1.end(now);
+        }
+        self.perform(&wants);
+        self.arrange_audio(&wants);
+    }
+
+    fn close_difference(&mut self, now: Instant, number: LegNumber, want: &LegWant) {
+        let known = self.legs.contains_key(&number);
+        match want {
+            LegWant::Invited { role, target, shows, auto_answer, .. } if !known => {
+                let auto_answer = *auto_answer;
+                self.invite(now, number, Invitation { role, target, shows, auto_answer });
+            }
+            LegWant::Invited { .. } => (),
+            LegWant::Answered => self.answer(now, number),
+            LegWant::RingWithPeer(peer) => {
+                let rings = self.legs.get(peer).is_some_and(|peer| peer.far == Far::Ringing);
+                if let Some(leg) = self.legs.get_mut(&number) {
+                    if rings { leg.ring(now) } else { leg.proceed(now) }
+                }
+            }
+            LegWant::Proceed => self.with_leg(number, |leg| leg.proceed(now)),
+            LegWant::Ring => self.with_leg(number, |leg| leg.ring(now)),
+            LegWant::Refused { status } => self.with_leg(number, |leg| leg.refuse(now, *status)),
+            LegWant::Gone { .. } if known => self.with_leg(number, |leg| leg.end(now)),
+            // It never was, or is gone from here: the value can forget it.
+            LegWant::Gone { .. } => self.forget_leg(number),
+        }
+    }
+
+    fn with_leg(&mut self, number: LegNumber, act: impl FnOnce(&mut LiveLeg)) {
+        if let Some(leg) = self.legs.get_mut(&number) {
+            act(leg);
+        }
+    }
+
+    /// A leg that was to be ended is not on the wire, and its call goes on.
+    pub(super) fn forget_leg(&self, number: LegNumber) {
+        let Some(call) = &self.call else { return };
+        let ending = call.legs.get(&number).is_some_and(|leg| !leg.state.is_alive());
+        if ending && !call.has_ended() {
+            self.propose(Command::LegEnded { call: self.id, leg: number, cause: Cause::PeerGone });
+        }
+    }
+
+    /// The caller is to be answered: at once if the answer is committed, else it is committed
+    /// first.
+    fn answer(&mut self, now: Instant, number: LegNumber) {
+        let state = self.call.as_ref().and_then(|call| call.legs.get(&number)).map(|leg| leg.state);
+        let Some(leg) = self.legs.get_mut(&number) else { return };
+        match state {
+            Some(LegState::Answering) => {
+                let wires = vec![(number, leg.committed(now).encode())];
+                self.propose(Command::LegAnswered { call: self.id, leg: number, wires });
+            }
+            Some(_) | None => leg.answer(now),
+        }
+    }
+
+    /// Begins an outgoing leg. Its identifiers derive from the value that was just committed.
+    fn invite(&mut self, now: Instant, number: LegNumber, invitation: Invitation<'_>) {
+        let Some(call) = &self.call else { return };
+        let names = LegNames::derive(self.id, call.salt, number);
+        let other = self.legs.iter().find(|(other, _)| **other != number).map(|(_, leg)| leg);
+        let key = port_key(self.id, number);
+        match leg::invite(now, &self.node, leg::Invite { names, key, invitation, other }) {
+            Ok(live) => {
+                self.node.router.bind(live.sip_call_id.as_bytes(), self.id);
+                self.legs.insert(number, live);
+            }
+            Err(error) => {
+                tracing::info!(call = %self.id, leg = number.0, %error, "leg not invited");
+                let (call, status) = (self.id, error.status());
+                self.propose(Command::LegFailed { call, leg: number, status });
+            }
+        }
+    }
+
+    /// When the call has ended and no leg has anything left to say, the cluster may forget it.
+    pub(super) fn finish_if_over(&mut self) {
+        let ended = match &self.call {
+            Some(call) => call.has_ended(),
+            None => self.uncommitted_refused,
+        };
+        if self.over || !ended || self.legs.values().any(|leg| !leg.far.is_gone()) {
+            return;
+        }
+        if self.call.is_some() {
+            self.node.cleared(self.id);
+        }
+        self.abandon();
+    }
+
+    /// Lets go of everything without a word to anyone.
+    pub(super) fn abandon(&mut self) {
+        for number in self.legs.keys().copied().collect::<Vec<_>>() {
+            self.let_go(number);
+        }
+        self.over = true;
+        self.me.stop(None);
+    }
+
+    /// Lets go of one leg: its port is free, and its messages are nobody's.
+    pub(super) fn let_go(&mut self, number: LegNumber) {
+        if let Some(leg) = self.legs.remove(&number) {
+            self.node.engine.close(port_key(self.id, number));
+            self.node.router.leave(leg.sip_call_id.as_bytes(), leg.last_answer);
+        }
+    }
+}
+
+/// The media port of a leg.
+pub(super) fn port_key(call: CallId, leg: LegNumber) -> PortKey {
+    PortKey { call: call.0, leg: leg.0 }
+}

@@ -1,0 +1,132 @@
+//! The registrar: which phones are where.
+//!
+//! Owns the check of passwords and the answers to REGISTER. Does not own the bindings: they are
+//! replicated, so that every node can call a phone that registered at any of them. A binding is
+//! committed before its phone hears that it is registered.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tandem_center::{AgentId, Command, Millis};
+use tandem_sip::auth::{Authenticator, Secret};
+use tandem_sip::registrar::{Arrival, Registered, Registrar, Rules};
+use tandem_sip::wire::{Peer, Request, Response};
+
+use super::sip_transport::{reply_to, tag_of};
+use crate::node::Node;
+use crate::registrations;
+
+/// The shortest life of a binding, seconds: below it registrations cost more than calls.
+const EXPIRES_SECONDS_MIN: u32 = 30;
+
+/// What the registrar is told.
+#[derive(Debug)]
+pub enum Message {
+    /// A REGISTER.
+    Register(Box<Request>, Peer),
+    /// A test of the supervision: die.
+    Panic,
+}
+
+/// The behaviour of the registrar.
+#[derive(Debug)]
+pub struct RegistrarActor;
+
+/// What it holds. The counts of nonces go with it; then phones are challenged once more.
+#[derive(Debug)]
+pub struct State {
+    node: Arc<Node>,
+    authenticator: Authenticator,
+    rules: Rules,
+}
+
+impl Actor for RegistrarActor {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Arc<Node>;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<Message>,
+        node: Arc<Node>,
+    ) -> Result<State, ActorProcessingErr> {
+        let realm = node.config.sip.realm.clone();
+        let longest = node.config.sip.register_seconds_max.get();
+        let rules = Rules {
+            expires_usual_seconds: longest,
+            expires_min_seconds: EXPIRES_SECONDS_MIN,
+            expires_max_seconds: longest,
+            ..Rules::default()
+        };
+        let authenticator = Authenticator::new(&realm, &node.nonce_key);
+        Ok(State { node, authenticator, rules })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Register(request, peer) => state.register(&request, peer),
+            #[expect(clippy::panic, reason = "the hook that tests of the supervision pull")]
+            Message::Panic => panic!("the test hook was pulled"),
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn register(&mut self, request: &Request, peer: Peer) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
+        let now_ms = u64::try_from(now).unwrap_or(u64::MAX);
+        let to_tag = tag_of(request);
+        let phones = &self.node.phones;
+        let password =
+            |user: &str| phones.get(user).map(|password| Secret::Password(password.clone()));
+        let user = match self.authenticator.verify(request, now_ms, password) {
+            Ok(user) => user,
+            Err(denied) => {
+                let response = self.authenticator.deny(request, denied, now_ms, &to_tag);
+                return respond(&self.node, &response, request, &peer);
+            }
+        };
+        let Ok(agent) = AgentId::parse(&user) else { return };
+        let before = self.node.registrations(&agent);
+        let mut registrar = Registrar::restore(self.rules.clone(), self.named(request, &before));
+        let arrival = Arrival { now_ms, peer, user: Some(&user), to_tag: &to_tag };
+        let response = registrar.handle_register(request, arrival);
+        let after: Vec<_> = registrar.export().flat_map(|registered| registered.bindings).collect();
+        if response.status() != 200
+            || before.as_ref().is_some_and(|before| before.bindings == after)
+        {
+            return respond(&self.node, &response, request, &peer);
+        }
+        let until = after.iter().map(|binding| binding.expires_at_ms).max().unwrap_or(0);
+        let registered = Registered { address: user.clone(), bindings: after };
+        let contacts = registrations::encode(&registered);
+        let command = Command::Registered { agent, contacts, until: Millis(until) };
+        let (node, request) = (Arc::clone(&self.node), request.clone());
+        self.node.replica.propose_then(command.encode(), move |outcome| {
+            // Without a commit the phone hears nothing and asks again, here or elsewhere.
+            if outcome.is_ok_and(|answer| answer.reply.is_ok()) {
+                respond(&node, &response, &request, &peer);
+            }
+        });
+    }
+
+    /// The kept bindings under the name that this request uses: phones say the node's address or
+    /// the realm, whichever they were told, and mean the same user.
+    fn named(&self, request: &Request, kept: &Option<Registered>) -> Option<Registered> {
+        let to = request.to().uri();
+        let port = to.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let address = format!("{}@{}{port}", to.user().unwrap_or_default(), to.host());
+        kept.clone().map(|kept| Registered { address, ..kept })
+    }
+}
+
+fn respond(node: &Node, response: &Response, request: &Request, peer: &Peer) {
+    node.send_sip(&reply_to(request, peer), response.to_bytes());
+}

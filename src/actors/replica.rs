@@ -1,0 +1,320 @@
+//! Joining the log with the call centre: committed bytes become commands, changed values reach the
+//! actors that serve them.
+//!
+//! Owns the replicated state of this node, behind [`Machine`]. [`CenterMachine`] runs on the Raft
+//! thread and only hands on; what must be started or batched is the work of [`ReplicaActor`],
+//! which looks at the whole state when it starts, so nothing is lost with it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tandem_center::{
+    Call, CallId, Center, Command, DecodeError, Millis, NodeId, Outcome, Rejected, Reply, Touched,
+};
+use tandem_cluster::{Committed, Index, Role};
+
+use super::{agent, call, queue};
+use crate::api::events::EventLog;
+use crate::node::Node;
+use crate::records::Row;
+use crate::replica::{Applied, Machine, RestoreError};
+
+/// Calls of one `Cleared` command, and how long the first of them waits for company.
+const CLEARED_BATCH_MAX: usize = 512;
+const CLEARED_EVERY: Duration = Duration::from_millis(250);
+
+/// The state machine of a node.
+#[derive(Debug)]
+pub struct CenterMachine {
+    center: Center,
+    node: NodeId,
+    /// What changed in the present batch of entries, for the actors.
+    fresh: Touched,
+    /// What changed since the cache was written.
+    uncached: Touched,
+    /// What desks see.
+    events: Arc<EventLog>,
+    /// The actors, once there are some.
+    outlet: Outlet,
+}
+
+/// Where changes go: set once, when the node that holds this machine's handle exists.
+pub type Outlet = Arc<OnceLock<Weak<Node>>>;
+
+impl CenterMachine {
+    /// An empty centre; no actor is told anything before `outlet` is set.
+    pub fn new(node: NodeId, events: Arc<EventLog>, outlet: Outlet) -> Self {
+        let (fresh, uncached) = (Touched::default(), Touched::default());
+        Self { center: Center::new(), node, fresh, uncached, events, outlet }
+    }
+
+    /// The state.
+    pub fn center(&self) -> &Center {
+        &self.center
+    }
+
+    fn actors(&self) -> Option<Arc<Node>> {
+        self.outlet.get().and_then(Weak::upgrade)
+    }
+
+    fn hand_on(&self, touched: &Touched) {
+        let Some(node) = self.actors() else { return };
+        for &id in &touched.calls {
+            let Some(call) = self.center.call(id).filter(|call| concerns(call, self.node)) else {
+                continue;
+            };
+            match node.router.call(id) {
+                Some(actor) => drop(actor.send_message(call::Message::Changed(Arc::clone(call)))),
+                None => node.actors.tell_replica(Message::Unserved(Arc::clone(call))),
+            }
+        }
+        if touched.directory {
+            node.actors.tell_replica(Message::LookAtAll);
+        }
+        for id in &touched.queues {
+            node.actors.tell_queue(id, queue::Message::Changed);
+        }
+        for id in &touched.agents {
+            if let Some(agent) = self.center.agent(id) {
+                node.actors.tell_agent(id, || agent::Message::Changed(Arc::clone(agent)));
+            }
+        }
+    }
+}
+
+/// Whether this node has to do with the call: it owns it, or may have an actor that must forget
+/// it.
+fn concerns(call: &Call, node: NodeId) -> bool {
+    call.owner == node || call.epoch > 0
+}
+
+impl Machine for CenterMachine {
+    type Reply = Result<Reply, Rejected>;
+
+    fn apply(&mut self, entry: &Committed) -> Applied<Self::Reply> {
+        let command = match Command::decode(&entry.data) {
+            Ok(command) => command,
+            Err(error) => return self.unreadable(entry.index, &error),
+        };
+        match self.center.apply(entry.index, Millis(entry.at), command) {
+            Ok(Outcome { reply, touched, events, records }) => {
+                merge(&mut self.uncached, &touched);
+                merge(&mut self.fresh, &touched);
+                self.events.push(entry.index, Millis(entry.at), events);
+                let records = records.iter().map(Row::encode).collect();
+                Applied { reply: Ok(reply), records }
+            }
+            Err(rejected) => {
+                self.events.push(entry.index, Millis(entry.at), Vec::new());
+                Applied { reply: Err(rejected), records: Vec::new() }
+            }
+        }
+    }
+
+    fn after_batch(&mut self, _applied: Index) {
+        if !self.fresh.is_empty() {
+            let touched = std::mem::take(&mut self.fresh);
+            self.hand_on(&touched);
+        }
+    }
+
+    fn role_changed(&mut self, role: Role) {
+        if let Some(node) = self.actors() {
+            node.actors.tell_replica(Message::RoleChanged(role));
+        }
+    }
+
+    fn next_deadline(&self) -> Option<tandem_cluster::Millis> {
+        self.center.next_deadline().map(|at| at.0)
+    }
+
+    fn tick_command(&self) -> Vec<u8> {
+        Command::Tick.encode()
+    }
+
+    fn take_changes(&mut self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let touched = std::mem::take(&mut self.uncached);
+        self.center.changed(&touched)
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        self.center.save()
+    }
+
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
+        self.center = Center::load(bytes).map_err(|error| RestoreError(error.to_string()))?;
+        self.restored();
+        Ok(())
+    }
+
+    fn restore_pairs(
+        &mut self,
+        pairs: &mut dyn Iterator<Item = (Vec<u8>, Vec<u8>)>,
+    ) -> Result<(), RestoreError> {
+        self.center = Center::from_pairs(pairs).map_err(|error| RestoreError(error.to_string()))?;
+        self.restored();
+        Ok(())
+    }
+}
+
+impl CenterMachine {
+    /// The whole state is another one: everything is to be looked at.
+    fn restored(&mut self) {
+        (self.fresh, self.uncached) = (Touched::default(), Touched::default());
+        self.events.restart_at(self.center.index());
+        if let Some(node) = self.actors() {
+            node.actors.tell_replica(Message::LookAtAll);
+        }
+    }
+
+    /// An entry that this build cannot read. Going on would make this replica differ from the
+    /// others without anyone noticing, so the process ends with what to do.
+    fn unreadable(&self, index: Index, error: &DecodeError) -> Applied<Result<Reply, Rejected>> {
+        tracing::error!(index, %error, "start the build that wrote this log, or a newer one");
+        std::process::exit(3)
+    }
+}
+
+fn merge(into: &mut Touched, more: &Touched) {
+    into.calls.extend(&more.calls);
+    into.agents.extend(more.agents.iter().cloned());
+    into.sessions.extend(&more.sessions);
+    into.queues.extend(more.queues.iter().cloned());
+    into.nodes.extend(&more.nodes);
+    into.flows.extend(more.flows.iter().cloned());
+    into.registrations.extend(more.registrations.iter().cloned());
+    into.directory |= more.directory;
+    into.results.extend(more.results.iter().cloned());
+}
+
+/// What the replica's actor is told.
+#[derive(Debug)]
+pub enum Message {
+    /// A call of this node changed and has no actor.
+    Unserved(Arc<Call>),
+    /// Nothing of this call is on the wire any more.
+    Cleared(CallId),
+    /// It is time to propose what has been cleared.
+    ProposeCleared,
+    /// This node's part in the cluster changed.
+    RoleChanged(Role),
+    /// The state was replaced, or this actor is new: look at every value.
+    LookAtAll,
+    /// A test of the supervision: die.
+    Panic,
+}
+
+/// Starts actors for values that have none, and forgets calls in batches.
+#[derive(Debug)]
+pub struct ReplicaActor;
+
+/// What the actor holds; looking at all values makes it again.
+#[derive(Debug)]
+pub struct State {
+    node: Arc<Node>,
+    cleared: BTreeSet<CallId>,
+    /// A [`Message::ProposeCleared`] is on its way.
+    timer_armed: bool,
+}
+
+impl Actor for ReplicaActor {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Arc<Node>;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<Message>,
+        node: Arc<Node>,
+    ) -> Result<State, ActorProcessingErr> {
+        drop(me.send_message(Message::LookAtAll));
+        Ok(State { node, cleared: BTreeSet::new(), timer_armed: false })
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Unserved(call) => state.serve(call),
+            Message::Cleared(call) => {
+                state.cleared.insert(call);
+                if state.cleared.len() >= CLEARED_BATCH_MAX {
+                    state.propose_cleared();
+                } else if !state.timer_armed {
+                    state.timer_armed = true;
+                    drop(me.send_after(CLEARED_EVERY, || Message::ProposeCleared));
+                }
+            }
+            Message::ProposeCleared => {
+                state.timer_armed = false;
+                state.propose_cleared();
+            }
+            Message::RoleChanged(role) => state.role_changed(role),
+            Message::LookAtAll => state.look_at_all(),
+            #[expect(clippy::panic, reason = "the hook that tests of the supervision pull")]
+            Message::Panic => panic!("the test hook was pulled"),
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn serve(&self, call: Arc<Call>) {
+        if call.owner != self.node.id || self.node.router.call(call.id).is_some() {
+            return;
+        }
+        let id = call.id;
+        let arguments = call::Arguments::Committed { node: Arc::clone(&self.node), call };
+        self.node.actors.start_call(&self.node, id, arguments);
+    }
+
+    fn propose_cleared(&mut self) {
+        let calls: Vec<_> = std::mem::take(&mut self.cleared).into_iter().collect();
+        if calls.is_empty() {
+            return;
+        }
+        let again = calls.clone();
+        let node = Arc::clone(&self.node);
+        let command = Command::Cleared { calls };
+        self.node.replica.propose_then(command.encode(), move |outcome| {
+            if outcome.is_err() {
+                // Not lost: they are cleared with the next batch.
+                for call in again {
+                    node.actors.tell_replica(Message::Cleared(call));
+                }
+            }
+        });
+    }
+
+    /// The leader sees to it that the directory which it was started with holds.
+    fn role_changed(&self, role: Role) {
+        tracing::info!(?role, "part in the cluster changed");
+        if role.leading {
+            self.node.configure();
+        }
+        self.node.announce();
+    }
+
+    fn look_at_all(&self) {
+        let node = self.node.id;
+        let (calls, queues, agents) = self.node.replica.read_local(|machine| {
+            let center = machine.center();
+            let calls: Vec<_> = center.calls().filter(|call| call.owner == node).cloned().collect();
+            let queues: Vec<_> = center.queues().map(|queue| queue.id.clone()).collect();
+            let agents: Vec<_> = center.agents().map(|agent| agent.id.clone()).collect();
+            (calls, queues, agents)
+        });
+        for call in calls {
+            match self.node.router.call(call.id) {
+                Some(actor) => drop(actor.send_message(call::Message::Changed(call))),
+                None => self.serve(call),
+            }
+        }
+        self.node.actors.follow_directory(&self.node, &queues, &agents);
+    }
+}

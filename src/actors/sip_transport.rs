@@ -1,0 +1,289 @@
+//! What arrives by SIP, and who it is for.
+//!
+//! Owns the reading of the sockets and everything that is answered without a call: OPTIONS,
+//! REGISTER (handed to the registrar), malformed messages, strays, and the refusal of calls when
+//! there is no place for more. Keeps no state of any call; the sockets and the routing table
+//! outlive this actor, so its death loses at most the datagram at hand.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tandem_sip::wire::{
+    Abilities, HeaderName, Malformed, Message as SipMessage, Method, Peer, Request, Response,
+    Transport, validate_request,
+};
+
+use super::sip_sockets::{Inbound, Reading};
+use super::{call, registrar};
+use crate::node::{NoPlace, Node};
+
+/// What we do with a request, as OPTIONS tells (RFC 3261 §11.2).
+pub const ABILITIES: Abilities = Abilities {
+    methods: &[
+        Method::Invite,
+        Method::Ack,
+        Method::Cancel,
+        Method::Bye,
+        Method::Options,
+        Method::Register,
+        Method::Prack,
+        Method::Update,
+        Method::Info,
+        Method::Refer,
+        Method::Notify,
+    ],
+    extensions: &["100rel", "timer", "replaces"],
+    content_types: &[
+        "application/sdp",
+        "application/dtmf-relay",
+        "application/dtmf",
+        "message/sipfrag",
+        "multipart/mixed",
+    ],
+};
+
+/// Seconds after which a refused caller may try again (RFC 3261 §20.33).
+const RETRY_AFTER_SECONDS: &str = "2";
+
+/// How often the delay of the runtime's tasks is measured.
+const LAG_EVERY: Duration = Duration::from_millis(50);
+
+/// What the transport is told.
+#[derive(Debug)]
+pub enum Message {
+    /// A test of the supervision: die.
+    Panic,
+}
+
+/// The behaviour of the transport.
+#[derive(Debug)]
+pub struct SipTransportActor;
+
+/// What it holds: reading ends with it.
+#[derive(Debug)]
+pub struct State {
+    _reading: Reading,
+    lag: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.lag.abort();
+    }
+}
+
+impl Actor for SipTransportActor {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Arc<Node>;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<Message>,
+        node: Arc<Node>,
+    ) -> Result<State, ActorProcessingErr> {
+        let lag = tokio::spawn(measure_lag(Arc::clone(&node)));
+        Ok(State { _reading: node.sockets.read(&node.dispatcher()), lag })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Message>,
+        message: Message,
+        _: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            #[expect(clippy::panic, reason = "the hook that tests of the supervision pull")]
+            Message::Panic => panic!("the test hook was pulled"),
+        }
+    }
+}
+
+/// Measures how late a task runs that asks to run now and then: the first sign of overload, long
+/// before memory or sockets fill.
+async fn measure_lag(node: Arc<Node>) {
+    loop {
+        let due = Instant::now() + LAG_EVERY;
+        tokio::time::sleep_until(due.into()).await;
+        node.lag.observe(due.elapsed());
+    }
+}
+
+/// The delay of the runtime's tasks, smoothed.
+#[derive(Debug, Default)]
+pub struct Lag {
+    micros: AtomicU64,
+}
+
+impl Lag {
+    /// Rises at once, falls by halves: load that was just shed should not come back at once.
+    fn observe(&self, late: Duration) {
+        let late = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
+        let before = self.micros.load(Ordering::Relaxed);
+        self.micros.store(late.max(before / 2), Ordering::Relaxed);
+    }
+
+    /// The present delay.
+    pub fn get(&self) -> Duration {
+        Duration::from_micros(self.micros.load(Ordering::Relaxed))
+    }
+}
+
+/// Finds out who a message is for.
+#[derive(Debug)]
+pub struct Dispatcher {
+    node: Arc<Node>,
+}
+
+impl Dispatcher {
+    /// For this node.
+    pub fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
+    fn request(&self, request: Request, peer: Peer) {
+        let method = known_method(request.method());
+        self.node.metrics.sip_requests_total.with_label_values(&["in", method]).inc();
+        if let Some(call) = self.node.router.by_sip_call_id(request.call_id().as_bytes()) {
+            drop(call.send_message(call::Message::Request(Box::new(request), peer)));
+            return;
+        }
+        if let Err(refusal) = validate_request(&request, &ABILITIES) {
+            return self.respond(&refusal.response(&request, &tag_of(&request)), &request, &peer);
+        }
+        let in_dialog = request.to_tag().is_some();
+        match request.method() {
+            Method::Invite if !in_dialog => self.arrival(request, peer),
+            Method::Options if !in_dialog => self.options(&request, &peer),
+            Method::Register => {
+                let message = registrar::Message::Register(Box::new(request), peer);
+                self.node.actors.tell_registrar(message);
+            }
+            Method::Bye if self.repeat_last_answer(&request, &peer) => (),
+            Method::Invite
+            | Method::Options
+            | Method::Bye
+            | Method::Ack
+            | Method::Cancel
+            | Method::Prack
+            | Method::Subscribe
+            | Method::Notify
+            | Method::Publish
+            | Method::Info
+            | Method::Refer
+            | Method::Message
+            | Method::Update
+            | Method::Other(_) => self.node.answer_unknown_dialog(&request, &peer),
+        }
+    }
+
+    fn arrival(&self, invite: Request, peer: Peer) {
+        if let Err(no_place) = self.node.admit() {
+            self.node.metrics.calls_refused_total.with_label_values(&[no_place.reason()]).inc();
+            let response = Response::to_request(&invite, 503, Some(&tag_of(&invite)))
+                .reason(no_place.phrase())
+                .header(HeaderName::RetryAfter, RETRY_AFTER_SECONDS)
+                .build();
+            return self.respond(&response, &invite, &peer);
+        }
+        let id = self.node.new_call_id();
+        self.node.router.bind(invite.call_id().as_bytes(), id);
+        let invite = Box::new(invite);
+        let arguments =
+            call::Arguments::Arriving { node: Arc::clone(&self.node), call: id, invite, peer };
+        self.node.actors.start_call(&self.node, id, arguments);
+    }
+
+    fn options(&self, request: &Request, peer: &Peer) {
+        // A node that takes no more calls says so to who keeps watch by OPTIONS (RFC 3261 §11.2:
+        // the status is the one that an INVITE would get).
+        let status = match self.node.admit() {
+            Err(NoPlace::Draining | NoPlace::DiskFull) => 503,
+            Err(NoPlace::Calls | NoPlace::Overload) | Ok(()) => 200,
+        };
+        let allow: Vec<_> = ABILITIES.methods.iter().map(Method::as_str).collect();
+        let response = Response::to_request(request, status, Some(&tag_of(request)))
+            .header(HeaderName::Allow, allow.join(", "))
+            .header(HeaderName::Accept, "application/sdp")
+            .header(HeaderName::Supported, ABILITIES.extensions.join(", "))
+            .build();
+        self.respond(&response, request, peer);
+    }
+
+    /// A repeated BYE of a call that is forgotten gets the answer that it got before.
+    fn repeat_last_answer(&self, request: &Request, peer: &Peer) -> bool {
+        let answer = self.node.router.last_answer(request.call_id().as_bytes());
+        answer.is_some_and(|bytes| {
+            self.node.send_sip(&reply_to(request, peer), bytes);
+            true
+        })
+    }
+
+    fn respond(&self, response: &Response, request: &Request, peer: &Peer) {
+        self.node.send_sip(&reply_to(request, peer), response.to_bytes());
+    }
+}
+
+impl Inbound for Dispatcher {
+    fn message(&self, message: Result<SipMessage, Malformed>, peer: Peer) {
+        match message {
+            Ok(SipMessage::Request(request)) => {
+                self.request(request.with_source(peer.remote), peer);
+            }
+            Ok(SipMessage::Response(response)) => {
+                let call = self.node.router.by_sip_call_id(response.call_id().as_bytes());
+                if let Some(call) = call {
+                    drop(call.send_message(call::Message::Response(Box::new(response))));
+                }
+            }
+            Err(malformed) => {
+                self.node.metrics.sip_malformed_total.inc();
+                tracing::debug!(remote = %peer.remote, fault = %malformed.fault(), "not SIP");
+                if let Some(reply) = malformed.reply(peer.remote) {
+                    self.node.send_sip(&peer, reply);
+                }
+            }
+        }
+    }
+}
+
+/// Where a response goes: back on a connection, else by the Via (RFC 3261 §18.2.2, RFC 3581).
+pub fn reply_to(request: &Request, peer: &Peer) -> Peer {
+    let remote: SocketAddr = match peer.transport {
+        Transport::Udp => request.via_top().reply_address(peer.remote),
+        Transport::Tcp | Transport::Tls => peer.remote,
+    };
+    Peer { remote, ..*peer }
+}
+
+/// The To tag of a response without a call: equal for equal requests (RFC 3261 §8.2.7), from a
+/// hash of the request's transaction (FNV-1a).
+pub fn tag_of(request: &Request) -> String {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let bytes = request.call_id().bytes().chain(request.from_tag().unwrap_or_default().bytes());
+    format!("{:016x}", bytes.fold(0xcbf2_9ce4_8422_2325, step))
+}
+
+/// The label of a method; what others make up is one label, so that they cannot fill the registry.
+fn known_method(method: &Method) -> &str {
+    match method {
+        Method::Other(_) => "other",
+        Method::Invite
+        | Method::Ack
+        | Method::Bye
+        | Method::Cancel
+        | Method::Options
+        | Method::Register
+        | Method::Prack
+        | Method::Subscribe
+        | Method::Notify
+        | Method::Publish
+        | Method::Info
+        | Method::Refer
+        | Method::Message
+        | Method::Update => method.as_str(),
+    }
+}

@@ -1,0 +1,346 @@
+//! A running node: everything that its actors share, and how it starts and stops.
+//!
+//! Owns the handles to the replica, the sockets, the media engine and the voices, and the rules
+//! for taking another call. Owns no state of a call.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tandem_center::flow::IvrResult;
+use tandem_center::flow::{HttpRequest, Prompt};
+use tandem_center::{AgentId, CallId, Command, Directory, NodeId, Party, Queue, QueueId, Role};
+use tandem_sip::leg::{Identity, Settings, answer_stray};
+use tandem_sip::registrar::Registered;
+use tandem_sip::sdp::Capabilities;
+use tandem_sip::wire::{NameAddr, Peer, Request, Uri};
+
+use crate::actors::call::LegNames;
+use crate::actors::replica::{CenterMachine, Message as ReplicaMessage};
+use crate::actors::router::Router;
+use crate::actors::sip_sockets::SipSockets;
+use crate::actors::sip_transport::{Dispatcher, Lag};
+use crate::actors::supervisor::Actors;
+use crate::api::events::EventLog;
+use crate::config::Config;
+use crate::ivr_http::IvrHttp;
+use crate::media_engine::{Clip, Engine, PortKey, ReserveError};
+use crate::metrics::Metrics;
+use crate::registrations;
+use crate::replica::ReplicaHandle;
+use crate::routes::{RouteError, Routes, Way};
+use crate::speech::PromptStore;
+
+/// Arrivals that wait for their commit. Past it callers are told to come again later: at 1,000
+/// calls/s this is a quarter of a second, beyond which the caller repeats the INVITE anyway.
+const ARRIVALS_UNCOMMITTED_MAX: usize = 256;
+
+/// Delay of the runtime's tasks at which calls are refused. SIP's T1 is 500 ms: what is answered
+/// later than that is sent twice, and the load doubles.
+const LAG_MAX: Duration = Duration::from_millis(150);
+
+/// What the actors of a node share.
+#[derive(Debug)]
+pub struct Node {
+    /// This node.
+    pub id: NodeId,
+    /// How it was configured.
+    pub config: Config,
+    /// The replicated state.
+    pub replica: ReplicaHandle<CenterMachine>,
+    /// The SIP sockets.
+    pub sockets: Arc<SipSockets>,
+    /// Which actor serves which call.
+    pub router: Router,
+    /// The running actors.
+    pub actors: Actors,
+    /// The media engine.
+    pub engine: Engine,
+    /// Prompts.
+    pub prompts: Arc<PromptStore>,
+    /// Web services that flows ask.
+    pub web: Arc<IvrHttp>,
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+    /// What desks see.
+    pub events: Arc<EventLog>,
+    /// Ways to phones and trunks.
+    pub routes: Routes,
+    /// The passwords of phones, by the user that they register as.
+    pub phones: BTreeMap<String, String>,
+    /// Signs the nonces of challenges; the same on all nodes.
+    pub nonce_key: [u8; 32],
+    /// What we say in descriptions.
+    pub capabilities: Capabilities,
+    /// The address in our descriptions.
+    pub media_ip: IpAddr,
+    /// Look for tones in the audio where no telephone-event was agreed on.
+    pub in_band_dtmf: bool,
+    /// Where recordings go.
+    pub recordings: PathBuf,
+    /// Music on hold, and the tone of a phone that rings far away.
+    pub music: Clip,
+    /// See `music`.
+    pub ringback: Clip,
+    /// The delay of tasks.
+    pub lag: Lag,
+    /// New calls are refused: the node is about to stop.
+    pub draining: AtomicBool,
+    /// New calls are refused: there is no room on the disk.
+    pub disk_full: AtomicBool,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) dispatcher: std::sync::OnceLock<Arc<Dispatcher>>,
+    pub(crate) arrivals_uncommitted: AtomicUsize,
+    pub(crate) call_counter: AtomicU64,
+    /// The directory that this node was configured with, with the flows as they are on its disk.
+    pub(crate) directory: Mutex<Directory>,
+}
+
+/// Why a call finds no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoPlace {
+    /// As many calls as are configured.
+    Calls,
+    /// More arrives than can be served in time.
+    Overload,
+    /// The node is about to stop.
+    Draining,
+    /// Nothing more can be written.
+    DiskFull,
+}
+
+impl NoPlace {
+    /// The label of metrics.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Calls => "calls_max",
+            Self::Overload => "overload",
+            Self::Draining => "draining",
+            Self::DiskFull => "disk_full",
+        }
+    }
+
+    /// The reason phrase.
+    pub fn phrase(self) -> &'static str {
+        match self {
+            Self::Calls => "No Place For More Calls",
+            Self::Overload => "Overloaded",
+            Self::Draining => "Going Out Of Service",
+            Self::DiskFull => "Disk Full",
+        }
+    }
+}
+
+/// An arrival that waits for its commit.
+#[derive(Debug)]
+pub struct Arriving {
+    node: Arc<Node>,
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.node.arrivals_uncommitted.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Node {
+    /// Whether another call may begin.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admit(&self) -> Result<(), NoPlace> {
+        let calls_max = self.config.limits.calls_max.get() as usize;
+        if self.draining.load(Ordering::Relaxed) {
+            Err(NoPlace::Draining)
+        } else if self.disk_full.load(Ordering::Relaxed) {
+            Err(NoPlace::DiskFull)
+        } else if self.router.calls_active() >= calls_max {
+            Err(NoPlace::Calls)
+        } else if self.arrivals_uncommitted.load(Ordering::Relaxed) >= ARRIVALS_UNCOMMITTED_MAX
+            || self.lag.get() > LAG_MAX
+        {
+            Err(NoPlace::Overload)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Counts an arrival until the value is dropped.
+    pub fn begin_arrival(self: &Arc<Self>) -> Arriving {
+        self.arrivals_uncommitted.fetch_add(1, Ordering::Relaxed);
+        Arriving { node: Arc::clone(self) }
+    }
+
+    /// The way to what a leg invites.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn way(&self, role: &Role, target: &str) -> Result<Way, RouteError> {
+        self.routes.way(role, target, |user| {
+            let registered = self.registrations(&AgentId::parse(user).ok()?)?;
+            registrations::contact(&registered, unix_ms())
+        })
+    }
+
+    /// The replicated bindings of an agent's phones.
+    pub fn registrations(&self, agent: &AgentId) -> Option<Registered> {
+        let contacts = self.replica.read_local(|machine| {
+            machine.center().registration(agent).map(|registration| registration.contacts.clone())
+        })?;
+        registrations::decode(&contacts)
+    }
+
+    /// The id of a new call: unique over nodes and restarts, since it names the node and the
+    /// millisecond, and at most 65,536 calls begin in one.
+    pub fn new_call_id(&self) -> CallId {
+        let millis = unix_ms() & ((1 << 40) - 1);
+        let counter = self.call_counter.fetch_add(1, Ordering::Relaxed) & 0xffff;
+        CallId(self.id.0 << 56 | millis << 16 | counter)
+    }
+
+    /// Sends a SIP message.
+    pub fn send_sip(&self, peer: &Peer, bytes: Vec<u8>) {
+        if let Some(dispatcher) = self.dispatcher.get() {
+            self.sockets.send(peer, bytes, dispatcher);
+        }
+    }
+
+    /// Who takes what arrives by SIP.
+    pub fn dispatcher(self: &Arc<Self>) -> Arc<Dispatcher> {
+        Arc::clone(self.dispatcher.get_or_init(|| Arc::new(Dispatcher::new(Arc::clone(self)))))
+    }
+
+    /// Tells the far end that nobody here knows the dialog.
+    pub fn answer_unknown_dialog(&self, request: &Request, peer: &Peer) {
+        if let Some(answer) = answer_stray(request, *peer) {
+            self.send_sip(&answer.peer, answer.bytes);
+        }
+    }
+
+    /// Who we are on a leg.
+    pub fn identity(&self, names: &LegNames) -> Identity {
+        Identity {
+            tag: names.tag.clone(),
+            branch_seed: names.branch_seed.clone(),
+            contact: format!("sip:{}@{}", names.contact_user, self.sip_host()),
+            sent_by: self.sip_host(),
+            settings: Arc::clone(&self.settings),
+        }
+    }
+
+    /// Our host and port, as others reach them.
+    pub fn sip_host(&self) -> String {
+        self.sip_address().to_string()
+    }
+
+    fn sip_address(&self) -> SocketAddr {
+        let bound = self.sockets.address();
+        match self.config.sip.advertised {
+            Some(ip) => SocketAddr::new(ip, bound.port()),
+            None => bound,
+        }
+    }
+
+    /// The From of a call that we make for this party.
+    pub fn from_header(&self, party: &Party) -> String {
+        let number = if party.number.is_empty() { "anonymous" } else { &*party.number };
+        let uri = Uri::sip(Some(number), &self.sip_host(), None)
+            .or_else(|_| Uri::sip(Some("anonymous"), &self.sip_host(), None));
+        let Ok(uri) = uri else { return "<sip:anonymous@anonymous.invalid>".into() };
+        let from = NameAddr::new(&uri);
+        let from = match &party.name {
+            Some(name) => from.with_display(name),
+            None => from,
+        };
+        String::from_utf8_lossy(from.as_bytes()).into_owned()
+    }
+
+    /// Opens a leg's port and gives it to the media engine.
+    ///
+    /// # Errors
+    /// All ports are in use.
+    pub fn open_port(&self, key: PortKey) -> Result<u16, ReserveError> {
+        let reservation = self.engine.reserve(self.media_ip)?;
+        let port = reservation.rtp_port();
+        self.engine.attach(key, reservation);
+        Ok(port)
+    }
+
+    /// Sees to it that a leg has this very port: after the death of an actor it still has, after
+    /// a restart of the process it is bound anew.
+    pub fn hold_port(&self, key: PortKey, rtp_port: u16) {
+        match self.engine.reserve_exact(self.media_ip, rtp_port) {
+            Ok(reservation) => self.engine.attach(key, reservation),
+            Err(error) => tracing::debug!(%error, rtp_port, "the port is held already"),
+        }
+    }
+
+    /// Nothing of this call is left on the wire.
+    pub fn cleared(&self, call: CallId) {
+        self.actors.tell_replica(ReplicaMessage::Cleared(call));
+    }
+
+    /// Fetches prompts; `then` runs on the runtime.
+    pub fn fetch_prompts(
+        &self,
+        prompts: Vec<Prompt>,
+        then: impl FnOnce(Result<Vec<Clip>, String>) + Send + 'static,
+    ) {
+        let store = Arc::clone(&self.prompts);
+        tokio::spawn(async move {
+            then(store.clips(&prompts).await.map_err(|error| error.to_string()));
+        });
+    }
+
+    /// Asks a web service for a flow; `then` runs on the runtime.
+    pub fn ask_web_service(
+        &self,
+        request: HttpRequest,
+        then: impl FnOnce(IvrResult) + Send + 'static,
+    ) {
+        let web = Arc::clone(&self.web);
+        tokio::spawn(async move { then(web.execute(&request).await) });
+    }
+
+    /// How long the first caller of a queue has been waiting; none if nobody waits.
+    pub fn longest_wait(&self, queue: &QueueId) -> Option<Duration> {
+        let since = self.replica.read_local(|machine| {
+            let center = machine.center();
+            center.queue(queue).and_then(Queue::first_since)
+        })?;
+        Some(Duration::from_millis(unix_ms().saturating_sub(since.0)))
+    }
+
+    /// The leader proposes the directory that it was configured with, if another one holds.
+    pub fn configure(&self) {
+        let directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let wanted = directory.hash();
+        let held = self.replica.read_local(|machine| machine.center().directory_hash());
+        if held != wanted {
+            let command = Command::Configure(Box::new(directory));
+            self.replica.propose_then(command.encode(), |outcome| match outcome {
+                Ok(answer) => {
+                    if let Err(rejected) = answer.reply {
+                        tracing::error!(%rejected, "the configuration is not taken");
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the configuration is not committed"),
+            });
+        }
+    }
+
+    /// Tells the cluster that this node takes calls.
+    pub fn announce(&self) {
+        let command = Command::NodeUp { node: self.id };
+        self.replica.propose_then(command.encode(), |_| ());
+    }
+}
+
+/// This machine's clock, Unix milliseconds.
+pub fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
+    u64::try_from(now).unwrap_or(u64::MAX)
+}

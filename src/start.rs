@@ -1,0 +1,311 @@
+//! Starting a node from its configuration, and ending it.
+//!
+//! Owns the order: nothing is opened to callers before the state is there, and nothing is closed
+//! before calls had their time to end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use sha2::{Digest as _, Sha256};
+use tandem_center::{CallId, NodeId};
+use tandem_sip::auth::Credentials;
+use tandem_sip::leg::{SessionTimer, Settings};
+use tandem_sip::sdp::{Capabilities, CodecKind, PTIME_MS_USUAL};
+
+use crate::actors::call;
+use crate::actors::replica::CenterMachine;
+use crate::actors::sip_sockets::SipSockets;
+use crate::actors::supervisor::Supervisor;
+use crate::api::events::EventLog;
+use crate::config::Config;
+use crate::config::sections::Codec;
+use crate::media_engine::{Engine, EngineConfig, PortEvent};
+use crate::metrics::Metrics;
+use crate::node::Node;
+use crate::records::CallRecords;
+use crate::replica::{Replica, ReplicaConfig};
+use crate::routes::{Routes, Trunk};
+use crate::sounds;
+use crate::speech::{
+    DiskCache, EspeakConfig, EspeakNg, PromptStore, SpeakError, SpeechSynthesizer,
+};
+
+/// A node that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// What its actors share.
+    pub node: Arc<Node>,
+    replica: Replica,
+}
+
+/// How often the space on the disk is looked at.
+const DISK_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
+
+impl Running {
+    /// Starts everything but the API.
+    ///
+    /// # Errors
+    /// What stands in the way, and what to do about it.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let data = config.node.data.clone();
+        std::fs::create_dir_all(&data)
+            .with_context(|| format!("the data directory {} cannot be made", data.display()))?;
+        let id = NodeId(config.node.id.get().into());
+        let outlet = Arc::new(OnceLock::new());
+        let events = Arc::new(EventLog::default());
+        let addresses = listen_addresses(&config);
+        let sockets = SipSockets::bind(&addresses)
+            .with_context(|| format!("SIP cannot listen on {addresses:?}"))?;
+        let engine = start_engine(&config, Arc::clone(&outlet))?;
+        let machine = CenterMachine::new(id, Arc::clone(&events), Arc::clone(&outlet));
+        let (handle, replica) = Replica::start(replica_config(&config)?, machine)?;
+        let prompts = Arc::new(prompts(&config).await?);
+        let local = sockets.address();
+        let node = Arc::new(Node {
+            id,
+            replica: handle,
+            router: Default::default(),
+            actors: Default::default(),
+            engine,
+            prompts,
+            web: Arc::new(crate::ivr_http::IvrHttp::new().context("no HTTP client for flows")?),
+            metrics: Arc::new(Metrics::new()),
+            events,
+            routes: Routes::new(trunks(&config)?, local, &config.sip.realm),
+            capabilities: capabilities(&config),
+            media_ip: config.media.address.unwrap_or(local.ip()),
+            in_band_dtmf: config.media.in_band_dtmf,
+            recordings: config.recordings(),
+            music: sounds::music(&config)?,
+            ringback: sounds::ringback(),
+            lag: Default::default(),
+            draining: AtomicBool::new(false),
+            disk_full: AtomicBool::new(false),
+            settings: Arc::new(settings(&config)),
+            dispatcher: OnceLock::new(),
+            arrivals_uncommitted: AtomicUsize::new(0),
+            call_counter: Default::default(),
+            phones: phones(&config),
+            nonce_key: nonce_key(&config),
+            directory: Mutex::new(config.directory(config.read_flows()?)),
+            sockets,
+            config,
+        });
+        std::fs::create_dir_all(&node.recordings)
+            .with_context(|| format!("{} cannot be made", node.recordings.display()))?;
+        let _ = outlet.set(Arc::downgrade(&node));
+        Supervisor::start(&node).await?;
+        tokio::spawn(watch_disk(Arc::downgrade(&node)));
+        Ok(Self { node, replica })
+    }
+
+    /// Refuses new calls and waits until those in progress have ended, at most as long as is
+    /// configured; then stops.
+    pub async fn drain(self) {
+        self.node.draining.store(true, Ordering::Relaxed);
+        let patience = Duration::from_secs(self.node.config.node.drain_seconds.get().into());
+        let drained = async {
+            while self.node.router.calls_active() > 0 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tracing::info!(calls = self.node.router.calls_active(), "draining");
+        if tokio::time::timeout(patience, drained).await.is_err() {
+            let calls = self.node.router.calls_active();
+            tracing::warn!(calls, "stopping with calls in progress");
+        }
+        self.node.replica.shutdown();
+        let replica = self.replica;
+        let _ = tokio::task::spawn_blocking(move || replica.join()).await;
+    }
+}
+
+fn listen_addresses(config: &Config) -> Vec<SocketAddr> {
+    let mut addresses = config.sip.udp.clone();
+    addresses.extend(&config.sip.tcp);
+    addresses.sort_unstable();
+    addresses.dedup();
+    // The first address of the file is the one that our Contacts name.
+    if let Some(first) = config.sip.udp.first() {
+        addresses.sort_by_key(|address| address != first);
+    }
+    addresses
+}
+
+fn start_engine(config: &Config, outlet: Arc<OnceLock<Weak<Node>>>) -> anyhow::Result<Engine> {
+    let media = &config.media;
+    let settings = EngineConfig {
+        ports: media.rtp_port_min.get()..=media.rtp_port_max.get(),
+        threads: usize::from(media.threads.get()),
+        ..EngineConfig::default()
+    };
+    Ok(Engine::start(settings, move |event| {
+        let Some(node) = outlet.get().and_then(Weak::upgrade) else { return };
+        let key = match &event {
+            PortEvent::Digit { key, .. }
+            | PortEvent::Played { key, .. }
+            | PortEvent::Quiet { key, .. }
+            | PortEvent::Died { key }
+            | PortEvent::RecordingFailed { key, .. } => *key,
+        };
+        if let Some(call) = node.router.call(CallId(key.call)) {
+            drop(call.send_message(call::Message::Media(event)));
+        }
+    })?)
+}
+
+fn replica_config(config: &Config) -> anyhow::Result<ReplicaConfig> {
+    let cluster = &config.cluster;
+    let id = config.node.id.get();
+    let mut replica = ReplicaConfig::new(id.into(), config.node.data.join("replica"));
+    replica.members =
+        cluster.member.iter().map(|member| (member.id.get().into(), member.address)).collect();
+    replica.listen = cluster.listen;
+    if replica.members.len() > 1 {
+        let Some(secret) = config.cluster_secret() else {
+            bail!("a cluster needs [cluster] secret or secret_file, the same on every node");
+        };
+        replica.secret = secret.reveal().as_bytes().to_vec();
+    }
+    replica.tick = Duration::from_millis(cluster.tick_ms.get().into());
+    replica.election_ticks = cluster.election_ticks.get() as usize;
+    replica.snapshot_entries = cluster.snapshot_entries.get().into();
+    replica.records = Some(Box::new(CallRecords));
+    Ok(replica)
+}
+
+fn trunks(config: &Config) -> anyhow::Result<BTreeMap<Arc<str>, Trunk>> {
+    let trunk = |trunk: &crate::config::entries::Trunk| {
+        let address = trunk.address.as_str();
+        let address = tandem_sip::wire::Uri::parse(address.as_bytes())
+            .with_context(|| format!("the trunk's address {address} is no SIP URI"))?;
+        let credentials =
+            trunk.user.clone().zip(trunk.password.as_ref()).map(|(username, password)| {
+                Credentials { username, password: password.reveal().to_owned() }
+            });
+        Ok((trunk.name.as_str().into(), Trunk { address, credentials }))
+    };
+    config.trunk.iter().map(trunk).collect()
+}
+
+/// The voices: recorded prompts, and the engine for those that are text. A node without the engine
+/// runs all the same; what it cannot say is logged and skipped.
+async fn prompts(config: &Config) -> anyhow::Result<PromptStore> {
+    let speech = &config.speech;
+    let espeak = EspeakConfig {
+        command: speech.command.clone(),
+        voices: speech.voices.clone(),
+        ..EspeakConfig::default()
+    };
+    let engine: Arc<dyn SpeechSynthesizer> = match EspeakNg::start(espeak).await {
+        Ok(engine) => Arc::new(engine),
+        Err(error) => {
+            tracing::error!(%error, "no text is spoken; install espeak-ng or set [speech] command");
+            Arc::new(NoVoice)
+        }
+    };
+    let cache = config.node.data.join("speech");
+    let bytes_max = u64::from(speech.cache_mb_max.get()) << 20;
+    let disk = DiskCache::open(&cache, bytes_max)?;
+    Ok(PromptStore::new(config.input(&config.prompts.directory), engine, Some(disk)))
+}
+
+/// Stands in for an engine that is not there.
+#[derive(Debug)]
+struct NoVoice;
+
+impl SpeechSynthesizer for NoVoice {
+    fn identity(&self) -> &'static str {
+        "no voice"
+    }
+
+    fn languages(&self) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
+
+    fn voice(&self, _: &str) -> Option<&str> {
+        None
+    }
+
+    fn speak<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+    ) -> futures_util::future::BoxFuture<'a, Result<Vec<i16>, SpeakError>> {
+        let missing = || SpeakError::NoAudio {
+            engine: self.identity().into(),
+            reason: "the speech engine is not installed".into(),
+        };
+        Box::pin(async move { Err(missing()) })
+    }
+}
+
+/// The passwords that phones register with.
+fn phones(config: &Config) -> BTreeMap<String, String> {
+    let people = config.people().into_iter();
+    people
+        .filter_map(|agent| {
+            let password = agent.phone_password?;
+            Some((agent.id.as_str().to_owned(), password.reveal().to_owned()))
+        })
+        .collect()
+}
+
+/// Nodes of a cluster accept each other's nonces; a single node draws a new key at each start,
+/// and phones are challenged once more.
+fn nonce_key(config: &Config) -> [u8; 32] {
+    match config.cluster_secret() {
+        Some(secret) => {
+            let mut hash = Sha256::new();
+            hash.update(b"tandem sip nonce\0");
+            hash.update(secret.reveal().as_bytes());
+            hash.finalize().into()
+        }
+        None => rand::random(),
+    }
+}
+
+fn capabilities(config: &Config) -> Capabilities {
+    let kind = |codec: &Codec| match codec {
+        Codec::Pcmu => CodecKind::Pcmu,
+        Codec::Pcma => CodecKind::Pcma,
+        Codec::G722 => CodecKind::G722,
+        Codec::Opus => CodecKind::Opus,
+    };
+    let codecs = config.media.codecs.iter().map(kind).collect();
+    Capabilities { codecs, telephone_event: true, ptime_ms: PTIME_MS_USUAL }
+}
+
+fn settings(config: &Config) -> Settings {
+    let expires_seconds = config.sip.session_seconds.get();
+    Settings {
+        product: concat!("Tandem/", env!("CARGO_PKG_VERSION")).into(),
+        session_timer: Some(SessionTimer { expires_seconds, ..SessionTimer::default() }),
+        ..Settings::default()
+    }
+}
+
+/// Refuses new calls while there is too little room for what they would write. What is committed
+/// already stays committed; calls in progress go on.
+async fn watch_disk(node: Weak<Node>) {
+    loop {
+        tokio::time::sleep(DISK_LOOKED_AT_EVERY).await;
+        let Some(node) = node.upgrade() else { return };
+        let Ok(disk) = rustix::fs::statvfs(&node.config.node.data) else { continue };
+        let free = disk.f_bavail * disk.f_frsize;
+        node.metrics.disk_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
+        let least = u64::from(node.config.limits.disk_free_mb_min.get()) << 20;
+        let is_full = free < least;
+        if node.disk_full.swap(is_full, Ordering::Relaxed) != is_full {
+            if is_full {
+                tracing::error!(free, least, "the disk is full: new calls are refused");
+            } else {
+                tracing::info!(free, "there is room on the disk again");
+            }
+        }
+    }
+}
