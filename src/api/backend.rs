@@ -26,7 +26,7 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub type Reader = Box<dyn FnOnce(&Center) + Send>;
 
 /// The node, as the API sees it.
-pub trait Backend: Send + Sync + 'static {
+pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// This node.
     fn node(&self) -> NodeId;
 

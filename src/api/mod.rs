@@ -1,7 +1,30 @@
 //! HTTP and the agents' WebSocket: what people and programs outside may ask of the node.
 //!
 //! Read [`backend`] first: it is all that this module knows of the node. [`events`] is the
-//! memory that lets clients resume.
+//! memory that lets clients resume. [`frame`], [`happened`], [`view`] and [`words`] are the JSON.
+//! `server` starts it, `openapi` has the table of routes, `routes` answers them, `cti` is the
+//! WebSocket, `commands` turns wishes into commands. `login` and [`token`] say who is there.
 
 pub mod backend;
+mod commands;
+mod cti;
+mod desks;
+pub mod error;
 pub mod events;
+pub mod frame;
+pub mod happened;
+mod login;
+pub mod memory;
+mod openapi;
+pub mod page;
+mod routes;
+mod scrape;
+mod server;
+mod snapshot;
+pub mod token;
+pub mod view;
+pub mod words;
+
+pub use login::hash as hash_password;
+pub use routes::{LoginAnswer, MemberView, Status};
+pub use server::{ApiConfig, ApiHandle, Patience, serve};

@@ -1,0 +1,215 @@
+//! A backend without a cluster: one centre, in memory, on a clock that its owner moves.
+//!
+//! For tests and trials of whatever speaks to the API. Commands are applied at once, time stands
+//! until [`MemoryBackend::advance`], and the telephony that a node would do is played by whoever
+//! submits its commands. Nothing is kept.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tandem_center::{
+    CallId, Cdr, Center, Command, Directory, Index, Millis, NodeId, Outcome, Record, RecordingId,
+    Rejected, SessionId,
+};
+
+use super::backend::{
+    Answer, Applied, Backend, CdrQuery, CdrRow, Cluster, Freshness, Member, Reader, Readiness,
+    SubmitError, Unavailable,
+};
+use super::events::EventLog;
+
+/// Where the clock of a new one stands: a round time in 2026.
+pub const START: Millis = Millis(1_780_000_000_000);
+
+/// The centre, its clock and its records, in memory.
+#[derive(Debug)]
+pub struct MemoryBackend {
+    state: Mutex<State>,
+    events: Arc<EventLog>,
+    now: AtomicU64,
+    made: AtomicU64,
+    has_leader: AtomicBool,
+    readiness: Mutex<Readiness>,
+    recordings: Mutex<BTreeMap<Arc<str>, PathBuf>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    center: Center,
+    index: Index,
+    /// In the order in which the calls ended.
+    cdrs: Vec<Cdr>,
+    /// The last word on each call; it may come before the record of the end.
+    said: BTreeMap<CallId, (Arc<str>, Option<Arc<str>>)>,
+}
+
+impl MemoryBackend {
+    const NODE: NodeId = NodeId(1);
+
+    /// A centre with this directory.
+    pub fn new(directory: Directory) -> Result<Arc<Self>, Rejected> {
+        let backend = Arc::new(Self {
+            state: Mutex::default(),
+            events: Arc::new(EventLog::default()),
+            now: AtomicU64::new(START.0),
+            made: AtomicU64::new(0),
+            has_leader: AtomicBool::new(true),
+            readiness: Mutex::new(Readiness::Ready),
+            recordings: Mutex::default(),
+        });
+        backend.apply(Command::Configure(Box::new(directory)))?;
+        backend.apply(Command::NodeUp { node: Self::NODE })?;
+        Ok(backend)
+    }
+
+    /// Applies a command now. The events and records of the outcome are kept here.
+    pub fn apply(&self, command: Command) -> Result<(Index, Outcome), Rejected> {
+        let mut state = lock(&self.state);
+        let state = &mut *state;
+        state.index += 1;
+        let at = self.now();
+        let mut outcome = state.center.apply(state.index, at, command);
+        let mut events = Vec::new();
+        if let Ok(outcome) = &mut outcome {
+            events = std::mem::take(&mut outcome.events);
+            outcome.records.drain(..).for_each(|record| state.keep(record));
+        }
+        self.events.push(state.index, at, events);
+        outcome.map(|outcome| (state.index, outcome))
+    }
+
+    /// Moves the clock, and lets happen what is due on the way.
+    pub fn advance(&self, ms: u64) {
+        let end = self.now().plus_ms(ms);
+        while let Some(due) = lock(&self.state).center.next_deadline().filter(|due| *due <= end) {
+            let due = due.max(self.now());
+            self.now.store(due.0, Ordering::Relaxed);
+            if self.apply(Command::Tick).is_err() {
+                break;
+            }
+        }
+        self.now.store(end.0, Ordering::Relaxed);
+    }
+
+    /// Whether commands are taken: an election takes the leader away.
+    pub fn set_leader(&self, has_leader: bool) {
+        self.has_leader.store(has_leader, Ordering::Relaxed);
+    }
+
+    /// What [`Backend::readiness`] answers.
+    pub fn set_readiness(&self, readiness: Readiness) {
+        *lock(&self.readiness) = readiness;
+    }
+
+    /// Where [`Backend::recording`] finds a recording.
+    pub fn put_recording(&self, id: &str, path: PathBuf) {
+        lock(&self.recordings).insert(id.into(), path);
+    }
+
+    /// Looks at the centre.
+    pub fn look<T>(&self, at: impl FnOnce(&Center) -> T) -> T {
+        at(&lock(&self.state).center)
+    }
+
+    fn available(&self) -> Result<(), Unavailable> {
+        if self.has_leader.load(Ordering::Relaxed) { Ok(()) } else { Err(Unavailable::NoLeader) }
+    }
+}
+
+impl State {
+    fn keep(&mut self, record: Record) {
+        match record {
+            Record::Cdr(cdr) => self.cdrs.push(*cdr),
+            Record::Disposition(said) => {
+                self.said.insert(said.call, (said.disposition, said.note));
+            }
+        }
+    }
+
+    fn rows(&self, query: &CdrQuery) -> Vec<CdrRow> {
+        let mut cdrs: Vec<&Cdr> = self.cdrs.iter().filter(|cdr| query.matches(cdr)).collect();
+        cdrs.sort_by_key(|cdr| std::cmp::Reverse((cdr.arrived, cdr.call)));
+        let row =
+            |cdr: &Cdr| CdrRow { cdr: cdr.clone(), disposition: self.said.get(&cdr.call).cloned() };
+        cdrs.into_iter().take(query.limit).map(row).collect()
+    }
+}
+
+impl Backend for MemoryBackend {
+    fn node(&self) -> NodeId {
+        Self::NODE
+    }
+
+    fn now(&self) -> Millis {
+        Millis(self.now.load(Ordering::Relaxed))
+    }
+
+    fn submit(&self, command: Command) -> Answer<'_, Result<Applied, SubmitError>> {
+        Box::pin(async move {
+            self.available()?;
+            let (index, outcome) = self.apply(command)?;
+            Ok(Applied { index, reply: outcome.reply })
+        })
+    }
+
+    fn read(&self, freshness: Freshness, reader: Reader) -> Answer<'_, Result<(), Unavailable>> {
+        Box::pin(async move {
+            match freshness {
+                Freshness::Local => (),
+                Freshness::Linear => self.available()?,
+            }
+            reader(&lock(&self.state).center);
+            Ok(())
+        })
+    }
+
+    fn events(&self) -> &Arc<EventLog> {
+        &self.events
+    }
+
+    fn new_call(&self) -> (CallId, u64) {
+        let made = self.made.fetch_add(1, Ordering::Relaxed);
+        (CallId::new(Self::NODE, self.now(), made as u16), made)
+    }
+
+    fn new_session(&self) -> SessionId {
+        SessionId(self.made.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    fn cdrs(&self, query: CdrQuery) -> Answer<'_, Result<Vec<CdrRow>, Unavailable>> {
+        Box::pin(async move { Ok(lock(&self.state).rows(&query)) })
+    }
+
+    fn recording(&self, id: RecordingId) -> Answer<'_, Option<PathBuf>> {
+        Box::pin(async move { lock(&self.recordings).get(&id.0).cloned() })
+    }
+
+    fn cluster(&self) -> Cluster {
+        let applied = lock(&self.state).index;
+        let member = Member {
+            node: Self::NODE,
+            address: "memory".to_owned(),
+            http: None,
+            voter: true,
+            reachable: true,
+            matched: Some(applied),
+        };
+        let leader = self.available().is_ok().then_some(Self::NODE);
+        Cluster { leader, term: 1, committed: applied, applied, members: vec![member] }
+    }
+
+    fn readiness(&self) -> Readiness {
+        lock(&self.readiness).clone()
+    }
+
+    fn transfer_leader(&self, to: NodeId) -> Answer<'_, Result<(), Unavailable>> {
+        let result = if to == Self::NODE { Ok(()) } else { Err(Unavailable::NoLeader) };
+        Box::pin(async move { result })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

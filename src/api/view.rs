@@ -1,0 +1,501 @@
+//! What the API shows of calls, agents, queues and records, as JSON.
+//!
+//! Identifiers are strings, since many readers of JSON keep 53 bits of a number. Times are Unix
+//! milliseconds on the leader's clock. Nothing of the wire and no password is in here.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tandem_center::event::Screen;
+use tandem_center::record::SegmentKind;
+use tandem_center::{self as center, AgentState, Call, Center, Queue};
+
+use super::backend::CdrRow;
+use super::words::{CallDirection, LegPhase, LegRole, Outcome, Party, Phase, Reason, Role, State};
+
+/// One agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Agent {
+    /// The name to log in with.
+    pub id: String,
+    /// The name for people.
+    pub name: String,
+    /// What the person may do.
+    pub role: Role,
+    /// Free for what.
+    pub state: State,
+    /// Since when.
+    pub since: u64,
+    /// Why, when logged out or not ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When the state ends by itself: of a wrap-up, and of some that are not ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+    /// The call that the state is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
+    /// The call that was last with this agent; its disposition can still be given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_call: Option<String>,
+    /// The queues served.
+    pub queues: Vec<String>,
+    /// Whether a desk is signed in.
+    pub signed_in: bool,
+    /// Calls taken.
+    pub calls: u32,
+}
+
+/// A state that an agent changed to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StateChange {
+    /// Free for what.
+    pub state: State,
+    /// Since when.
+    pub since: u64,
+    /// Why, when logged out or not ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When the state ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+    /// The call that the state is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
+}
+
+impl StateChange {
+    /// What is shown of a state.
+    #[must_use]
+    pub fn of(state: &AgentState) -> Self {
+        let (reason, until, call) = match state {
+            AgentState::LoggedOut { reason, .. } => (Some(reason), None, None),
+            AgentState::NotReady { reason, until, .. } => (Some(reason), *until, None),
+            AgentState::Ready { .. } => (None, None, None),
+            AgentState::Reserved { call, .. }
+            | AgentState::Ringing { call, .. }
+            | AgentState::Talking { call, .. }
+            | AgentState::Held { call, .. } => (None, None, Some(call)),
+            AgentState::WrapUp { until, call, .. } => (None, Some(*until), Some(call)),
+        };
+        Self {
+            state: State::from(state),
+            since: state.since().0,
+            reason: reason.map(|reason| reason.to_string()),
+            until: until.map(|until| until.0),
+            call: call.map(|call| call.to_string()),
+        }
+    }
+}
+
+impl Agent {
+    /// What is shown of an agent.
+    #[must_use]
+    pub fn of(agent: &center::Agent, center: &Center) -> Self {
+        let config = center.directory().agents.get(&agent.id);
+        let StateChange { state, since, reason, until, call } = StateChange::of(&agent.state);
+        Self {
+            id: agent.id.to_string(),
+            name: config.map_or_else(|| agent.id.to_string(), |config| config.name.to_string()),
+            role: config.map_or(Role::Agent, |config| config.role.into()),
+            state,
+            since,
+            reason,
+            until,
+            call,
+            last_call: agent.last_call.as_ref().map(|last| last.call.to_string()),
+            queues: config
+                .iter()
+                .flat_map(|config| &config.queues)
+                .map(ToString::to_string)
+                .collect(),
+            signed_in: agent.session.is_some(),
+            calls: agent.calls,
+        }
+    }
+}
+
+/// Somebody outside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Caller {
+    /// The number, empty or `anonymous` when hidden.
+    pub number: String,
+    /// The name that came with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+impl Caller {
+    fn of(party: &center::Party) -> Self {
+        let name = party.name.as_ref().map(ToString::to_string);
+        Self { number: party.number.to_string(), name }
+    }
+}
+
+/// One call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CallView {
+    /// Its id.
+    pub id: String,
+    /// Who began it.
+    pub direction: CallDirection,
+    /// Who calls.
+    pub caller: Caller,
+    /// What was dialled.
+    pub called: String,
+    /// What it is doing.
+    pub phase: Phase,
+    /// The queue that it is or was in last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// The agent who talks or talked last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// The agent who is asked to take it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offered_to: Option<String>,
+    /// When it began.
+    pub arrived: u64,
+    /// When it was answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered: Option<u64>,
+    /// The node that drives it.
+    pub owner: u64,
+    /// Served first when higher.
+    pub priority: u8,
+    /// What the IVR collected and looked up.
+    pub variables: BTreeMap<String, String>,
+    /// The recording.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recording: Option<String>,
+    /// Its parties.
+    pub legs: Vec<LegView>,
+}
+
+/// One party of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LegView {
+    /// Its number in the call.
+    pub number: u16,
+    /// Whose it is.
+    pub role: LegRole,
+    /// What was invited; empty for the caller.
+    pub target: String,
+    /// How far it is.
+    pub state: LegPhase,
+    /// Whether its phone holds.
+    pub held: bool,
+}
+
+/// A call with all that was decided about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CallDetail {
+    /// The call.
+    pub call: CallView,
+    /// What was decided, when and why, the oldest first.
+    pub timeline: Vec<Note>,
+    /// Notes that were dropped from the middle.
+    pub notes_dropped: u32,
+}
+
+/// One thing that happened to a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Note {
+    /// When.
+    pub at: u64,
+    /// What, in words.
+    pub what: String,
+}
+
+impl CallView {
+    /// What is shown of a call.
+    #[must_use]
+    pub fn of(call: &Call) -> Self {
+        Self {
+            id: call.id.to_string(),
+            direction: call.direction.into(),
+            caller: Caller::of(&call.caller),
+            called: call.called.to_string(),
+            phase: Phase::from(&call.phase),
+            queue: call.queue.as_ref().map(ToString::to_string),
+            agent: call.agent.as_ref().map(ToString::to_string),
+            offered_to: call.offer().map(|offer| offer.agent.to_string()),
+            arrived: call.arrived.0,
+            answered: call.answered.map(|at| at.0),
+            owner: call.owner.0,
+            priority: call.priority,
+            variables: pairs(call.variables.iter()),
+            recording: call.recording.as_ref().map(ToString::to_string),
+            legs: call.legs.iter().map(|(number, leg)| LegView::of(number.0, leg)).collect(),
+        }
+    }
+}
+
+impl CallDetail {
+    /// A call with its timeline.
+    #[must_use]
+    pub fn of(call: &Call) -> Self {
+        let note =
+            |note: &center::timeline::Note| Note { at: note.at.0, what: note.what.to_string() };
+        Self {
+            call: CallView::of(call),
+            timeline: call.timeline.notes().map(note).collect(),
+            notes_dropped: call.timeline.dropped(),
+        }
+    }
+}
+
+impl LegView {
+    fn of(number: u16, leg: &center::Leg) -> Self {
+        Self {
+            number,
+            role: LegRole::from(&leg.role),
+            target: leg.target.to_string(),
+            state: leg.state.into(),
+            held: leg.held,
+        }
+    }
+}
+
+/// One queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct QueueView {
+    /// Its id.
+    pub id: String,
+    /// The name for people.
+    pub name: String,
+    /// Callers in it.
+    pub waiting: usize,
+    /// Since when the first of them waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_since: Option<u64>,
+    /// Agents whom it could offer a call.
+    pub ready: usize,
+    /// Calls that entered since it was configured.
+    pub entered: u64,
+    /// Of them, answered by an agent.
+    pub answered: u64,
+    /// Of them, given up by the caller.
+    pub abandoned: u64,
+    /// Of them, sent on or let go.
+    pub overflowed: u64,
+    /// How long those who were answered waited on average, in milliseconds.
+    pub answered_wait_ms: u64,
+    /// What an agent can say of the outcome of a call: code and name. Empty: anything.
+    pub dispositions: BTreeMap<String, String>,
+}
+
+impl QueueView {
+    /// What is shown of a queue.
+    #[must_use]
+    pub fn of(queue: &Queue, center: &Center) -> Self {
+        let config = center.directory().queues.get(&queue.id);
+        let totals = queue.totals;
+        Self {
+            id: queue.id.to_string(),
+            name: config.map_or_else(|| queue.id.to_string(), |config| config.label.to_string()),
+            waiting: queue.length(),
+            first_since: queue.first_since().map(|since| since.0),
+            ready: queue.ready_count(),
+            entered: totals.entered,
+            answered: totals.answered,
+            abandoned: totals.abandoned,
+            overflowed: totals.overflowed,
+            answered_wait_ms: totals.answered_wait_ms.checked_div(totals.answered).unwrap_or(0),
+            dispositions: config
+                .map(|config| pairs(config.dispositions.iter()))
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// What a screen shows of a call that rings or is connected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ScreenPop {
+    /// The call.
+    pub id: String,
+    /// Who began it.
+    pub direction: CallDirection,
+    /// Who calls.
+    pub caller: Caller,
+    /// What was dialled.
+    pub called: String,
+    /// The queue that it came through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// The queue's name for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_name: Option<String>,
+    /// When it began.
+    pub arrived: u64,
+    /// Milliseconds in queues so far.
+    pub wait_ms: u64,
+    /// What the IVR collected and looked up.
+    pub variables: BTreeMap<String, String>,
+    /// Its priority.
+    pub priority: u8,
+}
+
+impl ScreenPop {
+    /// What an event says of a call.
+    #[must_use]
+    pub fn of(screen: &Screen) -> Self {
+        Self {
+            id: screen.call.to_string(),
+            direction: screen.direction.into(),
+            caller: Caller::of(&screen.caller),
+            called: screen.called.to_string(),
+            queue: screen.queue.as_ref().map(ToString::to_string),
+            queue_name: screen.queue_label.as_ref().map(ToString::to_string),
+            arrived: screen.arrived.0,
+            wait_ms: screen.wait_ms,
+            variables: pairs(screen.variables.iter().map(|(name, value)| (name, value))),
+            priority: screen.priority,
+        }
+    }
+}
+
+/// A call-detail record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CdrView {
+    /// The call.
+    pub call: String,
+    /// Who began it.
+    pub direction: CallDirection,
+    /// Who called.
+    pub from: Caller,
+    /// What was dialled.
+    pub to: String,
+    /// The flow that it went through last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow: Option<String>,
+    /// The queue that it was in last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// The agent who talked last or dialled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// When it began.
+    pub arrived: u64,
+    /// When it was answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered: Option<u64>,
+    /// When it ended.
+    pub ended: u64,
+    /// Milliseconds in queues.
+    pub wait_ms: u64,
+    /// Milliseconds of conversation, without hold.
+    pub talk_ms: u64,
+    /// Milliseconds on hold.
+    pub hold_ms: u64,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// Who ended it.
+    pub ended_by: Party,
+    /// Why.
+    pub cause: Reason,
+    /// The SIP status that the caller was refused with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// What the agent said about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disposition: Option<String>,
+    /// In the agent's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// What the IVR collected.
+    pub variables: BTreeMap<String, String>,
+    /// The recording.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recording: Option<String>,
+    /// Offers that came back.
+    pub redirects: u16,
+    /// The node that drove it at its end.
+    pub node: u64,
+    /// How many times another node took it over.
+    pub takeovers: u32,
+    /// What it spent its time with.
+    pub segments: Vec<SegmentView>,
+}
+
+/// A stretch of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SegmentView {
+    /// What went on: `ivr`, `queue`, `ringing`, `talk` or `echo`.
+    pub kind: String,
+    /// With which flow, queue or agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub with: Option<String>,
+    /// From then.
+    pub began: u64,
+    /// Until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<u64>,
+    /// Milliseconds of it on hold.
+    pub held_ms: u64,
+}
+
+impl CdrView {
+    /// What is shown of a record.
+    #[must_use]
+    pub fn of(row: &CdrRow) -> Self {
+        let CdrRow { cdr, disposition } = row;
+        let (disposition, note) = match disposition {
+            Some((code, note)) => (Some(code.to_string()), note.as_ref().map(ToString::to_string)),
+            None => (None, None),
+        };
+        Self {
+            call: cdr.call.to_string(),
+            direction: cdr.direction.into(),
+            from: Caller::of(&cdr.from),
+            to: cdr.to.to_string(),
+            flow: cdr.flow.as_ref().map(ToString::to_string),
+            queue: cdr.queue.as_ref().map(ToString::to_string),
+            agent: cdr.agent.as_ref().map(ToString::to_string),
+            arrived: cdr.arrived.0,
+            answered: cdr.answered.map(|at| at.0),
+            ended: cdr.ended.0,
+            wait_ms: cdr.wait_ms,
+            talk_ms: cdr.talk_ms,
+            hold_ms: cdr.hold_ms,
+            outcome: cdr.result.into(),
+            ended_by: cdr.ended_by.into(),
+            cause: cdr.cause.into(),
+            status: cdr.status,
+            disposition,
+            note,
+            variables: pairs(cdr.variables.iter().map(|(name, value)| (name, value))),
+            recording: cdr.recording.as_ref().map(ToString::to_string),
+            redirects: cdr.redirects,
+            node: cdr.node.0,
+            takeovers: cdr.takeovers,
+            segments: cdr.segments.iter().map(SegmentView::of).collect(),
+        }
+    }
+}
+
+impl SegmentView {
+    fn of(segment: &center::record::Segment) -> Self {
+        let (kind, with) = match &segment.kind {
+            SegmentKind::Ivr(flow) => ("ivr", Some(flow.to_string())),
+            SegmentKind::Queue(queue) => ("queue", Some(queue.to_string())),
+            SegmentKind::Ringing => ("ringing", None),
+            SegmentKind::Talk(agent) => ("talk", agent.as_ref().map(ToString::to_string)),
+            SegmentKind::Echo => ("echo", None),
+        };
+        Self {
+            kind: kind.to_owned(),
+            with,
+            began: segment.began.0,
+            ended: segment.ended.map(|at| at.0),
+            held_ms: segment.held_ms,
+        }
+    }
+}
+
+fn pairs<K: ToString, V: ToString>(
+    pairs: impl Iterator<Item = (K, V)>,
+) -> BTreeMap<String, String> {
+    pairs.map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
