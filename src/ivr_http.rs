@@ -48,9 +48,9 @@ pub enum AskError {
     /// Not within the time that the flow gives.
     #[error("no answer within {ms} ms")]
     TimedOut { ms: u32 },
-    /// The connection failed.
+    /// The connection failed, with all that is known of the cause.
     #[error("{0}")]
-    Connection(reqwest::Error),
+    Connection(String),
     /// It answered, but not with a 2xx.
     #[error("the service answered {status}")]
     Status { status: u16 },
@@ -176,11 +176,13 @@ fn headers(request: &HttpRequest) -> Result<HeaderMap, AskError> {
 fn connection(error: reqwest::Error) -> AskError {
     // Without the URL, which may hold a caller's number.
     let error = error.without_url();
-    if error.is_builder() {
-        AskError::Request(error.to_string())
-    } else {
-        AskError::Connection(error)
+    let mut said = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        said = format!("{said}: {error}");
+        cause = error.source();
     }
+    if error.is_builder() { AskError::Request(said) } else { AskError::Connection(said) }
 }
 
 /// A field that is missing or `null` is left out; a list or an object is saved as JSON.

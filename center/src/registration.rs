@@ -73,7 +73,12 @@ mod tests {
     use crate::directory::AgentConfig;
     use crate::{Command, Directory};
 
-    fn register(center: &mut Center, at: u64, agent: &str, bytes: &[u8]) -> Result<Reply, Rejected> {
+    fn register(
+        center: &mut Center,
+        at: u64,
+        agent: &str,
+        bytes: &[u8],
+    ) -> Result<Reply, Rejected> {
         let agent = AgentId::parse(agent).unwrap();
         let (contacts, until) = (Wire::from(bytes), Millis(at + 60_000));
         let command = Command::Registered { agent, contacts, until };

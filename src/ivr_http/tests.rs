@@ -110,10 +110,22 @@ async fn calls_share_connections() {
     assert!(ports.iter().all(|port| *port == ports[0]), "{ports:?}");
 }
 
-#[test]
-fn https_is_there_with_the_authorities_of_the_system() {
-    // A self-made certificate on loopback must be refused, which shows that TLS is spoken.
-    assert!(IvrHttp::new().is_ok());
+#[actix_web::test]
+async fn an_https_address_is_asked_in_tls_only() {
+    use tokio::io::AsyncReadExt as _;
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let mut request = Service::start().get("/text");
+    request.0.url = format!("https://{}/", listener.local_addr().unwrap());
+    let server = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut record = [0; 6];
+        socket.read_exact(&mut record).await.unwrap();
+        record
+    };
+    let (record, found) = tokio::join!(server, request.asks());
+    // A handshake record that begins with a ClientHello (RFC 8446 §5.1, §4).
+    assert_eq!((record[0], record[1], record[5]), (22, 3, 1));
+    assert_eq!(found, None);
 }
 
 /// A web service on a loopback socket, and a client.

@@ -337,6 +337,40 @@ fn all_that_a_call_keeps_of_its_flow_survives_being_stored() {
     assert_eq!(postcard::from_bytes(&bytes), Ok(result));
 }
 
+#[test]
+fn whatever_a_caller_and_the_node_do_there_is_a_next_thing() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    for _ in 0..300 {
+        let mut call = Script::calls(FLOW);
+        for _ in 0..30 {
+            let Next::Act(position, _) = &call.next else { break };
+            assert!(call.flow.step(&position.step).is_some());
+            assert!(position.attempt <= 2 && position.answered);
+            assert!(position.ahead.len() <= usize::from(DIGITS_MAX));
+            let keys: String =
+                (0..random(100)).map(|_| char::from(b"0123456789*#ABCDx\0"[random(18)])).collect();
+            let result = match random(6) {
+                0 => IvrResult::Finished,
+                1 => IvrResult::NoInput,
+                2 => IvrResult::Failed { reason: "it is late".into() },
+                3 => IvrResult::Http {
+                    ok: random(2) == 0,
+                    fields: [("tier".to_owned(), "gold".repeat(random(1_000)))].into(),
+                },
+                _ => IvrResult::Digits { digits: keys },
+            };
+            call.result(result);
+        }
+        assert!(call.variables.iter().all(|(_, value)| value.len() <= VALUE_BYTES_MAX));
+    }
+}
+
 /// One call in one flow.
 struct Script {
     flow: Flow,

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    nearest::hint,
     reader::Notes,
     steps::{Kind, ReadStep},
 };
@@ -23,7 +22,7 @@ pub(super) fn check<'a>(
     let start = start.map(|(at, name)| (name, at));
     for (target, at) in steps.iter().flat_map(|step| &step.targets).chain(&start) {
         if !by_name.contains_key(target) {
-            let near = hint(target, by_name.keys().copied());
+            let near = notes.hint(target, by_name.keys().copied());
             notes.error(*at, format!("there is no step `{target}`{near}"));
         }
     }
@@ -46,7 +45,7 @@ fn check_variables(notes: &Notes<'_>) {
     let given = [CALLER_NUMBER, CALLER_NAME, CALLED_NUMBER];
     for (name, at) in notes.used() {
         if !set.contains_key(&name) && !given.contains(&name.as_str()) {
-            let near = hint(&name, set.keys().map(String::as_str).chain(given));
+            let near = notes.hint(&name, set.keys().map(String::as_str).chain(given));
             notes.error(at, format!("no step sets variable `{name}`{near}"));
         }
     }

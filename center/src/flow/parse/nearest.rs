@@ -7,9 +7,17 @@ const LISTED_MAX: usize = 16;
 /// few.
 pub(super) fn hint<'a>(wrong: &str, valid: impl IntoIterator<Item = &'a str>) -> String {
     let valid: Vec<&str> = valid.into_iter().collect();
+    let lower = wrong.to_lowercase();
+    let length = wrong.chars().count();
     let near = (valid.iter())
-        .map(|name| (distance(&wrong.to_lowercase(), &name.to_lowercase()), *name))
-        .filter(|(distance, name)| *distance <= 1 + name.chars().count().min(wrong.len()) / 3)
+        .filter_map(|name| {
+            let of_name = name.chars().count();
+            let most = 1 + of_name.min(length) / 3;
+            // As many letters must be added or dropped at least.
+            (of_name.abs_diff(length) <= most)
+                .then(|| (distance(&lower, &name.to_lowercase()), *name))
+                .filter(|(distance, _)| *distance <= most)
+        })
         .min();
     match near {
         Some((_, name)) => format!("; did you mean `{name}`?"),

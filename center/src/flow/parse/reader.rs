@@ -2,7 +2,7 @@
 //! shown where it is.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
     ops::RangeInclusive,
 };
@@ -14,6 +14,10 @@ use toml::{
 
 use super::{FlowError, Surroundings, nearest::hint};
 
+/// Nearest names that are looked for in one file. Each costs a comparison with every valid
+/// name; a file with more mistakes does without.
+const HINTS_MAX: usize = 40;
+
 /// What is noted while a file is read.
 #[derive(Debug)]
 pub(super) struct Notes<'a> {
@@ -24,6 +28,8 @@ pub(super) struct Notes<'a> {
     used: RefCell<Vec<(String, usize)>>,
     /// Variables that are set somewhere, with the first place.
     set: RefCell<BTreeMap<String, usize>>,
+    /// Nearest names that were looked for.
+    hints: Cell<usize>,
 }
 
 /// One table, whose keys are asked for by name; those nobody asked for are unknown.
@@ -54,11 +60,18 @@ impl<'a> Notes<'a> {
             errors: RefCell::default(),
             used: RefCell::default(),
             set: RefCell::default(),
+            hints: Cell::default(),
         }
     }
 
     pub(super) fn error(&self, at: usize, message: impl Into<String>) {
         self.errors.borrow_mut().insert((at, message.into()));
+    }
+
+    /// What to add to an error about a name: the nearest valid one.
+    pub(super) fn hint<'b>(&self, wrong: &str, valid: impl IntoIterator<Item = &'b str>) -> String {
+        self.hints.set(self.hints.get() + 1);
+        if self.hints.get() > HINTS_MAX { String::new() } else { hint(wrong, valid) }
     }
 
     /// A variable is put in at this place.
@@ -162,7 +175,7 @@ impl<'a> Fields<'a> {
     pub(super) fn finish(self) {
         let known = self.known.into_inner();
         for key in self.table.keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
-            let near = hint(key.get_ref(), known.iter().copied());
+            let near = self.notes.hint(key.get_ref(), known.iter().copied());
             let message = format!("{} knows no `{}`{near}", self.what, key.get_ref());
             self.notes.error(key.span().start, message);
         }
@@ -265,7 +278,7 @@ impl<'a> Value<'a> {
         let text = self.text()?;
         let found = names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
         if found.is_none() {
-            let near = hint(text, names.iter().map(|(name, _)| *name));
+            let near = self.notes.hint(text, names.iter().map(|(name, _)| *name));
             self.error(format!("{} cannot be `{text}`{near}", self.what));
         }
         found

@@ -4,10 +4,7 @@ use std::{cell::RefCell, ops::RangeInclusive};
 
 use toml::de::{DeTable, DeValue};
 
-use super::{
-    nearest::hint,
-    reader::{Fields, Notes, Value},
-};
+use super::reader::{Fields, Notes, Value};
 use crate::flow::{
     Case, Collect, Comparison, DIGITS_MAX, Digits, HangUpCause, HttpMethod, HttpStep, Listen, Menu,
     Say, Step, StepName, Template, Test, interpret::is_key,
@@ -348,7 +345,7 @@ impl<'a> Reading<'a> {
             if let Some(known) = &queue.notes.around.queues
                 && !known.contains(name)
             {
-                let near = hint(name, known.iter().map(String::as_str));
+                let near = self.fields.notes.hint(name, known.iter().map(String::as_str));
                 queue.error(format!("there is no queue `{name}`{near}"));
                 return None;
             }

@@ -236,8 +236,19 @@ fn a_file_that_is_too_large_or_no_text_at_all_is_refused() {
     assert_eq!(errors(&"#".repeat(FLOW_BYTES_MAX + 1)).len(), 1);
     assert!(!errors("").is_empty());
     assert!(!errors("\u{0}\u{1}[[[").is_empty());
-    let many: String = (0..=STEPS_MAX).map(|n| format!("steps.s{n} = {{}}\n")).collect();
-    assert!(errors(&many).len() <= ERRORS_MAX);
+    assert!(!errors(&format!("a = {}", "[".repeat(100_000))).is_empty());
+    let many = |body: &str| -> String {
+        let steps = (0..=STEPS_MAX).map(|n| format!("steps.step_number_{n} = {body}\n"));
+        format!("start = \"x\"\n{}", steps.collect::<String>())
+    };
+    assert_eq!(errors(&many("{}")).len(), ERRORS_MAX);
+    assert_eq!(errors(&many("{ do = \"answer\", next = \"step_number_x\" }")).len(), ERRORS_MAX);
+}
+
+#[test]
+fn a_language_with_a_region_is_spoken_by_its_language() {
+    let text = RIGHT.replace("{ file = \"menu.wav\" }", "{ text = \"a\", language = \"zh-CN\" }");
+    assert_eq!(errors(&text), [""; 0]);
 }
 
 /// A crude fuzzer: every cut and many changed bytes of a right file end in a flow or in

@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 
 use toml::de::DeValue;
 
-use super::{
-    nearest::hint,
-    reader::{Fields, Value},
-};
+use super::reader::{Fields, Value};
 use crate::flow::{Json, PROMPTS_MAX, Say, Template};
 
 /// How deep a JSON body may be nested: deeper than any real service wants, and safe to walk.
@@ -36,10 +33,13 @@ impl Value<'_> {
     /// A language, which may be in a variable.
     pub(super) fn language(&self) -> Option<Template> {
         let template = self.template()?;
+        // `zh-CN` is spoken by the voice of `zh` if it has none of its own.
+        let primary = |language: &str| language.split(['-', '_']).next().map(str::to_owned);
         if let (Some(language), Some(known)) = (template.as_fixed(), &self.notes.around.languages)
             && !known.contains(language)
+            && !primary(language).is_some_and(|language| known.contains(&language))
         {
-            let near = hint(language, known.iter().map(String::as_str));
+            let near = self.notes.hint(language, known.iter().map(String::as_str));
             self.error(format!("no voice speaks language `{language}`{near}"));
             return None;
         }
@@ -117,7 +117,7 @@ impl Value<'_> {
         if let Some(known) = &self.notes.around.prompts
             && !known.contains(name)
         {
-            let near = hint(name, known.iter().map(String::as_str));
+            let near = self.notes.hint(name, known.iter().map(String::as_str));
             self.error(format!("there is no prompt file `{name}`{near}"));
             return None;
         }
