@@ -119,9 +119,10 @@ fn the_mandatory_headers_must_be_there_once() {
     ] {
         assert_eq!(fault(&format!("{}\r\n", LEAST.replace(line, ""))), Fault::Missing(name));
         let twice = Message::parse(format!("{LEAST}{line}\r\n").as_bytes());
-        match name {
-            HeaderName::Via => assert!(twice.is_ok()),
-            _ => assert_eq!(twice.unwrap_err().fault(), Fault::Repeated(name)),
+        if name == HeaderName::Via {
+            assert!(twice.is_ok());
+        } else {
+            assert_eq!(twice.unwrap_err().fault(), Fault::Repeated(name));
         }
     }
 }
@@ -155,14 +156,9 @@ fn the_cseq_method_must_be_the_requests() {
 #[test]
 fn start_lines_are_exact() {
     let start = |line: &str| {
-        Message::parse(
-            LEAST
-                .replace("OPTIONS sip:b@h SIP/2.0", line)
-                .replace("\r\nCSeq", "\r\nCSeq")
-                .as_bytes(),
-        )
-        .map(|_| ())
-        .map_err(|malformed| malformed.fault())
+        Message::parse(LEAST.replace("OPTIONS sip:b@h SIP/2.0", line).as_bytes())
+            .map(|_| ())
+            .map_err(|malformed| malformed.fault())
     };
     assert_eq!(start("OPTIONS sip:b@h SIP/3.0"), Err(Fault::Version));
     assert_eq!(start("OPTIONS sip:b@h SIP/2.1"), Err(Fault::Version));
