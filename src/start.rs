@@ -6,27 +6,33 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
-use tandem_center::{CallId, NodeId};
+use tandem_center::flow::Surroundings;
+use tandem_center::{CallId, Directory, NodeId};
 use tandem_sip::auth::Credentials;
 use tandem_sip::leg::{SessionTimer, Settings};
 use tandem_sip::sdp::{Capabilities, CodecKind, PTIME_MS_USUAL};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::actors::call;
 use crate::actors::replica::CenterMachine;
 use crate::actors::sip_sockets::SipSockets;
 use crate::actors::supervisor::Supervisor;
 use crate::api::events::EventLog;
-use crate::config::Config;
+use crate::api::token::TokenKey;
+use crate::api::{ApiConfig, ApiHandle, serve};
+use crate::backend::NodeBackend;
 use crate::config::sections::Codec;
+use crate::config::{Config, Origin};
+use crate::flows::{self, FlowFolder};
 use crate::media_engine::{Engine, EngineConfig, PortEvent};
 use crate::metrics::Metrics;
 use crate::node::Node;
-use crate::records::CallRecords;
+use crate::records::{self, CallRecords};
 use crate::replica::{Replica, ReplicaConfig};
 use crate::routes::{Routes, Trunk};
 use crate::sounds;
@@ -44,6 +50,45 @@ pub struct Running {
 
 /// How often the space on the disk is looked at.
 const DISK_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs a node until it is told to end (SIGTERM or SIGINT); then drains it.
+///
+/// # Errors
+/// What stands in the way of starting, and what to do about it.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let running = Running::start(config).await?;
+    let config = &running.node.config;
+    let listen = config.http.listen;
+    let api = serve(
+        ApiConfig::from(&config.http),
+        Arc::new(running.backend()),
+        (*running.node.metrics).clone(),
+        token_key(config),
+    )
+    .with_context(|| format!("HTTP cannot listen on {listen}"))?;
+    tracing::info!(sip = %running.node.sip_host(), http = %api.address, "the node is up");
+    told_to_end().await?;
+    api.drain();
+    running.drain(api).await;
+    Ok(())
+}
+
+/// Tokens of one node hold at the others.
+fn token_key(config: &Config) -> TokenKey {
+    config
+        .cluster_secret()
+        .map_or_else(TokenKey::random, |secret| TokenKey::from_secret(secret.reveal().as_bytes()))
+}
+
+async fn told_to_end() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => (),
+        _ = interrupt.recv() => (),
+    }
+    Ok(())
+}
 
 impl Running {
     /// Starts everything but the API.
@@ -65,6 +110,7 @@ impl Running {
         let (handle, replica) = Replica::start(replica_config(&config)?, machine)?;
         let prompts = Arc::new(prompts(&config).await?);
         let local = sockets.address();
+        let (folder, directory) = directory(&config, &prompts);
         let node = Arc::new(Node {
             id,
             replica: handle,
@@ -91,7 +137,7 @@ impl Running {
             call_counter: Default::default(),
             phones: phones(&config),
             nonce_key: nonce_key(&config),
-            directory: Mutex::new(config.directory(config.read_flows()?)),
+            directory: Mutex::new(directory),
             sockets,
             config,
         });
@@ -100,12 +146,19 @@ impl Running {
         let _ = outlet.set(Arc::downgrade(&node));
         Supervisor::start(&node).await?;
         tokio::spawn(watch_disk(Arc::downgrade(&node)));
+        follow_flows(&node, folder);
         Ok(Self { node, replica })
+    }
+
+    /// The API's view of the node.
+    pub fn backend(&self) -> NodeBackend {
+        let records = self.node.config.node.data.join("replica").join("records.sqlite");
+        NodeBackend::new(Arc::clone(&self.node), records::Reader::new(&records))
     }
 
     /// Refuses new calls and waits until those in progress have ended, at most as long as is
     /// configured; then stops.
-    pub async fn drain(self) {
+    pub async fn drain(self, api: ApiHandle) {
         self.node.draining.store(true, Ordering::Relaxed);
         let patience = Duration::from_secs(self.node.config.node.drain_seconds.get().into());
         let drained = async {
@@ -118,6 +171,8 @@ impl Running {
             let calls = self.node.router.calls_active();
             tracing::warn!(calls, "stopping with calls in progress");
         }
+        // Desks saw their calls end; now they may go.
+        api.stop().await;
         self.node.replica.shutdown();
         let replica = self.replica;
         let _ = tokio::task::spawn_blocking(move || replica.join()).await;
@@ -242,6 +297,52 @@ impl SpeechSynthesizer for NoVoice {
         };
         Box::pin(async move { Err(missing()) })
     }
+}
+
+/// The directory with the flows that are good; what is wrong with the others is logged with its
+/// place, and their callers are told that the service is not there.
+fn directory(config: &Config, prompts: &PromptStore) -> (FlowFolder, Directory) {
+    let place = config.input(&config.flows.directory);
+    let built_in = config.origin == Origin::BuiltIn && !place.is_dir();
+    let mut folder = FlowFolder::new(place);
+    if built_in {
+        let texts = flows::BUILT_IN.map(|(name, text)| (name.into(), text.into()));
+        return (folder, config.directory(texts.into_iter().collect()));
+    }
+    match folder.look(&around(config, prompts)) {
+        Ok(look) => look.errors.iter().for_each(|error| tracing::error!("{error}")),
+        Err(error) => tracing::error!(%error, "no flows"),
+    }
+    let directory = config.directory(folder.texts());
+    (folder, directory)
+}
+
+/// What flows may name.
+fn around(config: &Config, prompts: &PromptStore) -> Surroundings {
+    Surroundings {
+        prompts: Some(prompts.files()),
+        queues: Some(config.queue.iter().map(|queue| queue.id.as_str().to_owned()).collect()),
+        languages: Some(prompts.languages()).filter(|languages| !languages.is_empty()),
+    }
+}
+
+/// Flows that change on this node's disk are proposed to all, as long as this node leads; a
+/// follower keeps them for the day that it does.
+fn follow_flows(node: &Arc<Node>, folder: FlowFolder) {
+    let every = Duration::from_secs(node.config.flows.reload_seconds.get().into());
+    let (asked, told) = (Arc::clone(node), Arc::clone(node));
+    tokio::spawn(flows::watch(
+        folder,
+        every,
+        move || around(&asked.config, &asked.prompts),
+        move |folder, _| {
+            let directory = told.config.directory(folder.texts());
+            *told.directory.lock().unwrap_or_else(PoisonError::into_inner) = directory;
+            if told.replica.status().role.leading {
+                told.configure();
+            }
+        },
+    ));
 }
 
 /// The passwords that phones register with.

@@ -6,8 +6,4 @@
 
 mod called;
 mod calling;
-mod dialog;
-mod requests;
 mod script;
-mod sessions;
-mod talking;

@@ -1,1 +1,0 @@
-//! Two legs talk to each other over a link that loses.
