@@ -124,7 +124,10 @@ impl Center {
             pairs.push((result_key(agent, *slot), self.stored_result(agent, *slot)));
         }
         if touched.directory {
+            let first = pairs.len();
             self.push_directory(&mut pairs);
+            let leftovers = pairs.len() - first..CHUNKS_MAX;
+            pairs.extend(leftovers.map(|number| (chunk_key(number), None)));
         }
         let meta = Meta { version: STATE_VERSION, index: self.index, at: self.at };
         pairs.push((vec![tag::META], Some(encode(&meta))));
@@ -144,8 +147,6 @@ impl Center {
         for (number, bytes) in bytes.chunks(CHUNK_BYTES).enumerate() {
             pairs.push((chunk_key(number), Some(encode(&Chunk { count, bytes }))));
         }
-        let leftovers = bytes.chunks(CHUNK_BYTES).len()..CHUNKS_MAX;
-        pairs.extend(leftovers.map(|number| (chunk_key(number), None)));
     }
 
     /// Every pair of the state.
@@ -158,7 +159,7 @@ impl Center {
             nodes: self.nodes.keys().copied().collect(),
             flows: self.flows.keys().cloned().collect(),
             registrations: self.registrations.keys().cloned().collect(),
-            directory: true,
+            directory: false,
             results: self
                 .results
                 .iter()
@@ -166,7 +167,7 @@ impl Center {
                 .collect(),
         };
         let mut pairs = self.changed(&everything);
-        pairs.retain(|(_, value)| value.is_some());
+        self.push_directory(&mut pairs);
         pairs
     }
 

@@ -137,15 +137,21 @@ impl Center {
             Destination::Outside { trunk, number } => {
                 let config = self.directory.trunks.get(&trunk);
                 let ring_seconds = config.map_or(0, |config| config.ring_seconds);
-                let shows = config.and_then(|config| config.shows.clone());
+                let of_trunk = config.and_then(|config| config.shows.clone());
                 let mut invitation = Invitation::to(Role::Trunk(trunk), number);
-                invitation.shows = shows;
+                invitation.shows = self.shown_by_dialler(id).or(of_trunk);
                 if ring_seconds > 0 {
                     invitation.ring_seconds = ring_seconds;
                 }
                 self.dial_leg(turn, id, invitation);
             }
         }
+    }
+
+    /// The number that the agent who dialled this call shows, if there is one of their own.
+    fn shown_by_dialler(&self, id: CallId) -> Option<Arc<str>> {
+        let first = self.calls.get(&id)?.legs.get(&LegNumber::FIRST)?;
+        self.config_of(first.role.agent()?)?.shows.clone()
     }
 
     /// Ends a call that is not wanted, with a status if it is not answered yet.
@@ -255,14 +261,11 @@ impl Center {
         let at = turn.at;
         let Invitation { role, target, shows, auto_answer, ring_seconds } = invitation;
         self.edit_call(turn, id, |call| {
-            let mut party = call.caller.clone();
-            if let Some(number) = shows {
-                party.number = number;
-            }
+            let shows = shows.map(|number| Party { number, name: None });
             let leg = call.add_leg(Leg {
                 role,
                 target: target.clone(),
-                shows: party,
+                shows: shows.unwrap_or_else(|| call.caller.clone()),
                 state: LegState::Dialing,
                 auto_answer,
                 ring_seconds,
@@ -280,7 +283,7 @@ impl Center {
 pub(super) struct Invitation {
     pub(super) role: Role,
     pub(super) target: Arc<str>,
-    /// The number to show in place of the caller's.
+    /// The number to show in place of the caller's number and name.
     pub(super) shows: Option<Arc<str>>,
     pub(super) auto_answer: bool,
     pub(super) ring_seconds: u32,

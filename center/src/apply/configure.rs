@@ -12,7 +12,7 @@ use super::end::End;
 use crate::agent::reasons;
 use crate::call::FlowKey;
 use crate::event::{Happened, SessionEnd};
-use crate::flow::{Flow, FlowVersion};
+use crate::flow::{Flow, Surroundings};
 use crate::state::FlowEntry;
 use crate::timeline::Returned;
 use crate::{
@@ -44,6 +44,7 @@ impl Center {
         self.add_new(turn);
         self.rebuild_indexes(turn);
         self.forget_unused_flows(turn);
+        self.forget_unknown_registrations(turn);
         self.drain_queues(turn, &old);
         self.drain_agents(turn);
         self.heal_agents(turn);
@@ -52,18 +53,19 @@ impl Center {
         Ok(Reply::Done)
     }
 
-    /// The flows that are not here yet, parsed.
+    /// The flows that are not here yet, parsed. All are checked against the new queues.
     fn parse_flows(&self, directory: &Directory) -> Result<BTreeMap<FlowKey, FlowEntry>, Rejected> {
+        let queues = directory.queues.keys().map(ToString::to_string).collect();
+        let around = Surroundings { queues: Some(queues), ..Surroundings::default() };
         let mut parsed = BTreeMap::new();
         for (name, text) in &directory.flows {
-            let key = FlowKey { name: name.clone(), version: FlowVersion::of(text) };
-            if self.flows.contains_key(&key) {
-                continue;
-            }
-            let flow = Flow::parse(name, text)
+            let flow = Flow::parse_in(name, text, &around)
                 .map_err(|errors| Rejected::Flow { flow: name.clone(), errors })?;
-            let entry = FlowEntry { text: text.clone(), flow: Arc::new(flow), calls: 0 };
-            parsed.insert(key, entry);
+            let key = FlowKey { name: name.clone(), version: flow.version };
+            if !self.flows.contains_key(&key) {
+                let entry = FlowEntry { text: text.clone(), flow: Arc::new(flow), calls: 0 };
+                parsed.insert(key, entry);
+            }
         }
         Ok(parsed)
     }
@@ -90,6 +92,17 @@ impl Center {
             self.flows.remove(&key);
             turn.outcome.touched.flows.insert(key);
         }
+    }
+
+    fn forget_unknown_registrations(&mut self, turn: &mut Turn) {
+        let directory = Arc::clone(&self.directory);
+        self.registrations.retain(|agent, _| {
+            let is_known = directory.agents.contains_key(agent);
+            if !is_known {
+                turn.outcome.touched.registrations.insert(agent.clone());
+            }
+            is_known
+        });
     }
 
     fn drain_queues(&mut self, turn: &mut Turn, old: &Directory) {
@@ -143,8 +156,11 @@ impl Center {
 
     /// Removes an agent who is not configured any more and whom nothing holds.
     pub(super) fn forget_agent(&mut self, turn: &mut Turn, id: &AgentId) {
-        self.agents.remove(id);
+        let agent = self.agents.remove(id);
         turn.outcome.touched.agents.insert(id.clone());
+        if let Some(session) = agent.and_then(|agent| agent.session) {
+            self.end_session(turn, session, SessionEnd::Reconfigured);
+        }
         self.move_agent(turn, id);
         if let Some(results) = self.results.remove(id) {
             let slots = results.slots();

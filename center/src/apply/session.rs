@@ -109,7 +109,7 @@ impl Center {
         }
     }
 
-    fn end_session(&mut self, turn: &mut Turn, session: SessionId, why: SessionEnd) {
+    pub(super) fn end_session(&mut self, turn: &mut Turn, session: SessionId, why: SessionEnd) {
         if let Some(Session { agent, .. }) = self.remove_session(turn, session) {
             turn.tell(&agent, Happened::SessionEnded { agent: agent.clone(), session, why });
         }

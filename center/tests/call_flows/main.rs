@@ -4,8 +4,10 @@
 mod agents;
 mod desk;
 mod inbound;
+mod ivr;
 mod nodes;
 mod outbound;
 mod queues;
 mod reconfigure;
 mod script;
+mod wants;

@@ -5,7 +5,7 @@ use tandem_center::{
     WantedState,
 };
 
-use crate::script::{Script, agent, invited, leg, not_ready};
+use crate::script::{Script, agent, directory, invited, leg, not_ready};
 
 #[test]
 fn an_agent_calls_through_a_trunk() {
@@ -40,6 +40,18 @@ fn an_agent_calls_through_a_trunk() {
     assert_eq!(script.state("ana"), "in wrap-up");
     script.after_seconds(5);
     assert_eq!(script.state("ana"), "ready");
+}
+
+#[test]
+fn an_agent_with_a_number_of_their_own_shows_it() {
+    let mut directory = directory();
+    directory.agents.get_mut(&agent("ana")).unwrap().shows = Some("555123".into());
+    let mut script = Script::with(directory);
+    script.is_ready("ana");
+    let call = script.agent_dials("ana", "0123").unwrap();
+    assert_eq!(&*script.call(call).caller.number, "555123");
+    script.answers(call, 0);
+    assert_eq!(&*script.call(call).legs[&leg(1)].shows.number, "555123");
 }
 
 #[test]
