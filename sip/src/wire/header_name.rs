@@ -238,9 +238,13 @@ impl HeaderName {
             _ if name.len() > NAME_BYTES_MAX => Self::Other,
             _ => {
                 let (from, to) = (STARTS[name.len()] as usize, STARTS[name.len() + 1] as usize);
+                let first = name.first().map(u8::to_ascii_lowercase);
                 BY_LENGTH[from..to]
                     .iter()
                     .map(|&at| &NAMES[at as usize])
+                    .filter(|(_, known, _)| {
+                        known.as_bytes().first().map(u8::to_ascii_lowercase) == first
+                    })
                     .find(|(_, known, _)| known.as_bytes().eq_ignore_ascii_case(name))
                     .map_or(Self::Other, |(name, _, _)| *name)
             }

@@ -21,6 +21,8 @@ mod params;
 mod peer;
 mod scan;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod uri;
 mod uri_equality;
 mod validate;

@@ -17,6 +17,8 @@ pub struct StreamFramer {
     buffer: Vec<u8>,
     /// Up to where no end of the headers was found: not looked at twice.
     searched: usize,
+    /// The length of the first message, once its headers are there.
+    total: Option<usize>,
     pings: u32,
     broken: bool,
 }
@@ -41,25 +43,19 @@ impl StreamFramer {
         if self.broken {
             return Ok(None);
         }
-        let Some(head_end) = self.head_end() else {
-            return match self.buffer.len() > MESSAGE_BYTES_MAX {
-                true => Err(self.fail(Fault::TooLarge, self.buffer.len())),
-                false => Ok(None),
-            };
+        let total = match self.total {
+            Some(total) => total,
+            None => match self.measure()? {
+                Some(total) => *self.total.insert(total),
+                None => return Ok(None),
+            },
         };
-        let total = match self.body_length(head_end) {
-            Ok(length) => head_end + length,
-            Err(fault) => return Err(self.fail(fault, head_end)),
-        };
-        if total > MESSAGE_BYTES_MAX {
-            return Err(self.fail(Fault::TooLarge, head_end));
-        }
         if self.buffer.len() < total {
             return Ok(None);
         }
         let message = Message::read(&self.buffer[..total]);
         self.buffer.drain(..total);
-        self.searched = 0;
+        (self.searched, self.total) = (0, None);
         // The frame was good: only this message is bad, and what follows can be read.
         message.map(Some)
     }
@@ -79,8 +75,28 @@ impl StreamFramer {
         self.buffer.len()
     }
 
+    /// How long the first message is; none when its headers are not all there.
+    fn measure(&mut self) -> Result<Option<usize>, Malformed> {
+        let Some(head_end) = self.head_end() else {
+            return match self.buffer.len() > MESSAGE_BYTES_MAX {
+                true => Err(self.fail(Fault::TooLarge, self.buffer.len())),
+                false => Ok(None),
+            };
+        };
+        match self.body_length(head_end) {
+            Ok(length) if head_end + length > MESSAGE_BYTES_MAX => {
+                Err(self.fail(Fault::TooLarge, head_end))
+            }
+            Ok(length) => Ok(Some(head_end + length)),
+            Err(fault) => Err(self.fail(fault, head_end)),
+        }
+    }
+
     /// CR LF before a message is no part of it (RFC 3261 §7.5).
     fn take_keep_alives(&mut self) {
+        if self.total.is_some() {
+            return;
+        }
         let mut at = 0;
         while self.buffer[at..].starts_with(b"\r\n") {
             let double = self.buffer[at..].starts_with(b"\r\n\r\n");
@@ -98,9 +114,7 @@ impl StreamFramer {
         let from = self.searched.saturating_sub(3);
         let found = memmem::find(&self.buffer[from..], b"\r\n\r\n");
         self.searched = self.buffer.len();
-        let end = from + found? + 4;
-        self.searched = end;
-        Some(end)
+        Some(from + found? + 4)
     }
 
     /// Content-Length, which a stream cannot be without (RFC 3261 §18.3).

@@ -6,4 +6,8 @@
 
 mod called;
 mod calling;
+mod dialog;
+mod requests;
 mod script;
+mod sessions;
+mod talking;

@@ -336,6 +336,20 @@ impl Script {
         }
     }
 
+    /// Until the leg does something by itself.
+    #[track_caller]
+    pub(crate) fn until_it_acts(&mut self, ms_max: u64) -> &mut Self {
+        let (start, max) = (self.now, Duration::from_millis(ms_max));
+        while self.done.is_empty() {
+            self.now = self.leg.poll_timeout().unwrap();
+            let now = self.now;
+            self.leg.handle_timeout(now);
+            self.step();
+            assert!(self.way == Way::Adopted || self.now <= start + max);
+        }
+        self
+    }
+
     /// Until nothing is left on the wire.
     #[track_caller]
     pub(crate) fn ends(&mut self, wanted: &[&str]) {
@@ -463,6 +477,22 @@ impl Script {
             invite.uri(),
             invite.via_top(),
         )
+    }
+
+    /// The bytes of a request that the far end would send next.
+    pub(crate) fn request_text(&mut self, method: &str, headers: &str, body: &str) -> Vec<u8> {
+        self.far.cseq += 1;
+        self.far.branch += 1;
+        self.dialog_request(method, self.far.cseq, headers, body)
+    }
+
+    /// The CANCEL of the far end's last request.
+    pub(crate) fn cancel_of_last(&self) -> Vec<u8> {
+        let (bytes, _) = self.last_from_far.as_ref().unwrap();
+        let text = String::from_utf8_lossy(bytes);
+        let (head, _) = text.split_once("\r\nContact").unwrap();
+        let head = head.replace("INVITE", "CANCEL");
+        format!("{head}\r\nContent-Length: 0\r\n\r\n").into_bytes()
     }
 
     fn dialog_request(&self, method: &str, cseq: u32, headers: &str, body: &str) -> Vec<u8> {

@@ -1,0 +1,1 @@
+//! Two legs talk to each other over a link that loses.
