@@ -5,7 +5,7 @@
 //! found and checked here once, with the headers whose misreading would send something to a
 //! wrong place (Contact, Route, Record-Route).
 
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memmem};
 
 use super::{
     CSeq, Fault, HeaderName, Method, NameAddr, Via,
@@ -259,27 +259,44 @@ impl Rejected {
 }
 
 /// Indexes the header lines that begin at `start`, unfolding them, and says where the body
-/// begins. The lines before a fault are kept: they are needed to answer it.
+/// begins. A bad line is a fault, but those round it are kept: they are needed to answer it.
 pub(super) fn index(bytes: &mut [u8], start: usize, lines: &mut Vec<Line>) -> Result<usize, Fault> {
-    let mut at = start;
-    loop {
-        if bytes[at..].starts_with(b"\r\n") {
-            return Ok(at + 2);
-        }
-        let end = line_end(bytes, at)?;
+    let (mut at, mut fault) = (start, None);
+    while !bytes[at..].starts_with(b"\r\n") {
+        let end = match line_end(bytes, at) {
+            Ok(end) => end,
+            Err(Unended::Never) => return Err(fault.unwrap_or(Fault::Unfinished)),
+            Err(Unended::Broken { end }) => {
+                fault = Some(Fault::HeaderLine);
+                at = end + 2;
+                continue;
+            }
+        };
         if lines.len() == HEADER_LINES_MAX {
             return Err(Fault::TooLarge);
         }
-        lines.push(line(bytes, at, end).ok_or(Fault::HeaderLine)?);
+        match line(bytes, at, end) {
+            Some(line) => lines.push(line),
+            None => fault = Some(Fault::HeaderLine),
+        }
         at = end + 2;
     }
+    fault.map_or(Ok(at + 2), Err)
+}
+
+/// Why a line has no end.
+enum Unended {
+    /// The buffer ends before it.
+    Never,
+    /// A lone CR or LF is in it. It ends at `end` all the same.
+    Broken { end: usize },
 }
 
 /// Where the line that begins at `start` ends, before its CR LF. Folds become spaces.
-fn line_end(bytes: &mut [u8], start: usize) -> Result<usize, Fault> {
+fn line_end(bytes: &mut [u8], start: usize) -> Result<usize, Unended> {
     let mut at = start;
     loop {
-        let end = at + memchr2(b'\r', b'\n', &bytes[at..]).ok_or(Fault::Unfinished)?;
+        let end = at + memchr2(b'\r', b'\n', &bytes[at..]).ok_or(Unended::Never)?;
         match bytes[end..] {
             [b'\r', b'\n', next, ..] if is_space(next) => {
                 bytes[end] = b' ';
@@ -287,8 +304,10 @@ fn line_end(bytes: &mut [u8], start: usize) -> Result<usize, Fault> {
                 at = end + 2;
             }
             [b'\r', b'\n', ..] => return Ok(end),
-            [b'\r'] => return Err(Fault::Unfinished),
-            _ => return Err(Fault::HeaderLine),
+            _ => {
+                let rest = memmem::find(&bytes[end..], b"\r\n").ok_or(Unended::Never)?;
+                return Err(Unended::Broken { end: end + rest });
+            }
         }
     }
 }

@@ -5,9 +5,9 @@
 //! kept as it came. What is asked for often, and what a message cannot be without, is checked
 //! once, by [`Message::parse`]; behind it nothing is checked again.
 //!
-//! Reading order: [`message`], `head` (the index), [`uri`], [`name_addr`], [`via`], [`build`]
-//! (new messages), [`malformed`] (what is answered to bad ones), [`validate`] (the checks of a
-//! user agent server), [`stream`] (TCP).
+//! Reading order: `message`, `head` (the index), `uri`, `name_addr`, `via`, `build` (new
+//! messages), `malformed` (what is answered to bad ones), `validate` (the checks of a user agent
+//! server), `stream` (TCP).
 
 mod build;
 mod fault;
@@ -40,5 +40,5 @@ pub use params::Params;
 pub use peer::{Peer, Transport};
 pub use stream::StreamFramer;
 pub use uri::{Scheme, Uri, UriError};
-pub use validate::{Abilities, Refusal, validate_request};
+pub use validate::{Abilities, Refusal, onward_max_forwards, validate_request};
 pub use via::{Via, ViaError};

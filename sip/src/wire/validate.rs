@@ -2,6 +2,9 @@
 
 use super::{HeaderName, Method, Request, Response, ResponseBuilder, Scheme, head::media_type_is};
 
+/// Max-Forwards where nothing is known (RFC 3261 §8.1.1.6).
+const MAX_FORWARDS_USUAL: u8 = 70;
+
 /// What a user agent server can do.
 #[derive(Clone, Copy, Debug)]
 pub struct Abilities {
@@ -74,6 +77,17 @@ pub fn validate_request(request: &Request, can: &Abilities) -> Result<(), Refusa
     check_require(request, can)?;
     check_body(request, can)?;
     check_accept(request, can)
+}
+
+/// The Max-Forwards of a request that is sent on because of this one: one less, so that calls
+/// that go round through back-to-back user agents end (RFC 7332 §3); where it has none, 70. At
+/// zero it may be answered but not sent on: 483 (RFC 3261 §16.3).
+pub fn onward_max_forwards(request: &Request) -> Result<u8, Refusal> {
+    match request.max_forwards() {
+        Some(0) => Err(Refusal::new(483)),
+        Some(hops) => Ok(hops - 1),
+        None => Ok(MAX_FORWARDS_USUAL),
+    }
 }
 
 fn check_require(request: &Request, can: &Abilities) -> Result<(), Refusal> {

@@ -1,7 +1,9 @@
 //! What is answered to bad requests: RFC 3261 §8.2, §21.4, §21.5.
 
 use super::{parsed, request};
-use crate::wire::{Abilities, HeaderName, Message, Method, Refusal, validate_request};
+use crate::wire::{
+    Abilities, Fault, HeaderName, Message, Method, Refusal, onward_max_forwards, validate_request,
+};
 
 const CAN: Abilities = Abilities {
     methods: &[Method::Invite, Method::Ack, Method::Bye, Method::Cancel, Method::Options],
@@ -91,6 +93,15 @@ fn an_answer_that_is_not_accepted_is_406() {
 }
 
 #[test]
+fn max_forwards_must_become_one_less_and_zero_must_not_go_on() {
+    let onward = |lines: &str| onward_max_forwards(&request("INVITE sip:b@h", lines, ""));
+    assert_eq!(onward("Max-Forwards: 70\r\n"), Ok(69));
+    assert_eq!(onward("Max-Forwards: 1\r\n"), Ok(0));
+    assert_eq!(onward(""), Ok(70));
+    assert_eq!(onward("Max-Forwards: 0\r\n").map_err(|refusal| refusal.status), Err(483));
+}
+
+#[test]
 fn the_refusal_is_an_answer() {
     let request = request("INVITE sip:b@h", "Require: x\r\n", "");
     let response = validate_request(&request, &CAN).unwrap_err().response(&request, "ours");
@@ -113,6 +124,21 @@ fn a_malformed_request_is_answered_to_where_it_came_from() {
     assert_eq!(response.via_count(), 2);
     assert_eq!((response.call_id(), response.from_tag()), ("c", Some("1")));
     assert_eq!(response.to_tag().map(str::len), Some(16));
+}
+
+#[test]
+fn a_bad_line_does_not_hide_what_the_answer_needs() {
+    for bad in ["no colon", "Subject: a\nb", "Subject: a\rb", ": x", "Sub ject: x"] {
+        let text = format!(
+            "INVITE sip:b@h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\n{bad}\r\n\
+             From: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n\r\n"
+        );
+        let malformed = Message::parse(text.as_bytes()).unwrap_err();
+        assert_eq!(malformed.fault(), Fault::HeaderLine, "{bad:?}");
+        let reply = malformed.reply("192.0.2.1:1024".parse().unwrap()).unwrap();
+        let response = parsed(&reply).into_response().unwrap();
+        assert_eq!((response.status(), response.call_id()), (400, "c"), "{bad:?}");
+    }
 }
 
 #[test]
