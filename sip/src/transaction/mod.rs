@@ -14,6 +14,8 @@ mod invite_server;
 mod key;
 mod non_invite_client;
 mod non_invite_server;
+#[cfg(test)]
+mod tests;
 
 pub use clock::{Clock, Moment, Repeat};
 pub use invite_client::{InviteClient, ack_of_failure, cancel_of};

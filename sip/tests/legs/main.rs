@@ -7,6 +7,7 @@
 mod called;
 mod calling;
 mod dialog;
+mod lossy;
 mod requests;
 mod script;
 mod sessions;
