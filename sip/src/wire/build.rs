@@ -19,6 +19,9 @@ use super::{
 /// from a request that itself was near its limit.
 const BUILT_BYTES_MAX: usize = 65_000;
 
+/// The longest reason phrase of ours; the rest is cut off.
+const REASON_CHARACTERS_MAX: usize = 100;
+
 /// What most messages have room in.
 const BYTES_USUAL: usize = 1_024;
 const LINES_USUAL: usize = 16;
@@ -73,42 +76,45 @@ const MAX_FORWARDS: &str = "70";
 impl RequestBuilder {
     /// A request with its mandatory headers and Max-Forwards: 70.
     pub fn new(parts: RequestParts<'_>) -> Self {
-        let mut draft = Draft::with_room();
-        draft.push(HeaderName::Via, parts.via.as_bytes());
-        draft.push(HeaderName::MaxForwards, MAX_FORWARDS.as_bytes());
-        draft.push(HeaderName::From, parts.from.as_bytes());
-        draft.push(HeaderName::To, parts.to.as_bytes());
-        draft.push(HeaderName::CallId, parts.call_id.as_bytes());
-        let cseq = CSeq { number: parts.cseq & CSEQ_MAX, method: parts.method.clone() };
-        draft.push(HeaderName::CSeq, cseq.to_string().as_bytes());
-        Self::of(parts.method, parts.uri, draft)
+        let mut new = Self::start(parts.method, parts.uri);
+        new.draft.push(HeaderName::Via, parts.via.as_bytes());
+        new.draft.push(HeaderName::MaxForwards, MAX_FORWARDS.as_bytes());
+        new.draft.push(HeaderName::From, parts.from.as_bytes());
+        new.draft.push(HeaderName::To, parts.to.as_bytes());
+        new.draft.push(HeaderName::CallId, parts.call_id.as_bytes());
+        new.push_cseq(parts.cseq);
+        new
     }
 
     /// The same request once more in a new transaction, say with credentials: another Via and
     /// CSeq number, all else as it was.
     pub fn again(request: &Request, via: &Via, cseq: u32) -> Self {
-        let mut draft = Draft { body: request.body().to_vec(), ..Draft::with_room() };
-        draft.push(HeaderName::Via, via.as_bytes());
+        let mut new = Self::start(request.method(), &request.uri());
+        new.draft.push(HeaderName::Via, via.as_bytes());
+        new.push_cseq(cseq);
         for (name, text, value) in request.headers() {
-            let is_new =
-                [HeaderName::Via, HeaderName::CSeq, HeaderName::ContentLength].contains(&name);
+            // What is there already, and Content-Length, which comes last.
+            let is_new = [HeaderName::Via, HeaderName::CSeq].contains(&name);
             if !is_new {
-                draft.push_named(name, text, value);
+                new.draft.push_named(name, text, value);
             }
         }
-        let cseq = CSeq { number: cseq & CSEQ_MAX, method: request.method().clone() };
-        draft.push(HeaderName::CSeq, cseq.to_string().as_bytes());
-        Self::of(request.method(), &request.uri(), draft)
+        new.draft.body = request.body().to_vec();
+        new
     }
 
-    fn of(method: &Method, uri: &Uri, mut draft: Draft) -> Self {
+    fn start(method: &Method, uri: &Uri) -> Self {
         let uri = uri.without_headers();
-        // The start line stands before the headers, so that all spans are of one buffer.
-        let line = format!("{method} {uri} SIP/2.0\r\n");
+        let mut draft = Draft::with_room();
+        draft.text.extend(format!("{method} {uri} SIP/2.0\r\n").as_bytes());
         let start = method.as_str().len() + 1;
         let place = Span::new(start, start + uri.as_str().len());
-        draft.start_with(line.as_bytes());
         Self { method: method.clone(), uri: (place, uri.parts()), draft }
+    }
+
+    fn push_cseq(&mut self, number: u32) {
+        let cseq = CSeq { number: number & CSEQ_MAX, method: self.method.clone() };
+        self.draft.push(HeaderName::CSeq, cseq.to_string().as_bytes());
     }
 
     /// A header more.
@@ -123,10 +129,16 @@ impl RequestBuilder {
         self
     }
 
-    /// The header with this value instead of what it had.
+    /// The header with this value instead of what it had. If the value is not in the header's
+    /// grammar, nothing changes.
     pub fn replace(mut self, name: HeaderName, value: impl AsRef<[u8]>) -> Self {
+        let before = self.draft.clone();
         self.draft.remove(name);
-        self.header(name, value)
+        self.draft.push(name, value.as_ref());
+        if self.draft.lines.iter().all(|line| line.name != name) {
+            self.draft = before;
+        }
+        self
     }
 
     /// All lines of this header of another message.
@@ -190,7 +202,8 @@ impl ResponseBuilder {
 
     /// Another reason phrase than the usual one.
     pub fn reason(mut self, phrase: &str) -> Self {
-        self.reason = phrase.chars().filter(|character| !character.is_control()).collect();
+        let characters = phrase.chars().filter(|character| !character.is_control());
+        self.reason = characters.take(REASON_CHARACTERS_MAX).collect();
         self
     }
 

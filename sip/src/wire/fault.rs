@@ -20,13 +20,17 @@ pub enum Fault {
     /// The Request-URI cannot be read.
     #[error("malformed Request-URI")]
     RequestUri,
+    /// The Request-URI is longer than a URI may be.
+    #[error("Request-URI too long")]
+    UriTooLong,
     /// A line that is no header, or does not end with CR LF.
     #[error("malformed header line")]
     HeaderLine,
     /// No empty line after the headers.
     #[error("headers without an end")]
     Unfinished,
-    /// Longer than [`super::MESSAGE_BYTES_MAX`], or more lines than [`super::HEADER_LINES_MAX`].
+    /// Longer than [`super::MESSAGE_BYTES_MAX`], more lines than [`super::HEADER_LINES_MAX`], more
+    /// Vias than [`super::VIAS_MAX`], or a longer address than there can be.
     #[error("message too large")]
     TooLarge,
     /// A header without which the message means nothing.
@@ -54,6 +58,7 @@ impl Fault {
     pub fn status(self) -> (u16, &'static str) {
         match self {
             Self::Version => (505, "Version Not Supported"),
+            Self::UriTooLong => (414, "Request-URI Too Long"),
             Self::TooLarge => (513, "Message Too Large"),
             Self::NotSip
             | Self::StartLine

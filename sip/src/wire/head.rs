@@ -10,7 +10,7 @@ use memchr::{memchr, memchr2, memmem};
 use super::{
     CSeq, Fault, HeaderName, Method, NameAddr, Via,
     name_addr::AddrSpans,
-    scan::{Commas, Span, is_space, is_token, number, trim, trimmed},
+    scan::{Commas, Span, VALUE_BYTES_MAX, is_space, is_token, number, trim, trimmed},
     via::ViaSpans,
 };
 
@@ -22,6 +22,14 @@ pub const MESSAGE_BYTES_MAX: usize = 60_000;
 /// The most header lines that are read. The longest message of RFC 4475 has 34; more than these
 /// are an attack on who walks through them, and answered with 513.
 pub const HEADER_LINES_MAX: usize = 256;
+
+/// The most Vias that are read: Max-Forwards allows 70 hops where nobody changed it. More are
+/// answered with 513.
+pub const VIAS_MAX: usize = 128;
+
+/// The longest essential header, in bytes: half of what a builder takes, so that a tag or the
+/// like can be added in an answer. A longer one is answered with 513.
+const ESSENTIAL_BYTES_MAX: usize = VALUE_BYTES_MAX / 2;
 
 /// The largest number of a CSeq (RFC 3261 §8.1.1.5).
 pub(super) const CSEQ_MAX: u32 = (1 << 31) - 1;
@@ -339,6 +347,10 @@ pub(super) fn content_length(bytes: &[u8], lines: &[Line]) -> Result<Option<usiz
     }
 }
 
+/// What answers and later requests repeat. Vias have their own limits.
+const ESSENTIAL: [HeaderName; 4] =
+    [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq];
+
 /// Essentials while they are looked for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Found {
@@ -348,12 +360,17 @@ pub(super) struct Found {
     call_id: Option<Span>,
     cseq: Option<CSeq>,
     max_forwards: Option<u32>,
+    vias: usize,
 }
 
 impl Essentials {
     fn find(bytes: &[u8], lines: &[Line]) -> Result<Self, Fault> {
         let mut found = Found::default();
         for line in lines {
+            let is_long = line.value.range().len() > ESSENTIAL_BYTES_MAX;
+            if is_long && ESSENTIAL.contains(&line.name) {
+                return Err(Fault::TooLarge);
+            }
             found.take(bytes, *line)?;
         }
         found.finish()
@@ -428,6 +445,10 @@ impl Found {
             let spans = ViaSpans::parse(text).ok_or(Fault::Header(HeaderName::Via))?;
             let place = Span::new(range.start, range.end).moved(line.value.range().start);
             first.get_or_insert((place, spans));
+            self.vias += 1;
+            if self.vias > VIAS_MAX {
+                return Err(Fault::TooLarge);
+            }
         }
         self.via = self.via.or(first);
         Ok(())

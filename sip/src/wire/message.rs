@@ -8,12 +8,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use super::{
     Fault, HeaderName, Malformed, Method, ResponseBuilder, Uri,
     head::{Head, Line, MESSAGE_BYTES_MAX, Rejected, content_length, index},
-    scan::{Span, is_token, number},
+    scan::{Span, VALUE_BYTES_MAX, is_token, number},
     uri::Parts,
 };
 
 /// How many lines the index has room for at once: most messages have fewer.
 const HEADER_LINES_USUAL: usize = 28;
+
+/// The longest method, in bytes; known ones have 9.
+const METHOD_BYTES_MAX: usize = 256;
 
 /// A message.
 #[derive(Clone, Debug)]
@@ -180,10 +183,13 @@ fn start_line(line: &[u8]) -> (Result<Start, Fault>, Kind) {
     if !version.eq_ignore_ascii_case(b"SIP/2.0") {
         return (Err(Fault::Version), kind);
     }
-    let Some(method) = std::str::from_utf8(method).ok().filter(|word| is_token(word.as_bytes()))
-    else {
+    let is_method = |word: &&str| is_token(word.as_bytes()) && word.len() <= METHOD_BYTES_MAX;
+    let Some(method) = std::str::from_utf8(method).ok().filter(is_method) else {
         return (Err(Fault::StartLine), kind);
     };
+    if uri.len() > VALUE_BYTES_MAX {
+        return (Err(Fault::UriTooLong), kind);
+    }
     // Headers in a Request-URI are not allowed (RFC 3261 §19.1.1).
     match Parts::parse(uri).filter(|parts| !parts.has_headers()) {
         None => (Err(Fault::RequestUri), kind),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{
     Params, Uri,
-    scan::{Span, quoted_end, trimmed},
+    scan::{Span, VALUE_BYTES_MAX, quoted_end, trimmed},
     uri::Parts,
 };
 
@@ -143,6 +143,9 @@ impl NameAddr {
 impl AddrSpans {
     /// Finds the parts of an address that is the whole text.
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
+        if text.len() > VALUE_BYTES_MAX {
+            return None;
+        }
         let start = trimmed(text, 0..text.len()).start;
         let name_end = match text.get(start)? {
             b'"' => quoted_end(text, start)?,

@@ -2,6 +2,10 @@
 
 use std::ops::Range;
 
+/// The longest URI, address or Via, in bytes. What is longer is none; with it, all that a message
+/// cannot be without fits into one, whatever peers send.
+pub(super) const VALUE_BYTES_MAX: usize = 8 * 1024;
+
 /// Where something is in a buffer of at most [`u16::MAX`] bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Span {

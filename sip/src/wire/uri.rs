@@ -7,7 +7,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::scan::{Span, is_host_name, number};
+use super::scan::{Span, VALUE_BYTES_MAX, is_host_name, number};
 
 /// What is known of a URI's scheme.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -198,7 +198,7 @@ impl Parts {
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let colon = text.iter().position(|&byte| byte == b':')?;
         let (scheme, rest) = (&text[..colon], &text[colon + 1..]);
-        let fits = text.len() <= usize::from(u16::MAX) && !rest.is_empty();
+        let fits = text.len() <= VALUE_BYTES_MAX && !rest.is_empty();
         if !fits || !is_scheme(scheme) || rest.iter().any(|&byte| is_never_in_a_uri(byte)) {
             return None;
         }

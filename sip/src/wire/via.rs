@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{
     Params, Transport,
-    scan::{Span, is_token, number, trim, trimmed},
+    scan::{Span, VALUE_BYTES_MAX, is_token, number, trim, trimmed},
     uri::is_host,
 };
 
@@ -52,7 +52,9 @@ impl Via {
     /// A Via of ours, asking for the port that we are seen at (RFC 3581). `branch` is a token
     /// that begins with the magic cookie `z9hG4bK`.
     pub fn new(transport: Transport, sent_by: SocketAddr, branch: &str) -> Self {
-        let text = format!("SIP/2.0/{} {sent_by};rport;branch={branch}", transport.via_name());
+        // Not as SocketAddr is written: that may have an IPv6 scope, which means nothing elsewhere.
+        let host = SocketAddr::new(sent_by.ip(), sent_by.port());
+        let text = format!("SIP/2.0/{} {host};rport;branch={branch}", transport.via_name());
         let spans = ViaSpans::parse(text.as_bytes()).expect("the branch is a token");
         Self { text: text.into_bytes().into(), spans }
     }
@@ -174,6 +176,9 @@ pub(super) fn is_unique(branch: &str) -> bool {
 impl ViaSpans {
     /// `SIP / 2.0 / transport host [: port] *(;param)`, white space allowed at each step.
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
+        if text.len() > VALUE_BYTES_MAX {
+            return None;
+        }
         let mut slashes = text.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         let (first, _) = slashes.next()?;
         let (second, _) = slashes.next()?;

@@ -182,6 +182,8 @@ fn our_via_asks_for_rport() {
     let ours = Via::new(Transport::Tcp, source("[2001:db8::1]:5060"), "z9hG4bKabc");
     assert_eq!(ours.to_string(), "SIP/2.0/TCP [2001:db8::1]:5060;rport;branch=z9hG4bKabc");
     assert!(ours.has_unique_branch());
+    let scoped = std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 5060, 0, 3).into();
+    assert_eq!(Via::new(Transport::Udp, scoped, "z9hG4bKa").sent_by(), "[fe80::1]:5060");
     assert_eq!((ours.param("rport"), ours.rport()), (Some(""), None));
 }
 

@@ -167,6 +167,59 @@ fn a_reason_phrase_is_ours_to_choose() {
 }
 
 #[test]
+fn a_header_that_must_be_there_is_not_replaced_by_nonsense() {
+    for name in
+        [HeaderName::From, HeaderName::To, HeaderName::Via, HeaderName::CallId, HeaderName::CSeq]
+    {
+        assert_eq!(
+            check(&invite().replace(name, "no n\tsense <").build()),
+            invite().build(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn the_largest_request_can_be_answered_and_sent_again() {
+    let record_routes = "Record-Route: <sip:a.very.long.host.name.example.com;lr>\r\n".repeat(120);
+    let vias = vec!["SIP/2.0/UDP h;branch=z9hG4bKx"; 120].join(",");
+    let name = "n".repeat(2_000);
+    let lines = format!(
+        "v: {vias}\r\n{record_routes}X: {}\r\nContact: \"{name}\" <sip:{}@h>\r\n",
+        "x".repeat(33_000),
+        "u".repeat(2_000),
+    );
+    let request = request("INVITE sip:b@h", &lines, &"b".repeat(9_000));
+    assert!(request.as_bytes().len() > 55_000);
+    let source = "[2001:db8:1111:2222:3333:4444:5555:6666]:65535".parse().unwrap();
+    let long = "r".repeat(70_000);
+    let response = Response::to_request(&request.clone().with_source(source), 200, Some("ours"))
+        .reason(&long)
+        .header(HeaderName::Server, &long)
+        .copy(&request, HeaderName::Contact)
+        .body("text/plain", long.as_bytes())
+        .build();
+    let back = parsed(response.as_bytes()).into_response().unwrap();
+    assert_eq!(
+        (back.via_count(), back.record_routes().len(), back.to_tag()),
+        (121, 120, Some("ours"))
+    );
+    let via: Via = "SIP/2.0/UDP 192.0.2.1:5060;rport;branch=z9hG4bK2".parse().unwrap();
+    check(&RequestBuilder::again(&request, &via, 2).build());
+    let target = request.contact().unwrap().uri();
+    let bye = RequestBuilder::new(RequestParts {
+        method: &Method::Bye,
+        uri: &target,
+        via: &via,
+        from: &request.contact().unwrap().with_tag("f"),
+        to: &request.contact().unwrap().with_tag("t"),
+        call_id: &"i".repeat(4_096),
+        cseq: u32::MAX,
+    });
+    check(&bye.addresses(HeaderName::Route, &request.record_routes()).build());
+}
+
+#[test]
 fn what_does_not_fit_is_left_out() {
     let long = "x".repeat(40_000);
     let built =

@@ -1,7 +1,9 @@
 //! Headers and bodies: RFC 3261 §7.3, §7.4, §18.3.
 
 use super::{parsed, request};
-use crate::wire::{Fault, HEADER_LINES_MAX, HeaderName, MESSAGE_BYTES_MAX, Message, Method};
+use crate::wire::{
+    Fault, HEADER_LINES_MAX, HeaderName, MESSAGE_BYTES_MAX, Message, Method, VIAS_MAX,
+};
 
 const LEAST: &str = "OPTIONS sip:b@h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\n\
     From: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\n";
@@ -241,4 +243,34 @@ fn a_message_survives_serialisation() {
     let back: crate::wire::Request =
         serde_json::from_str(&serde_json::to_string(&one).unwrap()).unwrap();
     assert_eq!((&back, back.source()), (&one, one.source()));
+}
+
+#[test]
+fn vias_are_bounded_however_they_are_written() {
+    let with = |count: usize| {
+        let vias = vec!["SIP/2.0/U h"; count].join(",");
+        Message::parse(format!("{LEAST}v:{vias}\r\n\r\n").as_bytes())
+            .map(|_| ())
+            .map_err(|m| m.status())
+    };
+    assert_eq!(with(VIAS_MAX - 1), Ok(()));
+    assert_eq!(with(VIAS_MAX), Err(Some(513)));
+    assert_eq!(with(5_000), Err(Some(513)));
+}
+
+#[test]
+fn what_answers_repeat_is_bounded() {
+    let long = "x".repeat(5_000);
+    for (from, to) in [
+        ("From: ", format!("From: \"{long}\"")),
+        ("To: ", format!("To: \"{long}\"")),
+        ("Call-ID: ", format!("Call-ID: {long}")),
+    ] {
+        let malformed =
+            Message::parse(format!("{}\r\n", LEAST.replace(from, &to)).as_bytes()).unwrap_err();
+        assert_eq!(malformed.status(), Some(513), "{from}");
+    }
+    let uri = format!("OPTIONS sip:{long}{long}@h ");
+    let malformed = Message::parse(LEAST.replace("OPTIONS sip:b@h ", &uri).as_bytes()).unwrap_err();
+    assert_eq!((malformed.fault(), malformed.status()), (Fault::UriTooLong, Some(414)));
 }
