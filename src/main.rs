@@ -1,3 +1,10 @@
 //! The `tandem` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tandem::cli::Cli;
+
+fn main() -> ExitCode {
+    Cli::parse().run()
+}

@@ -1,1 +1,68 @@
-//! To be filled.
+//! The command line: `tandem run` is a node, the other commands are clients of one.
+//!
+//! Owns the arguments and what is printed. Passwords come from the terminal, the environment or
+//! a file, never from the arguments, which every user of the machine can read.
+
+mod run;
+mod screen;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::api::hash_password;
+use crate::config::types::Secret;
+use crate::config::{Config, ConfigError};
+
+/// A call centre that keeps its calls when a machine dies.
+#[derive(Debug, Parser)]
+#[command(name = "tandem", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node. Without a file: a complete call centre on this machine.
+    Run(run::Arguments),
+    /// Read a password and print its hash, for `password_hash` in the configuration.
+    HashPassword {
+        /// Read the password from this file's first line instead of asking.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+}
+
+impl Cli {
+    /// Does what the arguments say. What went wrong is said on standard error.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let result = match self.command {
+            Command::Run(arguments) => arguments.run(),
+            Command::HashPassword { password_file } => {
+                hash(screen::read_password("Password", password_file.as_deref()))
+            }
+        };
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                screen::complain(&error);
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn hash(password: anyhow::Result<Secret>) -> anyhow::Result<()> {
+    screen::say(&hash_password(&password?));
+    Ok(())
+}
+
+fn load(file: Option<&PathBuf>) -> Result<Config, ConfigError> {
+    match file {
+        Some(file) => Config::load(file),
+        None => Ok(Config::built_in()),
+    }
+}

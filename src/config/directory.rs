@@ -6,9 +6,6 @@
 //! clear.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use argon2::password_hash::PasswordHasher as _;
@@ -18,75 +15,14 @@ use tandem_center::directory::{
     AgentConfig, AnswersOn, NumberPattern, OutboundRule, PasswordHash as CenterHash, QueueConfig,
     Role, Screening, Strategy, TrunkConfig,
 };
-use tandem_center::flow::{FLOW_BYTES_MAX, FlowName};
+use tandem_center::flow::FlowName;
 use tandem_center::{AgentId, Directory, QueueId, Route};
-use thiserror::Error;
 
+use super::Config;
 use super::entries::{self, Agent, Number, Queue, ScreenAction, Trunk};
 use super::types::Name;
-use super::{Config, Origin};
-
-/// Flow files in the folder. More is another folder than that of the flows.
-const FLOWS_MAX: usize = 1_000;
-
-/// The flows that are there when the compiled-in configuration runs without its folder.
-const BUILT_IN_FLOWS: [(&str, &str); 0] = [];
-
-/// Why the folder of flows cannot be read.
-#[derive(Debug, Error)]
-pub enum FlowsError {
-    /// The folder or a file.
-    #[error("{} cannot be read: {source}", path.display())]
-    Unreadable {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A file that is too large, or too many of them.
-    #[error("{} has {size}, at most {max} are read", path.display())]
-    TooLarge {
-        /// Which file or folder.
-        path: PathBuf,
-        /// Bytes or files.
-        size: usize,
-        /// The bound.
-        max: usize,
-    },
-    /// A file whose name cannot be the name of a flow.
-    #[error("{}: {message}", path.display())]
-    Name {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-    },
-}
 
 impl Config {
-    /// The texts of the flows: every `*.toml` of the folder, by name.
-    pub fn read_flows(&self) -> Result<BTreeMap<FlowName, Arc<str>>, FlowsError> {
-        let folder = self.input(&self.flows.directory);
-        if self.origin == Origin::BuiltIn && !folder.is_dir() {
-            let flows = BUILT_IN_FLOWS.map(|(name, text)| (name.into(), text.into()));
-            return Ok(flows.into_iter().collect());
-        }
-        let unreadable = |source| FlowsError::Unreadable { path: folder.clone(), source };
-        let mut flows = BTreeMap::new();
-        for entry in fs::read_dir(&folder).map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
-            if path.extension().is_none_or(|ending| ending != "toml") {
-                continue;
-            }
-            if flows.len() == FLOWS_MAX {
-                let (size, max) = (FLOWS_MAX + 1, FLOWS_MAX);
-                return Err(FlowsError::TooLarge { path: folder.clone(), size, max });
-            }
-            flows.insert(flow_name(&path)?, read_flow(&path)?);
-        }
-        Ok(flows)
-    }
-
     /// The directory with these flows.
     #[must_use]
     pub fn directory(&self, flows: BTreeMap<FlowName, Arc<str>>) -> Directory {
@@ -164,26 +100,6 @@ impl Config {
         }
         screening
     }
-}
-
-fn flow_name(path: &Path) -> Result<FlowName, FlowsError> {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    match stem.parse::<Name>() {
-        Ok(name) => Ok(name.as_str().into()),
-        Err(error) => Err(FlowsError::Name { path: path.to_owned(), message: error.to_string() }),
-    }
-}
-
-fn read_flow(path: &Path) -> Result<Arc<str>, FlowsError> {
-    let unreadable = |source| FlowsError::Unreadable { path: path.to_owned(), source };
-    let mut flow = String::new();
-    let file = fs::File::open(path).map_err(unreadable)?;
-    file.take(FLOW_BYTES_MAX as u64 + 1).read_to_string(&mut flow).map_err(unreadable)?;
-    if flow.len() > FLOW_BYTES_MAX {
-        let (size, max) = (flow.len(), FLOW_BYTES_MAX);
-        return Err(FlowsError::TooLarge { path: path.to_owned(), size, max });
-    }
-    Ok(flow.into())
 }
 
 fn route(entry: &Number) -> Route {
@@ -272,6 +188,8 @@ fn agent_id(name: &Name) -> AgentId {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn parse(text: &str) -> Directory {

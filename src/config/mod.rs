@@ -21,7 +21,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use check::Problem;
-pub use directory::FlowsError;
 pub use document::markdown;
 use entries::{Agent, AgentRange, Number, Queue, Screen, Trunk};
 use sections::{Cluster, Flows, Http, Limits, Log, Media, Node, Prompts, Recording, Sip, Speech};
