@@ -29,3 +29,4 @@ pub use raft::eraftpb::{ConfState, Entry, HardState, Message, MessageType, Snaps
 pub use snapshot::SnapshotData;
 
 pub use rusqlite;
+pub use slog;

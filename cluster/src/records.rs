@@ -6,9 +6,10 @@
 //! one, since the log has the rows; before the log is compacted, [`Records::sync`] is called.
 
 use crate::entry::Index;
-use crate::store::{StoreError, rename_durably, sync_directory};
+use crate::store::StoreError;
 use rusqlite::{Connection, Transaction};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Gives the rows of the records their meaning.
 pub trait RecordSink: Send + 'static {
@@ -27,6 +28,9 @@ pub trait RecordSink: Send + 'static {
 
 /// The rows of one entry.
 pub type Rows = (Index, Vec<Vec<u8>>);
+
+/// Pages copied between two looks at whether something else wants the file: 40 MB.
+const PAGES_AT_ONCE: i32 = 10_000;
 
 /// The layout of our own table.
 const VERSION: u32 = 1;
@@ -108,23 +112,21 @@ impl Records {
             .map_err(|error| StoreError::Disk { path: path.to_owned(), error })
     }
 
-    /// Replaces the records at `path` by a copy from another node, which is synced. Nobody may
-    /// have them open.
-    pub fn replace(path: &Path, copy: &Path) -> Result<(), StoreError> {
-        let disk = |error| StoreError::Disk { path: path.to_owned(), error };
-        // The old write-ahead log must not be read with the new file.
-        for beside in ["-wal", "-shm"] {
-            let mut beside_path = path.as_os_str().to_owned();
-            beside_path.push(beside);
-            match std::fs::remove_file(&beside_path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(disk(error));
-                }
-                Ok(()) | Err(_) => (),
-            }
-        }
-        path.parent().map_or(Ok(()), sync_directory).map_err(disk)?;
-        rename_durably(copy, path).map_err(disk)
+    /// Takes over a copy from another node, all or nothing, and synced. Who reads the records
+    /// meanwhile goes on reading and then sees the new ones.
+    pub fn replace_by(&mut self, copy: &Path) -> Result<(), StoreError> {
+        let source = Connection::open(copy).map_err(|error| failed(copy, error))?;
+        let copied = rusqlite::backup::Backup::new(&source, &mut self.connection)
+            .and_then(|backup| backup.run_to_completion(PAGES_AT_ONCE, Duration::ZERO, None));
+        copied.map_err(|error| failed(&self.path, error))?;
+        let transaction =
+            self.connection.transaction().map_err(|error| failed(&self.path, error))?;
+        self.applied = prepare(&transaction, &self.path)?;
+        self.sink
+            .prepare(&transaction)
+            .and_then(|()| transaction.commit())
+            .map_err(|error| failed(&self.path, error))?;
+        self.sync()
     }
 
     /// Up to where the records at `path` are, without opening them for writing.
@@ -250,10 +252,17 @@ mod tests {
         assert_eq!(Records::applied_at(&copy).unwrap(), 5);
         let mut late = Records::open(&there, Box::new(Lines)).unwrap();
         late.write(&[row(1, "x")], 2).unwrap();
+        let reader = Connection::open(&there).unwrap();
+        let count = || reader.query_row("SELECT count(*) FROM lines", [], |row| row.get(0));
+        assert_eq!(count(), Ok(1));
+        records.write(&[row(6, "b")], 6).unwrap();
+        records.copy_to(&copy).unwrap();
+        late.replace_by(&copy).unwrap();
+        assert_eq!(count(), Ok(2));
+        late.write(&[row(7, "c")], 7).unwrap();
         drop(late);
-        Records::replace(&there, &copy).unwrap();
         let late = Records::open(&there, Box::new(Lines)).unwrap();
-        assert_eq!((lines(&late), late.applied()), (vec!["a".into()], 5));
+        assert_eq!((lines(&late), late.applied()), (vec!["a".into(), "b".into(), "c".into()], 7));
     }
 
     #[test]

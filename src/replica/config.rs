@@ -18,7 +18,7 @@ pub struct ReplicaConfig {
     /// afterwards the log knows the members, and only the addresses are taken from here.
     pub members: BTreeMap<NodeId, SocketAddr>,
     /// This node waits to be added to a cluster that exists, instead of being one of its first
-    /// voters.
+    /// voters. `members` names those that it will answer until it is one.
     pub join: bool,
     /// Where this node listens to the others. A single node does not listen.
     pub listen: Option<SocketAddr>,
@@ -118,6 +118,9 @@ pub enum StartError {
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {error}")]
     Listen { address: SocketAddr, error: std::io::Error },
+    /// A thread cannot be started.
+    #[error("no thread for the replica: {0}")]
+    Thread(std::io::Error),
     /// The newest snapshot is not readable by this machine.
     #[error("the snapshot at {index} cannot be restored: {error}")]
     Restore { index: u64, error: super::RestoreError },

@@ -6,7 +6,7 @@
 use super::machine::Machine;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
@@ -37,31 +37,33 @@ pub(super) struct Shared<M: Machine> {
     pub(super) machine: RwLock<M>,
     pub(super) status: RwLock<Status>,
     pub(super) waiting: AtomicUsize,
+    pub(super) disk_low: AtomicBool,
 }
 
 /// What became of a proposal: called once, on the Raft thread, so it must not block.
 pub(super) type Waiter<R> = Box<dyn FnOnce(Result<Answer<R>, ProposalError>) + Send>;
+
+/// A read that waits for the state to be recent enough.
+pub(super) type Reading<M> = Box<dyn FnOnce(Result<&M, ReadError>) + Send>;
 
 /// What reaches the Raft thread.
 pub(super) enum Input<M: Machine> {
     /// Append this.
     Propose { data: Vec<u8>, waiter: Waiter<M::Reply> },
     /// Call this when the state is as recent as it was anywhere when this was sent.
-    Read { then: Box<dyn FnOnce(Result<&M, ReadError>) + Send> },
+    Read { then: Reading<M> },
     /// Change the members.
     Change { change: MembershipChange, done: oneshot::Sender<Result<(), ChangeFailed>> },
     /// Let another node lead.
     Transfer { to: NodeId },
-    /// A peer sent this.
-    Message(Box<Message>),
+    /// A peer sent these.
+    Messages(Vec<Message>),
     /// A message to this peer was not sent.
     Unreachable(NodeId),
     /// A snapshot to this peer was sent, or was not.
     SnapshotSent { to: NodeId, arrived: bool },
     /// Make a snapshot now.
     Snapshot,
-    /// The keeper has made the state durable up to here.
-    Kept(Index),
     /// End the thread.
     Stop,
 }
@@ -144,6 +146,13 @@ impl<R> Proposal<R> {
     }
 }
 
+impl<M: Machine> Shared<M> {
+    /// So many proposals wait no more.
+    pub(super) fn answered(&self, proposals: usize) {
+        self.waiting.fetch_sub(proposals, Ordering::Relaxed);
+    }
+}
+
 impl<M: Machine> ReplicaHandle<M> {
     /// Proposes to append `data`; the future ends when it has been applied here.
     pub fn propose(&self, data: Vec<u8>) -> Proposal<M::Reply> {
@@ -199,6 +208,12 @@ impl<M: Machine> ReplicaHandle<M> {
     /// A view from at most one tick ago.
     pub fn status(&self) -> Status {
         self.shared.status.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The disk is nearly full: refuse new work, so that there is room to finish what is under
+    /// way.
+    pub fn is_disk_low(&self) -> bool {
+        self.shared.disk_low.load(Ordering::Relaxed)
     }
 
     /// Asks the leader to hand over to `to`; see the status for whether it did.

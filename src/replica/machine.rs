@@ -34,18 +34,20 @@ pub trait Machine: Send + Sync + 'static {
 
     /// Keys and values that changed since the last call, each once, with its present value;
     /// `None` deletes. Asked every [`ReplicaConfig::cache_every`](super::ReplicaConfig), not at
-    /// each entry, so that a value that changed five times is encoded once. Everything is taken
-    /// to be unchanged after it.
+    /// each entry, so that a value that changed five times is encoded once. Nothing counts as
+    /// changed afterwards.
     fn take_changes(&mut self) -> Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
     /// The whole state as bytes, with the version that wrote it.
     fn snapshot(&self) -> Vec<u8>;
 
     /// Replaces the state by one that `snapshot` made, possibly elsewhere and by another version.
+    /// All of it counts as changed afterwards: the next `take_changes` gives every pair.
     fn restore(&mut self, bytes: &[u8]) -> Result<(), RestoreError>;
 
-    /// Replaces the state by the pairs that `take_changes` gave so far. An error costs only
-    /// time: the state is then rebuilt from snapshot and log.
+    /// Replaces the state by the pairs that `take_changes` gave so far; nothing of it counts as
+    /// changed afterwards. An error costs only time: the state is then rebuilt from snapshot and
+    /// log.
     fn restore_pairs(
         &mut self,
         pairs: &mut dyn Iterator<Item = (Vec<u8>, Vec<u8>)>,

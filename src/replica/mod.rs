@@ -1,17 +1,43 @@
 //! The replica of a node: Raft on its own thread, links to the other members, and the state.
 //!
 //! Owns the threads, the sockets and the clock around [`tandem_cluster`]. Does not know what the
-//! state means: that is a [`Machine`].
+//! state means: that is a [`Machine`]. Read: `machine` (what is replicated), `handle` (what others
+//! hold), `start` (what is believed of the disk), `thread` (the loop), `keeper` (what is written
+//! later than the log), `links` (the sockets).
 
 mod config;
 mod handle;
+mod keeper;
+mod links;
+mod logger;
 mod machine;
+mod pending;
+mod start;
+mod thread;
 
 pub use config::{Fatal, ReplicaConfig, StartError};
 pub use handle::{
     Answer, ChangeFailed, PROPOSALS_WAITING_MAX, Proposal, ProposalError, ReadError, ReplicaHandle,
 };
 pub use machine::{Applied, Machine, RestoreError};
+
+use handle::Shared;
+use keeper::Keeper;
+use links::{Common, Inbox, Links};
+use pending::Pending;
+use start::{Recovered, recover};
+use std::any::Any;
+use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use tandem_cluster::Log;
+use tandem_cluster::wire::Secret;
+use thread::{RaftThread, State};
+
+/// Inputs that wait for the Raft thread. It takes 2048 in a turn; past this, proposals are
+/// refused and peers wait, which their TCP connections pass on.
+const INPUTS_WAITING_MAX: usize = 16_384;
 
 /// The replica's thread.
 #[derive(Debug)]
@@ -22,10 +48,72 @@ pub struct Replica {
 impl Replica {
     /// Opens the data directory, brings `machine` to where it was, and starts.
     pub fn start<M: Machine>(
-        _config: ReplicaConfig,
-        _machine: M,
+        mut config: ReplicaConfig,
+        machine: M,
     ) -> Result<(ReplicaHandle<M>, Self), StartError> {
-        Err(StartError::Missing("a replica, which lands next"))
+        let listener = match config.listen {
+            Some(address) => Some(
+                TcpListener::bind(address)
+                    .map_err(|error| StartError::Listen { address, error })?,
+            ),
+            None => None,
+        };
+        let Recovered { store, driver, machine, files, cache, records, kept } =
+            recover(&mut config, machine)?;
+        let (sender, inputs) = sync_channel(INPUTS_WAITING_MAX);
+        let shared = Arc::new(Shared {
+            inputs: sender,
+            machine: RwLock::new(machine),
+            status: RwLock::new(driver.status()),
+            waiting: 0.into(),
+            disk_low: false.into(),
+        });
+        let inbox: Arc<dyn Inbox> = Arc::<Shared<M>>::clone(&shared);
+        let secret = Secret::new(std::mem::take(&mut config.secret));
+        let common = Common::new(config.node, secret, files.clone(), inbox);
+        let links = Links::start(Arc::new(common), listener).map_err(StartError::Thread)?;
+        let keeper = Keeper {
+            cache,
+            records,
+            files: files.clone(),
+            purger: driver.log().purger(),
+            fatal: Arc::clone(&config.fatal),
+        };
+        let snapshotted: Arc<Mutex<Vec<_>>> = Arc::default();
+        let made = Arc::clone(&snapshotted);
+        let keeper = keeper
+            .start(Box::new(move |snapshot| {
+                made.lock().unwrap_or_else(PoisonError::into_inner).push(snapshot);
+            }))
+            .map_err(StartError::Thread)?;
+        let snapshot = driver.log().snapshot().map_or(0, |s| s.get_metadata().index);
+        let incarnation = (config.clock)();
+        let pending = Pending::new(config.node, incarnation, config.proposal_timeout);
+        let fatal = Arc::clone(&config.fatal);
+        let state = State::new(kept, snapshot);
+        let handle = ReplicaHandle { shared: Arc::clone(&shared) };
+        let raft = RaftThread {
+            config,
+            store,
+            driver,
+            shared,
+            inputs,
+            links,
+            files,
+            keeper,
+            snapshotted,
+            pending,
+            state,
+        };
+        let thread = std::thread::Builder::new()
+            .name("raft".to_owned())
+            .spawn(move || match catch_unwind(AssertUnwindSafe(move || raft.run())) {
+                Ok(Ok(())) => (),
+                Ok(Err(why)) => fatal(&why),
+                Err(panic) => fatal(panic_message(panic.as_ref())),
+            })
+            .map_err(StartError::Thread)?;
+        Ok((handle, Self { thread }))
     }
 
     /// Waits for the end of the thread after [`ReplicaHandle::shutdown`]: state and records are
@@ -33,4 +121,12 @@ impl Replica {
     pub fn join(self) {
         drop(self.thread.join());
     }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("the Raft thread panicked")
 }

@@ -9,8 +9,10 @@ use crate::store::{StoreError, rename_durably, write_durably};
 use protobuf::Message as _;
 use raft::eraftpb::Snapshot;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Begins each file; the digit is the version of its layout.
 const MAGIC: &[u8; 8] = b"tdmsnap1";
@@ -22,21 +24,33 @@ const HEAD_BYTES: usize = 8 + 4 + 4;
 #[derive(Clone, Debug)]
 pub struct SnapshotFiles {
     folder: PathBuf,
+    received: Arc<AtomicU64>,
 }
 
-/// A snapshot that arrives from another node.
+/// A snapshot that arrives from another node: its file, then a copy of the records.
 #[derive(Debug)]
 pub struct Incoming {
-    path: PathBuf,
-    file: BufWriter<File>,
+    index: Index,
+    state: Part,
+    records: Part,
     bytes: u64,
     checksum: crc32fast::Hasher,
 }
 
+#[derive(Debug)]
+struct Part {
+    path: PathBuf,
+    file: BufWriter<File>,
+    missing: u64,
+}
+
 impl SnapshotFiles {
-    /// The snapshots in `folder`, which exists.
-    pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
+    /// The snapshots in `folder`, which exists. What an earlier process left unfinished is
+    /// removed.
+    pub fn open(folder: PathBuf) -> Result<Self, StoreError> {
+        let files = Self { folder, received: Arc::default() };
+        files.remove(|name| name.ends_with(".tmp") || name.contains(".records-to-"))?;
+        Ok(files)
     }
 
     /// Makes a snapshot durable. `snapshot.data` has no state, which is given beside it.
@@ -66,34 +80,76 @@ impl SnapshotFiles {
         self.folder.join(format!("{:020}-{:010}.snapshot", metadata.index, metadata.term))
     }
 
-    /// Begins to receive one.
-    pub fn receive(&self, from: u64) -> Result<Incoming, StoreError> {
-        let path = self.folder.join(format!("from-{from}.tmp"));
-        let file =
-            File::create(&path).map_err(|error| StoreError::Disk { path: path.clone(), error })?;
-        let (file, checksum) = (BufWriter::new(file), crc32fast::Hasher::new());
-        Ok(Incoming { path, file, bytes: 0, checksum })
+    /// Where records that came with a snapshot wait until they are taken in.
+    pub fn records_path(&self, snapshot: Index) -> PathBuf {
+        self.folder.join(format!("{snapshot:020}-records.sqlite"))
     }
 
-    /// A received snapshot is complete: checks it, syncs it, gives it its name.
-    pub fn complete(&self, incoming: Incoming) -> Result<Snapshot, StoreError> {
-        let Incoming { path, file, .. } = incoming;
-        let disk = |error| StoreError::Disk { path: path.clone(), error };
-        let file = file.into_inner().map_err(|error| disk(error.into_error()))?;
-        file.sync_all().map_err(disk)?;
-        let (snapshot, _) = read(&path)?;
-        rename_durably(&path, &self.path(&snapshot)).map_err(disk)?;
+    /// They were taken in.
+    pub fn remove_records(&self, snapshot: Index) -> Result<(), StoreError> {
+        let path = self.records_path(snapshot);
+        std::fs::remove_file(&path).map_err(|error| StoreError::Disk { path, error })
+    }
+
+    /// Begins to receive one, of so many bytes of snapshot and of records.
+    pub fn receive(
+        &self,
+        from: u64,
+        index: Index,
+        (state_bytes, records_bytes): (u64, u64),
+    ) -> Result<Incoming, StoreError> {
+        let number = self.received.fetch_add(1, Ordering::Relaxed);
+        let part = |name: &str, missing| {
+            let path = self.folder.join(format!("from-{from}-{number}-{name}.tmp"));
+            let file = File::create(&path)
+                .map_err(|error| StoreError::Disk { path: path.clone(), error })?;
+            Ok(Part { path, file: BufWriter::new(file), missing })
+        };
+        Ok(Incoming {
+            index,
+            state: part("state", state_bytes)?,
+            records: part("records", records_bytes)?,
+            bytes: 0,
+            checksum: crc32fast::Hasher::new(),
+        })
+    }
+
+    /// A received snapshot is complete: checks it, syncs it, gives it its name; the records
+    /// first, so that they are there if the snapshot is.
+    pub fn complete(&self, mut incoming: Incoming) -> Result<Snapshot, StoreError> {
+        let has_records = incoming.records.file.stream_position().is_ok_and(|bytes| bytes > 0);
+        let state = incoming.state.sync()?;
+        let (snapshot, _) = read(&state)?;
+        let disk = |path: PathBuf| move |error| StoreError::Disk { path, error };
+        if snapshot.get_metadata().index != incoming.index {
+            let why = format!("it is not of entry {}", incoming.index);
+            return Err(StoreError::Damaged { path: state, why });
+        }
+        let records = incoming.records.sync()?;
+        if has_records {
+            let to = self.records_path(incoming.index);
+            rename_durably(&records, &to).map_err(disk(to))?;
+        } else {
+            drop(std::fs::remove_file(&records));
+        }
+        let to = self.path(&snapshot);
+        rename_durably(&state, &to).map_err(disk(to))?;
         Ok(snapshot)
     }
 
-    /// Removes all older snapshots, and what is left of unfinished ones.
+    /// Removes all older snapshots.
     pub fn remove_before(&self, index: Index) -> Result<(), StoreError> {
+        self.remove(|name| {
+            let of = name.split_once('-').and_then(|(index, _)| index.parse::<Index>().ok());
+            of.is_some_and(|of| of < index)
+        })
+    }
+
+    fn remove(&self, is_old: impl Fn(&str) -> bool) -> Result<(), StoreError> {
         let disk = |error| StoreError::Disk { path: self.folder.clone(), error };
         for file in std::fs::read_dir(&self.folder).map_err(disk)? {
             let path = file.map_err(disk)?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let of = name.split_once('-').and_then(|(index, _)| index.parse::<Index>().ok());
-            if of.is_some_and(|of| of < index) {
+            if path.file_name().is_some_and(|name| is_old(&name.to_string_lossy())) {
                 std::fs::remove_file(&path).map_err(disk)?;
             }
         }
@@ -101,14 +157,30 @@ impl SnapshotFiles {
     }
 }
 
-impl Incoming {
-    /// The next bytes.
-    pub fn write(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
-        self.bytes += chunk.len() as u64;
-        self.checksum.update(chunk);
+impl Part {
+    fn write(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
+        self.missing -= chunk.len() as u64;
         self.file
             .write_all(chunk)
             .map_err(|error| StoreError::Disk { path: self.path.clone(), error })
+    }
+
+    fn sync(&mut self) -> Result<PathBuf, StoreError> {
+        let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        synced.map_err(|error| StoreError::Disk { path: self.path.clone(), error })?;
+        Ok(self.path.clone())
+    }
+}
+
+impl Incoming {
+    /// The next bytes. More than was announced is an error of the caller.
+    pub fn write(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
+        self.bytes += chunk.len() as u64;
+        self.checksum.update(chunk);
+        let of_state = chunk.len().min(usize::try_from(self.state.missing).unwrap_or(usize::MAX));
+        let (state, records) = chunk.split_at(of_state);
+        self.state.write(state)?;
+        self.records.write(records)
     }
 
     /// Bytes received so far.
@@ -119,11 +191,6 @@ impl Incoming {
     /// CRC-32 of what was received so far.
     pub fn checksum(&self) -> u32 {
         self.checksum.clone().finalize()
-    }
-
-    /// Where it is being written.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 
@@ -165,25 +232,27 @@ mod tests {
     #[test]
     fn a_snapshot_is_read_as_it_was_written_sent_and_received() {
         let folder = tempfile::tempdir().unwrap();
-        let files = SnapshotFiles::new(folder.path().to_owned());
+        let files = SnapshotFiles::open(folder.path().to_owned()).unwrap();
         files.write(&snapshot(7), b"state").unwrap();
         let bytes = std::fs::read(files.path(&snapshot(7))).unwrap();
         let other = tempfile::tempdir().unwrap();
-        let others = SnapshotFiles::new(other.path().to_owned());
-        let mut incoming = others.receive(1).unwrap();
-        for chunk in bytes.chunks(3) {
+        let others = SnapshotFiles::open(other.path().to_owned()).unwrap();
+        let mut incoming = others.receive(1, 7, (bytes.len() as u64, 10)).unwrap();
+        let all = [bytes, b"0123456789".to_vec()].concat();
+        for chunk in all.chunks(3) {
             incoming.write(chunk).unwrap();
         }
-        assert_eq!(incoming.bytes(), bytes.len() as u64);
-        assert_eq!(incoming.checksum(), crc32fast::hash(&bytes));
+        assert_eq!(incoming.bytes(), all.len() as u64);
+        assert_eq!(incoming.checksum(), crc32fast::hash(&all));
         assert_eq!(others.complete(incoming).unwrap(), snapshot(7));
+        assert_eq!(std::fs::read(others.records_path(7)).unwrap(), b"0123456789");
         assert_eq!(others.read(&snapshot(7)).unwrap(), (snapshot(7), b"state".to_vec()));
     }
 
     #[test]
     fn a_damaged_snapshot_is_refused_wherever_the_damage_is() {
         let folder = tempfile::tempdir().unwrap();
-        let files = SnapshotFiles::new(folder.path().to_owned());
+        let files = SnapshotFiles::open(folder.path().to_owned()).unwrap();
         files.write(&snapshot(7), b"state").unwrap();
         let path = files.path(&snapshot(7));
         let bytes = std::fs::read(&path).unwrap();
@@ -200,7 +269,7 @@ mod tests {
     #[test]
     fn older_snapshots_are_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let files = SnapshotFiles::new(folder.path().to_owned());
+        let files = SnapshotFiles::open(folder.path().to_owned()).unwrap();
         for index in [7, 8, 9] {
             files.write(&snapshot(index), b"state").unwrap();
         }
