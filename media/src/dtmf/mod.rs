@@ -4,6 +4,7 @@
 //! [`crate::telephone_event`].
 
 mod detector;
+mod window;
 
 pub use detector::DtmfDetector;
 
