@@ -6,7 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
+use std::mem;
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::event::EventfdFlags;
 
 use super::ports::Reservation;
 use super::{PortKey, PortPlan, PortState};
@@ -37,12 +42,33 @@ impl fmt::Debug for Request {
     }
 }
 
-#[derive(Debug, Default)]
+/// Where a packet thread looks for requests.
+#[derive(Debug)]
 pub(super) struct Mailbox {
-    requests: Mutex<BTreeMap<PortKey, Request>>,
+    inner: Mutex<Inner>,
+    /// Readable while there is something in the mailbox.
+    waker: OwnedFd,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    requests: BTreeMap<PortKey, Request>,
+    stop: bool,
+}
+
+/// What the thread took out.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) requests: BTreeMap<PortKey, Request>,
+    pub(super) stop: bool,
 }
 
 impl Mailbox {
+    pub(super) fn new() -> io::Result<Self> {
+        let waker = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { inner: Mutex::default(), waker })
+    }
+
     pub(super) fn attach(&self, key: PortKey, reservation: Reservation) {
         self.post(key, |request| request.attach = Some(reservation));
     }
@@ -56,22 +82,63 @@ impl Mailbox {
     }
 
     pub(super) fn close(&self, key: PortKey) {
-        self.post(key, |request| *request = Request { close: true, ..Request::default() });
+        let mut before = Request { close: true, ..Request::default() };
+        self.post(key, |request| mem::swap(request, &mut before));
+        if let Some(reply) = before.export {
+            reply(None);
+        }
     }
 
     pub(super) fn export(&self, key: PortKey, reply: ExportReply) {
-        self.post(key, |request| request.export = Some(reply));
+        let mut before = Some(reply);
+        self.post(key, |request| mem::swap(&mut request.export, &mut before));
+        if let Some(overtaken) = before {
+            overtaken(None);
+        }
     }
 
     pub(super) fn panic_port(&self, key: PortKey) {
         self.post(key, |request| request.panic = true);
     }
 
-    fn post(&self, key: PortKey, change: impl FnOnce(&mut Request)) {
-        change(self.lock().entry(key).or_default());
+    /// Ends the thread after it has done what was asked before.
+    pub(super) fn stop(&self) {
+        self.lock().stop = true;
+        self.wake();
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PortKey, Request>> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Becomes readable when something is asked.
+    pub(super) fn waker(&self) -> &OwnedFd {
+        &self.waker
+    }
+
+    /// Takes everything; called when the waker is readable.
+    pub(super) fn take(&self) -> Taken {
+        // First the waker, so that what is posted from now on wakes the thread again.
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.waker, &mut count);
+        let mut inner = self.lock();
+        Taken { requests: mem::take(&mut inner.requests), stop: inner.stop }
+    }
+
+    fn post(&self, key: PortKey, change: impl FnOnce(&mut Request)) {
+        let first = {
+            let requests = &mut self.lock().requests;
+            let first = requests.is_empty();
+            change(requests.entry(key).or_default());
+            first
+        };
+        if first {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        // It cannot fail but by overflow, and then the thread is woken already.
+        let _ = rustix::io::write(&self.waker, &1_u64.to_ne_bytes());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,16 +6,25 @@
 //! Nothing here must survive: a port is rebuilt from its plan, here after a panic or on another
 //! node after an adoption, and continues its output stream from an exported [`PortState`].
 //!
-//! Read in this order: this file, `ports`, `mailbox`, `worker`, `slot`, `recorder`.
+//! Read in this order: this file, `ports`, `mailbox`, `worker`, `slot`,
+//! `wheel`, `recorder`.
 
+mod counters;
+mod links;
 mod mailbox;
 mod ports;
+mod recorder;
+mod slot;
+mod traffic;
+mod wheel;
+mod worker;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -28,8 +37,14 @@ pub use tandem_media::port::{
 
 pub use self::ports::{Reservation, ReserveError};
 
+use self::counters::Counters;
 use self::mailbox::Mailbox;
 use self::ports::PortPool;
+use self::recorder::Recorder;
+use self::worker::Worker;
+
+/// Packet threads at most. One relays more calls than the rest of a node can set up.
+const THREADS_MAX: usize = 2;
 
 /// How the engine is set up.
 #[derive(Clone, Debug)]
@@ -139,6 +154,22 @@ pub struct Engine {
 struct Shared {
     pool: Arc<PortPool>,
     mailboxes: Vec<Arc<Mailbox>>,
+    counters: Arc<Counters>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.stop());
+        let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for handle in threads.drain(..) {
+            // The last handle may have been dropped by an event's receiver, on such a thread.
+            if handle.thread().id() != thread::current().id() {
+                // A thread that panicked has said so.
+                let _ = handle.join();
+            }
+        }
+    }
 }
 
 impl fmt::Debug for Engine {
@@ -148,17 +179,38 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Starts the packet threads and the recorder. `events` is called on a packet thread: it
-    /// must not block.
+    /// Starts the packet threads and the recorder. `events` is called on these threads: it must
+    /// not block. The threads end when the last handle is dropped.
     pub fn start(
         config: EngineConfig,
         events: impl Fn(PortEvent) + Send + Sync + 'static,
     ) -> Result<Self, StartError> {
+        let system = |what| move |source| StartError::System { what, source };
         let pool = PortPool::new(config.ports.clone())?;
-        let _ = events;
-        let mailboxes =
-            (0..config.threads.clamp(1, 2)).map(|_| Arc::new(Mailbox::default())).collect();
-        Ok(Self { shared: Arc::new(Shared { pool, mailboxes }) })
+        let events: Arc<dyn Fn(PortEvent) + Send + Sync> = Arc::new(events);
+        let counters = Arc::new(Counters::default());
+        let (recorder, writer) =
+            Recorder::start(Arc::clone(&events)).map_err(system("a thread to record"))?;
+        let (mut mailboxes, mut threads) = (Vec::new(), Vec::new());
+        for number in 0..config.threads.clamp(1, THREADS_MAX) {
+            let mailbox = Arc::new(Mailbox::new().map_err(system("an eventfd"))?);
+            let worker = Worker::new(
+                Arc::clone(&mailbox),
+                Arc::clone(&events),
+                Arc::clone(&counters),
+                recorder.clone(),
+                config.quiet,
+            );
+            let mut worker = worker.map_err(system("an epoll instance"))?;
+            let thread = thread::Builder::new().name(format!("media-{number}"));
+            let thread = thread.spawn(move || worker.run());
+            threads.push(thread.map_err(system("a packet thread"))?);
+            mailboxes.push(mailbox);
+        }
+        // Joined last: it ends when the packet threads have dropped their handles to it.
+        threads.push(writer);
+        let threads = Mutex::new(threads);
+        Ok(Self { shared: Arc::new(Shared { pool, mailboxes, counters, threads }) })
     }
 
     /// Reserves and binds an RTP port and the RTCP port above it. Dropping the reservation
@@ -180,6 +232,9 @@ impl Engine {
 
     /// Says what a port should do from now on. Idempotent; never waits. Of plans that follow
     /// each other faster than the packet thread takes them, the last one counts.
+    ///
+    /// Clips should have been prepared for the codec before ([`Clip::prepare`]); the packet
+    /// thread encodes those that were not, which costs it little in G.711 and much in Opus.
     pub fn apply(&self, key: PortKey, plan: PortPlan) {
         self.mailbox(key).apply(key, plan);
     }
@@ -208,7 +263,7 @@ impl Engine {
 
     /// What has been done so far.
     pub fn stats(&self) -> EngineStats {
-        EngineStats { pairs_in_use: self.shared.pool.in_use(), ..EngineStats::default() }
+        EngineStats { pairs_in_use: self.shared.pool.in_use(), ..self.shared.counters.read() }
     }
 
     fn mailbox(&self, key: PortKey) -> &Mailbox {

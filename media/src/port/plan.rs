@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clip::Clip;
 use crate::codec::CodecKind;
+use crate::session::SenderState;
 
 /// Names a port: one leg of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -75,8 +76,21 @@ pub struct CodecSpec {
     pub send_payload_type: u8,
     /// The payload type that the peer uses in what it sends.
     pub receive_payload_type: u8,
-    /// Milliseconds of audio in a packet that we generate, 20 unless the peer asks otherwise.
+    /// Milliseconds of audio that the peer would like in a packet (SDP's `a=ptime`). What we
+    /// make ourselves comes in the next lower of 20, 40 and 60 ms, Opus always in 20.
     pub ptime_ms: u16,
+}
+
+impl CodecSpec {
+    /// The frames of 20 ms in a packet that we make.
+    pub(super) fn frames_in_packet(&self) -> u8 {
+        match self.kind {
+            CodecKind::Pcmu | CodecKind::Pcma | CodecKind::G722 => {
+                (self.ptime_ms / 20).clamp(1, 3) as u8
+            }
+            CodecKind::Opus => 1,
+        }
+    }
 }
 
 /// Who may send, seen from us (RFC 3264 §5.1).
@@ -149,6 +163,22 @@ pub struct RecordTap {
     pub channel: u8,
 }
 
+impl Source {
+    /// Whether going from one to the other begins something new. A playing with the same
+    /// number goes on.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Silence, Self::Silence) | (Self::Echo, Self::Echo) => false,
+            (Self::Relay(one), Self::Relay(other)) => one != other,
+            (Self::Play { seq: one, .. }, Self::Play { seq: other, .. })
+            | (Self::Mix(one), Self::Mix(other)) => one != other,
+            (Self::Silence | Self::Relay(_) | Self::Play { .. } | Self::Echo | Self::Mix(_), _) => {
+                true
+            }
+        }
+    }
+}
+
 /// Digits to send to the peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendDigits {
@@ -169,4 +199,10 @@ pub struct PortState {
     pub timestamp: u32,
     /// The address that the peer was found to send from.
     pub latched: Option<SocketAddr>,
+}
+
+impl PortState {
+    pub(super) fn stream(&self) -> SenderState {
+        SenderState { ssrc: self.ssrc, sequence: self.sequence, timestamp: self.timestamp }
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::{Event, KEYS};
+use super::Event;
+use crate::dtmf::Digit;
 
 /// How long a key is pressed. Q.24 asks receivers to take 40 ms; 100 ms is what telephones send.
 const PRESS_MS: u32 = 100;
@@ -54,12 +55,14 @@ pub enum Step {
 impl Keypad {
     /// Adds digits; what is not on a keypad is passed over.
     pub fn press(&mut self, digits: &str) {
-        let codes = digits.chars().filter_map(|digit| {
-            let digit = digit.to_ascii_uppercase();
-            KEYS.iter().position(|key| *key == digit).map(|code| code as u8)
-        });
+        let codes = digits.chars().filter_map(Digit::from_char).map(Digit::event_code);
         let room = DIGITS_MAX - self.waiting.len();
         self.waiting.extend(codes.take(room));
+    }
+
+    /// Whether no key is left to press.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle) && self.waiting.is_empty()
     }
 
     /// The next 20 ms; `None` when all keys have been pressed. `clock_hz` is that of the stream.

@@ -152,6 +152,7 @@ impl Pressed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dtmf::Digit;
     use crate::session::epoch;
 
     #[test]
@@ -254,7 +255,7 @@ mod tests {
             timestamp: u32,
             (duration, end): (u16, bool),
         ) -> &mut Self {
-            let code = super::super::KEYS.iter().position(|k| *k == key).unwrap() as u8;
+            let code = Digit::from_char(key).unwrap().event_code();
             let payload = Event { code, end, duration }.write();
             let header = self.header(timestamp, marker);
             self.listener.handle_event(&header, &payload, 8_000, self.now);

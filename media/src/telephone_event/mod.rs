@@ -10,12 +10,10 @@ mod listener;
 pub use keypad::{Keypad, Step};
 pub use listener::{Listener, Press};
 
+use crate::dtmf::Digit;
+
 /// The bytes of an event's payload (RFC 4733 §2.3).
 pub const EVENT_BYTES: usize = 4;
-
-/// The keys in the order of their event codes, 0 to 15 (RFC 4733 §3.2).
-const KEYS: [char; 16] =
-    ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '#', 'A', 'B', 'C', 'D'];
 
 /// The payload of one packet (RFC 4733 §2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +42,6 @@ impl Event {
 
     /// The key, if the event is one.
     pub fn key(&self) -> Option<char> {
-        KEYS.get(usize::from(self.code)).copied()
+        Digit::from_event_code(self.code).map(Digit::as_char)
     }
 }

@@ -1,0 +1,64 @@
+//! What the packet threads have done, for the metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::EngineStats;
+
+/// Shared by all threads; each adds what it did once a round.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    ports_open: AtomicU64,
+    packets_in: AtomicU64,
+    packets_out: AtomicU64,
+    strays: AtomicU64,
+    malformed: AtomicU64,
+    unsent: AtomicU64,
+    deaths: AtomicU64,
+}
+
+/// What a thread did in a round.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    pub(super) opened: u64,
+    pub(super) closed: u64,
+    pub(super) packets_in: u64,
+    pub(super) packets_out: u64,
+    pub(super) strays: u64,
+    pub(super) malformed: u64,
+    pub(super) unsent: u64,
+    pub(super) deaths: u64,
+}
+
+impl Counters {
+    pub(super) fn add(&self, round: &Round) {
+        let add = |counter: &AtomicU64, value: u64| {
+            if value > 0 {
+                counter.fetch_add(value, Ordering::Relaxed);
+            }
+        };
+        add(&self.ports_open, round.opened);
+        if round.closed > 0 {
+            self.ports_open.fetch_sub(round.closed, Ordering::Relaxed);
+        }
+        add(&self.packets_in, round.packets_in);
+        add(&self.packets_out, round.packets_out);
+        add(&self.strays, round.strays);
+        add(&self.malformed, round.malformed);
+        add(&self.unsent, round.unsent);
+        add(&self.deaths, round.deaths);
+    }
+
+    pub(super) fn read(&self) -> EngineStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        EngineStats {
+            ports_open: read(&self.ports_open),
+            pairs_in_use: 0,
+            packets_in: read(&self.packets_in),
+            packets_out: read(&self.packets_out),
+            strays: read(&self.strays),
+            malformed: read(&self.malformed),
+            unsent: read(&self.unsent),
+            deaths: read(&self.deaths),
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! A packet thread: waits for sockets and the clock, and drives the ports' machines.
+//!
+//! One round: wait, take every ready datagram, let the clock's beats speak, do what the mailbox
+//! asks. Between rounds with traffic the thread rests until a millisecond has passed since the
+//! last one began, so that packets are taken in batches and a wake-up, which costs more than a
+//! packet, is shared. Sockets are level triggered and read once a round: a second read that only
+//! says "empty" costs more than being told again.
+//!
+//! A panic in a port's machine is caught, told, and answered by building the machine again from
+//! its plan. This file is the life of the thread and of its ports; what happens to packets is
+//! in `traffic`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::mem;
+use std::os::fd::OwnedFd;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::event::{Timespec, epoll};
+use tandem_media::port::Output;
+
+use super::counters::{Counters, Round};
+use super::links::Links;
+use super::mailbox::{Mailbox, Request};
+use super::ports::Reservation;
+use super::recorder::Recorder;
+use super::slot::{Slot, new_port};
+use super::traffic::Buffers;
+use super::wheel::{Beat, Wheel};
+use super::{PortEvent, PortKey, PortPlan, PortState};
+
+/// Ready sockets taken in one wait. The others are told in the next one, in turn.
+const READY_MAX: usize = 512;
+/// The least time from the beginning of one round to that of the next. It is what a packet waits
+/// at most on an idle machine; half of it on average.
+const ROUND_MIN: Duration = Duration::from_millis(1);
+/// Plans and sockets that wait for each other. Past it the oldest call's are dropped: the other
+/// half never came, or its port was closed before.
+const WAITING_MAX: usize = 4_096;
+/// Names the waker among the sockets.
+const WAKER: u64 = u64::MAX;
+/// The seconds from the beginning of NTP's time to that of Unix' (RFC 5905 figure 4).
+const NTP_EPOCH: u64 = 2_208_988_800;
+
+pub(super) struct Worker {
+    epoll: OwnedFd,
+    mailbox: Arc<Mailbox>,
+    events: Arc<dyn Fn(PortEvent) + Send + Sync>,
+    counters: Arc<Counters>,
+    pub(super) recorder: Recorder,
+    /// After so much silence of a peer its call is told.
+    pub(super) quiet: Duration,
+    /// By index; freed ones are used again.
+    pub(super) slots: Vec<Option<Slot>>,
+    free: Vec<u32>,
+    pub(super) links: Links,
+    waiting: BTreeMap<PortKey, Waiting>,
+    pub(super) wheel: Wheel,
+    /// The slot that the housekeeping visits next, and when it goes on.
+    pub(super) visited: usize,
+    pub(super) visit_due: Instant,
+    pub(super) round: Round,
+    /// When the round began.
+    pub(super) now: Instant,
+    /// The slot whose machine works: who is to blame for a panic.
+    pub(super) working: u32,
+    /// A moment, and the time that NTP gave it.
+    clock: (Instant, u64),
+}
+
+/// The halves of a port that came first.
+#[derive(Debug, Default)]
+struct Waiting {
+    plan: Option<PortPlan>,
+    state: Option<PortState>,
+    sockets: Option<Reservation>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        mailbox: Arc<Mailbox>,
+        events: Arc<dyn Fn(PortEvent) + Send + Sync>,
+        counters: Arc<Counters>,
+        recorder: Recorder,
+        quiet: Duration,
+    ) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let waker = epoll::EventData::new_u64(WAKER);
+        epoll::add(&epoll, mailbox.waker(), waker, epoll::EventFlags::IN)?;
+        let now = Instant::now();
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Self {
+            epoll,
+            mailbox,
+            events,
+            counters,
+            recorder,
+            quiet,
+            slots: Vec::new(),
+            free: Vec::new(),
+            links: Links::default(),
+            waiting: BTreeMap::new(),
+            wheel: Wheel::new(now),
+            visited: 0,
+            visit_due: now,
+            round: Round::default(),
+            now,
+            working: 0,
+            clock: (now, ntp(since_1970)),
+        })
+    }
+
+    /// Works until the engine is dropped.
+    pub(super) fn run(&mut self) {
+        let mut buffers = Buffers::new();
+        let mut ready = Vec::with_capacity(READY_MAX);
+        loop {
+            self.wait(&mut ready);
+            self.now = Instant::now();
+            let mut asked = false;
+            for event in &ready {
+                let token = event.data.u64();
+                if token == WAKER {
+                    asked = true;
+                } else {
+                    self.handle_ready((token >> 1) as u32, token & 1 == 1, &mut buffers);
+                }
+            }
+            self.handle_beats(&mut buffers);
+            self.keep_house(&mut buffers);
+            let stop = asked && self.handle_mailbox();
+            self.counters.add(&mem::take(&mut self.round));
+            if stop {
+                break;
+            }
+            if ready.len() > usize::from(asked) {
+                thread::sleep(ROUND_MIN.saturating_sub(self.now.elapsed()));
+            }
+        }
+        let open: Vec<PortKey> = self.slots.iter().flatten().map(|slot| slot.key).collect();
+        for key in open {
+            self.close(key);
+        }
+    }
+
+    pub(super) fn slot(&mut self, index: u32) -> Option<&mut Slot> {
+        slot_mut(&mut self.slots, index)
+    }
+
+    /// The time as NTP writes it.
+    pub(super) fn ntp(&self) -> u64 {
+        let (moment, time) = self.clock;
+        time.wrapping_add(fixed_point(self.now - moment))
+    }
+
+    /// Runs something that a port's machine does. If it panics, the port is told dead and built
+    /// again; the thread and the other ports go on.
+    pub(super) fn guard(&mut self, index: u32, work: impl FnOnce(&mut Self)) {
+        self.working = index;
+        if panic::catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+            self.bury();
+        }
+        self.tell_outputs(index);
+        self.follow_clock(index);
+    }
+
+    /// The machine that was working has panicked.
+    fn bury(&mut self) {
+        self.round.deaths += 1;
+        let now = self.now;
+        let Some(slot) = self.slot(self.working) else {
+            return;
+        };
+        slot.rebuild(now);
+        let key = slot.key;
+        // The list of a port's listeners is lost when one of them panics.
+        self.relink_all();
+        self.tell(PortEvent::Died { key });
+    }
+
+    fn wait(&mut self, ready: &mut Vec<epoll::Event>) {
+        let visit = (!self.links.is_empty()).then_some(self.visit_due);
+        let due = [self.wheel.next_due(), visit].into_iter().flatten().min();
+        let timeout = due.map(|due| {
+            let wait = due.saturating_duration_since(Instant::now());
+            Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) }
+        });
+        ready.clear();
+        // An interrupted wait is a round without sockets; nothing else can go wrong with it.
+        let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(ready), timeout.as_ref());
+    }
+
+    /// Does what was asked; true when the thread is to end.
+    fn handle_mailbox(&mut self) -> bool {
+        let taken = self.mailbox.take();
+        for (key, request) in taken.requests {
+            self.handle_request(key, request);
+        }
+        taken.stop
+    }
+
+    fn handle_request(&mut self, key: PortKey, request: Request) {
+        let Request { close, resume, attach, plan, panic, export } = request;
+        if close {
+            self.close(key);
+        }
+        if resume.is_some() || attach.is_some() || plan.is_some() {
+            self.handle_change(key, Waiting { plan, state: resume, sockets: attach });
+        }
+        let index = self.links.index(key);
+        if panic && let Some(slot) = index.and_then(|index| self.slot(index)) {
+            slot.panic = true;
+        }
+        if let Some(reply) = export {
+            reply(index.and_then(|index| self.slot(index)).map(|slot| slot.port.state()));
+        }
+    }
+
+    /// A new plan for an open port, or halves of one that is to be opened.
+    fn handle_change(&mut self, key: PortKey, change: Waiting) {
+        let Waiting { plan, state, sockets } = change;
+        if let Some(index) = self.links.index(key) {
+            if let Some(sockets) = sockets {
+                self.move_to(key, sockets);
+            }
+            if let Some(plan) = plan {
+                self.apply(index, plan);
+            }
+            return;
+        }
+        let waiting = self.waiting.entry(key).or_default();
+        waiting.plan = plan.or(waiting.plan.take());
+        waiting.state = state.or(waiting.state.take());
+        waiting.sockets = sockets.or(waiting.sockets.take());
+        if let (Some(_), Some(_)) = (&waiting.plan, &waiting.sockets)
+            && let Some(Waiting { plan: Some(plan), state, sockets: Some(sockets) }) =
+                self.waiting.remove(&key)
+        {
+            self.open(key, plan, state, sockets);
+        }
+        if self.waiting.len() > WAITING_MAX {
+            self.waiting.pop_first();
+        }
+    }
+
+    fn open(
+        &mut self,
+        key: PortKey,
+        plan: PortPlan,
+        state: Option<PortState>,
+        sockets: Reservation,
+    ) {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        if let Err(error) = self.watch(index, &sockets) {
+            tracing::error!(call = key.call, leg = key.leg, %error, "cannot watch RTP sockets");
+            self.free.push(index);
+            self.tell(PortEvent::Died { key });
+            return;
+        }
+        let port = new_port(plan.clone(), state, self.now);
+        self.slots[index as usize] = Some(Slot::new(key, sockets, port));
+        self.links.open(key, index);
+        self.round.opened += 1;
+        self.apply(index, plan);
+        self.relink(key);
+    }
+
+    /// Gives an open port other sockets.
+    fn move_to(&mut self, key: PortKey, sockets: Reservation) {
+        let Some(slot) = self.links.index(key).and_then(|index| self.slot(index)) else {
+            return;
+        };
+        let (plan, state) = (slot.port.plan().clone(), slot.port.state());
+        self.close(key);
+        self.open(key, plan, Some(state), sockets);
+    }
+
+    fn apply(&mut self, index: u32, plan: PortPlan) {
+        let source = plan.source.clone();
+        self.guard(index, |worker| {
+            if let Some(slot) = slot_mut(&mut worker.slots, index) {
+                slot.apply(plan, &worker.recorder, worker.now);
+            }
+        });
+        let Some(key) = self.slot(index).map(|slot| slot.key) else {
+            return;
+        };
+        let change = self.links.set_source(key, index, &source);
+        if let Some(conference) = change.ended {
+            self.wheel.remove(Beat::Conference(conference));
+        }
+        if let Some(conference) = change.begun {
+            self.wheel.add(Beat::Conference(conference), self.now);
+        }
+        for key in change.relink {
+            self.relink(key);
+        }
+    }
+
+    pub(super) fn close(&mut self, key: PortKey) {
+        self.waiting.remove(&key);
+        let Some(index) = self.links.index(key) else {
+            return;
+        };
+        self.say_goodbye(index);
+        let Some(mut slot) = self.slots[index as usize].take() else {
+            return;
+        };
+        slot.end_recording(&self.recorder);
+        for socket in [slot.sockets.rtp(), slot.sockets.rtcp()] {
+            // Its number may be given out again at once, so it must not stay watched.
+            if let Err(error) = epoll::delete(&self.epoll, socket) {
+                tracing::error!(%error, "cannot stop watching an RTP socket");
+            }
+        }
+        if slot.ticking {
+            self.wheel.remove(Beat::Port(index));
+        }
+        if let Some(conference) = self.links.close(key, index).ended {
+            self.wheel.remove(Beat::Conference(conference));
+        }
+        self.relink(key);
+        self.free.push(index);
+        self.round.closed += 1;
+    }
+
+    /// Finds out anew who hears whom among the ports of a call.
+    fn relink(&mut self, key: PortKey) {
+        for index in self.links.indices(key.call) {
+            if let Some(slot) = self.slot(index) {
+                slot.listeners.clear();
+            }
+        }
+        for (heard, listener) in self.links.listeners(key.call) {
+            if let Some(slot) = self.slot(heard) {
+                slot.listeners.push(listener);
+            }
+        }
+    }
+
+    fn relink_all(&mut self) {
+        for key in self.links.calls() {
+            self.relink(key);
+        }
+    }
+
+    fn watch(&self, index: u32, sockets: &Reservation) -> io::Result<()> {
+        let token = |rtcp: u64| epoll::EventData::new_u64(u64::from(index) << 1 | rtcp);
+        epoll::add(&self.epoll, sockets.rtp(), token(0), epoll::EventFlags::IN)?;
+        epoll::add(&self.epoll, sockets.rtcp(), token(1), epoll::EventFlags::IN)?;
+        Ok(())
+    }
+
+    /// Tells the call what its port has to tell.
+    fn tell_outputs(&mut self, index: u32) {
+        while let Some(slot) = self.slot(index)
+            && let Some(output) = slot.port.poll_output()
+        {
+            let key = slot.key;
+            self.tell(match output {
+                Output::Digit(digit) => PortEvent::Digit { key, digit },
+                Output::Played(seq) => PortEvent::Played { key, seq },
+                Output::Quiet(silent) => PortEvent::Quiet { key, ms: silent.as_millis() as u64 },
+            });
+        }
+    }
+
+    /// Puts a port that makes audio into the wheel.
+    fn follow_clock(&mut self, index: u32) {
+        if let Some(slot) = self.slot(index)
+            && slot.port.needs_ticks()
+            && !slot.ticking
+        {
+            slot.ticking = true;
+            self.wheel.add(Beat::Port(index), self.now);
+        }
+    }
+
+    fn tell(&self, event: PortEvent) {
+        (self.events)(event);
+    }
+}
+
+/// A slot, where the rest of the worker is needed beside it.
+pub(super) fn slot_mut(slots: &mut [Option<Slot>], index: u32) -> Option<&mut Slot> {
+    slots.get_mut(index as usize)?.as_mut()
+}
+
+/// NTP's time at a moment after 1970.
+fn ntp(since_1970: Duration) -> u64 {
+    (NTP_EPOCH << 32).wrapping_add(fixed_point(since_1970))
+}
+
+/// Seconds with 32 bits after the point.
+fn fixed_point(duration: Duration) -> u64 {
+    (duration.as_secs() << 32) | ((u64::from(duration.subsec_nanos()) << 32) / 1_000_000_000)
+}
