@@ -200,6 +200,18 @@ mod tests {
     }
 
     #[test]
+    fn a_wav_file_of_any_rate_becomes_a_clip_and_garbage_does_not() {
+        let pcm = testing::Signal::rate(16_000).tone(500.0, 9_000.0).seconds(1.0);
+        let mut file = wav::header(16_000, 1, pcm.len() as u64 * 2).to_vec();
+        file.extend(pcm.iter().flat_map(|sample| sample.to_le_bytes()));
+        assert_eq!(Clip::from_wav(&file).unwrap().ms(), 1_000);
+        let empty = wav::header(16_000, 1, 0);
+        assert_eq!(Clip::from_wav(&empty).unwrap_err(), ClipError::Empty);
+        let garbage = Clip::from_wav(b"#!/bin/sh").unwrap_err();
+        assert_eq!(garbage, ClipError::Wav(WavError::NotWave));
+    }
+
+    #[test]
     fn the_last_frame_ends_in_silence() {
         let clip = Clip::from_pcm(&[1_000; 200]).unwrap();
         assert_eq!((clip.frame_count(), clip.ms()), (2, 40));

@@ -4,8 +4,10 @@
 //! out, into the caller's buffers. Samples are `i16`, mono, 8 kHz unless a type says otherwise;
 //! a frame is 20 ms.
 //!
-//! Read in this order: [`frame`] (the units), [`codec`], [`clip`], [`tone`], [`dtmf`]; then
-//! [`rtp`], [`jitter`], [`session`], [`port`], which move them; then [`mix`] and [`recording`].
+//! Read in this order: [`frame`] (the units), [`codec`] with [`resample`] and [`conceal`] behind
+//! it; [`wav`], [`tone`] and [`clip`], what is played; [`dtmf`] and [`telephone_event`], what is
+//! pressed; [`rtp`], [`rtcp`], [`jitter`], [`session`] and [`port`], which move all that; then
+//! [`mix`] and [`recording`].
 
 pub mod clip;
 pub mod codec;

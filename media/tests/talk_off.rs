@@ -62,11 +62,11 @@ fn speech_in_many_voices_holds_no_digit() {
     let mut seconds = 0;
     for (language, text) in TEXTS {
         for variant in ["", "+f1", "+f4", "+m3", "+m7"] {
-            for (pitch, words_a_minute) in [(10, 130), (40, 160), (70, 190), (99, 260)] {
+            for (pitch, words_a_minute) in [(20, 140), (60, 170), (99, 200)] {
                 let voice = format!("{language}{variant}");
                 let pcm = speech(&voice, pitch, words_a_minute, text);
                 seconds += pcm.len() / 8_000;
-                for gain in [1.0, 0.25, 3.0] {
+                for gain in [0.25, 2.0] {
                     let digits = digits_in(&pcm, gain);
                     assert_eq!(digits, [], "{voice} pitch {pitch} gain {gain}");
                 }
