@@ -229,6 +229,8 @@ impl Actor for ReplicaActor {
         me: ActorRef<Message>,
         node: Arc<Node>,
     ) -> Result<State, ActorProcessingErr> {
+        // What happened before this actor lived: its predecessor's, or while the node started.
+        drop(me.send_message(Message::RoleChanged(node.replica.status().role)));
         drop(me.send_message(Message::LookAtAll));
         Ok(State { node, cleared: BTreeSet::new(), timer_armed: false })
     }
