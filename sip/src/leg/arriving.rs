@@ -10,7 +10,8 @@ use super::{
     compose::{self, Content},
     line::{Line, earliest},
     session::Asked,
-    talking::{Talking, Unacked},
+    talking::Talking,
+    unacked::Unacked,
 };
 use crate::{
     dialog::Dialog,
@@ -48,6 +49,9 @@ enum Prack {
     Unsupported,
     Supported,
     Required,
+    /// It required them, and a machine that is gone may have sent some: which number the caller
+    /// expects is not known, so it hears nothing more before the final response.
+    Unknown,
 }
 
 /// SDPs in reliable provisional responses.
@@ -193,6 +197,25 @@ fn stateless(request: &Request, peer: Peer, status: u16, response: Response) -> 
 
 /// Commands.
 impl Arriving {
+    /// The leg is taken over from a machine that may have sent reliable responses, and received
+    /// their PRACKs. Nothing waits for those any more.
+    pub(super) fn adopt(&mut self, now: Moment, line: &mut Line) -> Then {
+        self.prack = match self.prack {
+            Prack::Unsupported | Prack::Supported => Prack::Unsupported,
+            Prack::Required | Prack::Unknown => Prack::Unknown,
+        };
+        if let Early::Sent { .. } = self.early {
+            // The caller may not have it: it goes with the 2xx, and is ignored there by one that
+            // has it (RFC 3261 §13.2.1).
+            self.early = Early::Nothing;
+        }
+        self.unacked = None;
+        match std::mem::replace(&mut self.next, Next::Nothing) {
+            Next::Answer { sdp } => self.answer(now, line, sdp),
+            Next::Ring { .. } | Next::Nothing => Then::Stay,
+        }
+    }
+
     pub(super) fn trying(&mut self, now: Moment, line: &mut Line) {
         if self.rung == Rung::Nothing {
             self.rung = Rung::Trying;
@@ -208,6 +231,7 @@ impl Arriving {
             (Prack::Supported, ReliableProvisional::WhenRequired) | (Prack::Unsupported, _) => {
                 false
             }
+            (Prack::Unknown, _) => return,
         };
         // The first reliable response to an INVITE without an offer must carry ours
         // (RFC 3261 §13.2.1); without one there is nothing to say reliably.

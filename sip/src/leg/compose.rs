@@ -81,6 +81,11 @@ impl Reply {
         Self { peer: Peer { remote, ..peer }, head, record_route, timestamp }
     }
 
+    /// The final response is out: only where it goes is still needed.
+    pub(super) fn close(&mut self) {
+        (self.head, self.record_route, self.timestamp) = (Vec::new(), Vec::new(), Vec::new());
+    }
+
     /// A response.
     pub(super) fn with(&self, content: Content<'_>) -> Vec<u8> {
         let Content { status, reason, headers, sdp } = content;

@@ -239,15 +239,24 @@ impl Line {
         content: Content<'_>,
     ) -> Option<(Peer, Vec<u8>)> {
         let mut sent = None;
-        if let Some(server) = self.invite_servers.iter_mut().find(|server| server.key == *key) {
+        let is_open = |server: &&mut Server<InviteServer>| server.machine.is_unanswered();
+        let invite = self.invite_servers.iter_mut().find(|server| server.key == *key);
+        let other = self.servers.iter_mut().find(|server| server.key == *key);
+        if let Some(server) = invite.filter(is_open) {
             let bytes = server.reply.with(content);
             if (200..300).contains(&content.status) {
                 sent = Some((server.reply.peer, bytes.clone()));
             }
             server.machine.respond(now, content.status, bytes);
-        } else if let Some(server) = self.servers.iter_mut().find(|server| server.key == *key) {
+            if content.status >= 200 {
+                server.reply.close();
+            }
+        } else if let Some(server) = other.filter(|server| server.machine.is_unanswered()) {
             let bytes = server.reply.with(content);
             server.machine.respond(now, content.status, bytes);
+            if content.status >= 200 {
+                server.reply.close();
+            }
         }
         self.flush();
         sent

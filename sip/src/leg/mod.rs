@@ -24,6 +24,7 @@ mod requests;
 mod retry;
 mod session;
 mod talking;
+mod unacked;
 
 use std::{net::SocketAddr, time::Instant};
 
@@ -167,16 +168,27 @@ impl Leg {
         }
     }
 
-    /// The leg that was exported goes on. `cseq_skip` is added to our CSeq, so that requests
-    /// that the dead machine may have sent since the export are not repeated with other content:
-    /// 0 on the same machine, 1,000 or more on another.
+    /// The leg that was exported goes on.
+    ///
+    /// `cseq_skip` is 0 when nothing happened on the wire since the export. Otherwise, as after
+    /// the death of the machine or of the actor that carried the leg on, it is 1,000 or more: it
+    /// is added to our CSeq, so that no request is taken for one that was sent since, and what
+    /// may have come since (an ACK, a PRACK) is asked for once more, but not insisted on.
     pub fn restore(now: Instant, export: LegExport, cseq_skip: u32) -> Result<Self, RestoreError> {
-        let LegExport { version, clock, mut line, mut phase } = export;
+        let LegExport { version, clock: reading, line, phase } = export;
         if version > EXPORT_VERSION {
             return Err(RestoreError::Newer { found: version, reads: EXPORT_VERSION });
         }
-        line.skip(cseq_skip);
-        let dialog = match &mut phase {
+        let mut leg = Self { clock: Clock::resume(now, reading), line, phase };
+        if cseq_skip > 0 {
+            leg.adopt(reading, cseq_skip);
+        }
+        Ok(leg)
+    }
+
+    fn adopt(&mut self, now: Moment, cseq_skip: u32) {
+        self.line.skip(cseq_skip);
+        let dialog = match &mut self.phase {
             Phase::Arriving(arriving) => Some(&mut arriving.dialog),
             Phase::Talking(talking) => Some(&mut talking.dialog),
             Phase::Leaving(leaving) => Some(leaving.dialog_mut()),
@@ -189,7 +201,14 @@ impl Leg {
         if let Some(dialog) = dialog {
             dialog.skip_cseq_to(dialog.last_cseq().saturating_add(cseq_skip));
         }
-        Ok(Self { clock: Clock::resume(now, clock), line, phase })
+        match &mut self.phase {
+            Phase::Arriving(arriving) => {
+                let then = arriving.adopt(now, &mut self.line);
+                self.after_arriving(now, then);
+            }
+            Phase::Talking(talking) => talking.adopt(now),
+            Phase::Calling(_) | Phase::Leaving(_) | Phase::Over | Phase::Terminated => (),
+        }
     }
 
     /// From here on we are at another address: what follows carries this Contact and Via, and

@@ -12,12 +12,13 @@ use super::{
     requests::Transfer,
     retry::{self, Retry},
     session::{self, Asked, Due, Session},
+    unacked::{Unacked, Wants},
 };
 use crate::{
     auth::Credentials,
     dialog::Dialog,
-    transaction::{GIVE_UP_MS, Moment, Repeat, T1_MS, T2_MS, TransactionKey},
-    wire::{HeaderName, Method, Peer, Request, Response},
+    transaction::{Moment, TransactionKey},
+    wire::{HeaderName, Method, Request, Response},
 };
 
 /// How often a re-INVITE is tried again after a 491; then the 491 is the answer.
@@ -49,21 +50,6 @@ pub(super) struct Talking {
     /// Whether we made the call: then the Call-ID is ours (RFC 3261 §14.1).
     caller: bool,
     pub(super) transfer: Transfer,
-}
-
-/// A 2xx of ours without its ACK.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Unacked {
-    cseq: u32,
-    peer: Peer,
-    bytes: Vec<u8>,
-    repeat: Repeat,
-    until: Moment,
-    /// Whether the 2xx has an offer, so that the ACK has the answer.
-    wants_answer: bool,
-    /// RFC 3261 §15: the callee's BYE waits for the ACK of the first 2xx.
-    blocks_bye: bool,
-    then_bye: bool,
 }
 
 /// The one offer/answer exchange that may be under way (RFC 3261 §14.1).
@@ -113,20 +99,6 @@ pub(super) enum Then {
     Lost(EndCause),
 }
 
-impl Unacked {
-    /// The 2xx to the INVITE that was just sent.
-    pub(super) fn of_invite(
-        now: Moment,
-        cseq: u32,
-        sent: (Peer, Vec<u8>),
-        wants_answer: bool,
-    ) -> Self {
-        let (peer, bytes) = sent;
-        let (repeat, until) = (Repeat::every_ms(now, T1_MS), now.after_ms(GIVE_UP_MS));
-        Self { cseq, peer, bytes, repeat, until, wants_answer, blocks_bye: true, then_bye: false }
-    }
-}
-
 /// Beginning.
 impl Talking {
     pub(super) fn new(dialog: Dialog, local_sdp: Vec<u8>, remote_sdp: Vec<u8>) -> Self {
@@ -164,6 +136,13 @@ impl Talking {
         !self.local_sdp.is_empty()
     }
 
+    /// The leg is taken over from a machine that may have received the ACK.
+    pub(super) fn adopt(&mut self, now: Moment) {
+        if let Some(unacked) = &mut self.unacked {
+            unacked.doubt(now);
+        }
+    }
+
     /// Their 2xx has an offer: the ACK waits for [`Self::acknowledge`].
     pub(super) fn expect_answer(&mut self, cseq: u32) {
         self.exchange = Exchange::Offered { cseq };
@@ -175,10 +154,7 @@ impl Talking {
     /// Says whether the BYE may go now; otherwise it goes after the ACK. A re-INVITE of theirs is
     /// answered, and a 2xx of theirs acknowledged, so that nothing is left open.
     pub(super) fn may_hang_up(&mut self, now: Moment, line: &mut Line) -> bool {
-        if let Some(unacked) = &mut self.unacked
-            && unacked.blocks_bye
-        {
-            unacked.then_bye = true;
+        if self.unacked.as_mut().is_some_and(Unacked::holds_bye) {
             return false;
         }
         self.close(now, line);
@@ -200,7 +176,7 @@ impl Talking {
 
     /// Whether a BYE waits for the ACK.
     pub(super) fn is_hanging_up(&self) -> bool {
-        self.unacked.as_ref().is_some_and(|unacked| unacked.then_bye)
+        self.unacked.as_ref().is_some_and(Unacked::is_before_bye)
     }
 
     /// Offers anew, at once or when the line is free for it.
@@ -211,7 +187,8 @@ impl Talking {
 
     fn begin_queued(&mut self, now: Moment, line: &mut Line) {
         // RFC 3261 §14.1: not while another INVITE is under way, in either direction.
-        if !matches!(self.exchange, Exchange::Idle) || self.unacked.is_some() {
+        let unacked = self.unacked.as_ref().is_some_and(|unacked| unacked.blocks_invite(now));
+        if !matches!(self.exchange, Exchange::Idle) || unacked {
             return;
         }
         if let Some(sdp) = self.queued.take() {
@@ -270,8 +247,8 @@ impl Talking {
         let content = Content { status: 200, reason: "", headers: &headers, sdp: Some(&sdp) };
         let Some(sent) = line.respond(now, key, content) else { return };
         self.dialog.refresh_target(invite);
-        let unacked = Unacked::of_invite(now, invite.cseq().number, sent, offer.is_empty());
-        self.unacked = Some(Unacked { blocks_bye: false, ..unacked });
+        let cseq = invite.cseq().number;
+        self.unacked = Some(Unacked::of_reinvite(now, cseq, sent, offer.is_empty()));
         self.local_sdp = sdp;
         if !offer.is_empty() {
             self.remote_sdp = offer;
@@ -302,14 +279,14 @@ impl Talking {
 impl Talking {
     /// An ACK that no transaction absorbed.
     pub(super) fn handle_ack(&mut self, now: Moment, line: &mut Line, ack: &Request) -> Then {
-        let of_ours = |unacked: &mut Unacked| unacked.cseq == ack.cseq().number;
+        let of_ours = |unacked: &mut Unacked| unacked.is_of(ack);
         let Some(unacked) = self.unacked.take_if(of_ours) else { return Then::Stay };
-        let sdp = compose::sdp_of(ack).filter(|_| unacked.wants_answer);
+        let sdp = compose::sdp_of(ack).filter(|_| unacked.wants_answer());
         if let Some(sdp) = &sdp {
             self.remote_sdp.clone_from(sdp);
         }
         line.event(LegEvent::Acked { sdp });
-        if unacked.then_bye {
+        if unacked.is_before_bye() {
             return Then::Bye;
         }
         self.begin_queued(now, line);
@@ -327,7 +304,9 @@ impl Talking {
         let busy = match &self.exchange {
             Exchange::Asking { .. } | Exchange::Offered { .. } => Some(491),
             Exchange::Asked { .. } => Some(500),
-            Exchange::Idle | Exchange::Glare { .. } => self.unacked.as_ref().map(|_| 491),
+            Exchange::Idle | Exchange::Glare { .. } => {
+                self.unacked.as_ref().filter(|unacked| unacked.blocks_invite(now)).map(|_| 491)
+            }
         };
         match busy {
             Some(500) => {
@@ -430,6 +409,8 @@ impl Talking {
         let (cseq, ours) = asked;
         self.dialog.refresh_target(response);
         self.session = Asked::of(response).granted(now);
+        // Who answers this has the dialog, whatever became of the first ACK.
+        self.unacked = None;
         let sdp = compose::sdp_of(response);
         if ours.sdp.is_empty() && sdp.is_some() {
             self.exchange = Exchange::Offered { cseq };
@@ -522,14 +503,15 @@ impl Talking {
 /// Time.
 impl Talking {
     pub(super) fn handle_timeout(&mut self, now: Moment, line: &mut Line) -> Then {
-        match &mut self.unacked {
-            Some(unacked) if unacked.until <= now => return self.give_up_on_ack(),
-            Some(unacked) if unacked.repeat.at <= now => {
-                unacked.repeat.double(now, T2_MS);
-                line.send(unacked.peer, unacked.bytes.clone());
-            }
-            Some(_) | None => (),
+        let unacked = self.unacked.as_mut();
+        match unacked.map_or(Wants::Nothing, |unacked| unacked.handle_timeout(now)) {
+            Wants::Nothing => (),
+            Wants::Repeat { peer, bytes } => line.send(peer, bytes),
+            Wants::Bye => return Then::Bye,
+            Wants::Loss => return Then::Lost(EndCause::NoAck),
+            Wants::Oblivion => self.unacked = None,
         }
+        self.begin_queued(now, line);
         match &mut self.exchange {
             Exchange::Glare { at, ours } if *at <= now => {
                 let ours = ours.clone();
@@ -559,18 +541,9 @@ impl Talking {
         Then::Stay
     }
 
-    /// RFC 3261 §13.3.1.4: the dialog is confirmed, and the session is to be ended.
-    fn give_up_on_ack(&mut self) -> Then {
-        let unacked = self.unacked.take();
-        if unacked.is_some_and(|unacked| unacked.then_bye) {
-            Then::Bye
-        } else {
-            Then::Lost(EndCause::NoAck)
-        }
-    }
-
     pub(super) fn poll_timeout(&self) -> Option<Moment> {
-        let unacked = self.unacked.as_ref().map(|unacked| unacked.repeat.at.min(unacked.until));
+        let waits = self.queued.is_some() && matches!(self.exchange, Exchange::Idle);
+        let unacked = self.unacked.as_ref().map(|unacked| unacked.poll_timeout(waits));
         let exchange = match &self.exchange {
             Exchange::Glare { at, .. } => Some(*at),
             Exchange::Asked { trying_at, .. } => *trying_at,

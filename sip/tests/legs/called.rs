@@ -3,7 +3,7 @@
 use tandem_sip::wire::{HeaderName, Transport};
 
 use crate::script::{
-    ANSWER, OFFER, Script, each_way, eager_settings, peer, settings, stateless, udp,
+    ANSWER, OFFER, Script, each_way, eager_settings, on_one_machine, peer, settings, stateless, udp,
 };
 
 #[test]
@@ -68,7 +68,7 @@ fn the_2xx_is_repeated_over_a_reliable_transport_too_13_3_1_4() {
 
 #[test]
 fn a_call_whose_ack_never_comes_is_ended_with_a_bye_13_3_1_4() {
-    each_way(|way| {
+    on_one_machine(|way| {
         let mut call = way.callee();
         call.answers().after_ms(31_999);
         call.gives(&["200 INVITE+sdp"; 11]);
@@ -349,7 +349,7 @@ mod reliable_3262 {
 
     #[test]
     fn a_provisional_response_is_reliable_when_the_caller_requires_it_3() {
-        each_way(|way| {
+        on_one_machine(|way| {
             let mut call = way.callee_with(REQUIRED, Some(OFFER), settings());
             call.rings().gives(&["180 INVITE"]);
             let response = call.last_response();
@@ -375,7 +375,7 @@ mod reliable_3262 {
 
     #[test]
     fn it_is_reliable_when_supported_and_the_settings_say_so_3() {
-        each_way(|way| {
+        on_one_machine(|way| {
             let mut call = way.callee_with("Supported: 100rel\r\n", Some(OFFER), eager_settings());
             call.rings().gives(&["180 INVITE"]);
             assert_eq!(call.last_response().header(HeaderName::RSeq), Some(&b"1"[..]));
@@ -393,7 +393,7 @@ mod reliable_3262 {
 
     #[test]
     fn a_second_one_waits_for_the_prack_of_the_first_3() {
-        each_way(|way| {
+        on_one_machine(|way| {
             let mut call = way.callee_with(REQUIRED, Some(OFFER), settings());
             call.rings().gives(&["180 INVITE"]);
             call.does(|leg, now| leg.ring(now, Some(ANSWER.into())).unwrap()).is_silent();
@@ -404,7 +404,7 @@ mod reliable_3262 {
 
     #[test]
     fn the_2xx_waits_for_the_prack_of_our_sdp_and_does_not_repeat_it_3() {
-        each_way(|way| {
+        on_one_machine(|way| {
             let mut call = way.callee_with(REQUIRED, Some(OFFER), settings());
             call.does(|leg, now| leg.ring(now, Some(ANSWER.into())).unwrap());
             call.gives(&["183 INVITE+sdp"]);
@@ -416,7 +416,7 @@ mod reliable_3262 {
 
     #[test]
     fn the_2xx_does_not_wait_for_a_prack_without_sdp_3() {
-        each_way(|way| {
+        on_one_machine(|way| {
             let mut call = way.callee_with(REQUIRED, Some(OFFER), settings());
             call.rings().gives(&["180 INVITE"]);
             call.answers().gives(&["200 INVITE+sdp"]);
@@ -426,7 +426,7 @@ mod reliable_3262 {
 
     #[test]
     fn a_prack_of_nothing_gets_481_3() {
-        each_way(|way| {
+        on_one_machine(|way| {
             let mut call = way.callee_with(REQUIRED, Some(OFFER), settings());
             call.far_asks("PRACK", RACK, "").gives(&["481 PRACK"]);
             call.rings().gives(&["180 INVITE"]);
@@ -439,7 +439,7 @@ mod reliable_3262 {
 
     #[test]
     fn without_a_prack_the_call_is_refused_with_5xx_3() {
-        each_way(|way| {
+        on_one_machine(|way| {
             let mut call = way.callee_with(REQUIRED, Some(OFFER), settings());
             call.rings().after_ms(31_999).gives(&["180 INVITE"; 7]);
             call.after_ms(1).gives(&["504 INVITE", "Ended NoPrack"]);
@@ -448,7 +448,7 @@ mod reliable_3262 {
 
     #[test]
     fn a_late_offer_may_be_answered_in_the_prack_5() {
-        each_way(|way| {
+        on_one_machine(|way| {
             let mut call = way.callee_with(REQUIRED, None, settings());
             // The first reliable response must carry the offer: without one it is not sent.
             call.rings().is_silent();
@@ -462,7 +462,7 @@ mod reliable_3262 {
 
     #[test]
     fn the_reliable_response_goes_again_with_the_invite() {
-        each_way(|way| {
+        on_one_machine(|way| {
             let mut call = way.callee_with(REQUIRED, Some(OFFER), settings());
             call.rings().gives(&["180 INVITE"]);
             call.far_repeats().gives(&["180 INVITE"]);

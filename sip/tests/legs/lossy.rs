@@ -230,7 +230,14 @@ impl World {
             (Some((at, side)), due) if due.is_none_or(|due| at <= self.due[due].0) => {
                 self.now = self.now.max(at);
                 let now = self.now;
-                self.end(side).leg.as_mut().unwrap().handle_timeout(now);
+                let leg = self.end(side).leg.as_mut().unwrap();
+                leg.handle_timeout(now);
+                let next = leg.poll_timeout();
+                assert!(
+                    next.is_none_or(|at| at > now),
+                    "seed {}: a timer that stays due",
+                    self.seed
+                );
                 self.drain(side);
             }
             (_, Some(due)) => {

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails says so")]
 
+mod adoption;
 mod called;
 mod calling;
 mod dialog;

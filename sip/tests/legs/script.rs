@@ -41,6 +41,14 @@ pub(crate) fn each_way(flow: impl Fn(Way)) {
     }
 }
 
+/// Plays a call on one machine only: another one could not know which ACK or PRACK came, and does
+/// not insist on it. See the tests of `adoption`.
+pub(crate) fn on_one_machine(flow: impl Fn(Way)) {
+    for way in [Way::Straight, Way::Restarted] {
+        flow(way);
+    }
+}
+
 /// A call being played.
 pub(crate) struct Script {
     pub(crate) leg: Leg,
@@ -270,6 +278,13 @@ impl Script {
         self
     }
 
+    /// Another machine takes the leg over as it was when it was exported.
+    pub(crate) fn is_adopted(&mut self, export: LegExport) -> &mut Self {
+        self.now += Duration::from_secs(300);
+        self.leg = Leg::restore(self.now, export, 1_000).unwrap();
+        self.step()
+    }
+
     fn rebuild(&mut self, cseq_skip: u32) {
         let bytes = postcard::to_allocvec(&self.leg.export(self.now)).unwrap();
         let export: LegExport = postcard::from_bytes(&bytes).unwrap();
@@ -326,6 +341,8 @@ impl Script {
                     left -= due;
                     let now = self.now;
                     self.leg.handle_timeout(now);
+                    let next = self.leg.poll_timeout();
+                    assert!(next.is_none_or(|at| at > now), "a timer that stays due");
                     self.step();
                 }
                 None => {
