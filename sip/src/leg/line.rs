@@ -12,6 +12,7 @@ use super::{
     compose::{self, Content, Reply},
 };
 use crate::{
+    b2bua,
     dialog::Dialog,
     transaction::{
         GIVE_UP_MS, InviteClient, InviteServer, Moment, NonInviteClient, NonInviteServer,
@@ -39,6 +40,8 @@ pub(super) struct Line {
     pub(super) identity: Identity,
     /// Where requests go whose target names no address.
     pub(super) peer: Peer,
+    /// For a leg that goes on from this one.
+    pub(super) hops_left: u8,
     /// Requests that we began: what makes their branches differ.
     requests: u32,
     invite_servers: Vec<Server<InviteServer>>,
@@ -141,6 +144,7 @@ impl Line {
             call_id: call_id.into(),
             identity,
             peer,
+            hops_left: b2bua::MAX_FORWARDS,
             requests: 0,
             invite_servers: Vec::new(),
             invite_clients: Vec::new(),

@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{arriving::Arriving, calling::Calling, leaving::Leaving, line::Line, talking::Talking};
 use crate::{
+    b2bua,
     transaction::{Clock, Moment, TransactionKey},
     wire::{HeaderName, Method, Peer, Request, Response},
 };
@@ -137,6 +138,7 @@ impl Leg {
     ) -> Result<Self, Box<Stateless>> {
         let clock = Clock::start(now);
         let mut line = Line::new(invite.call_id(), identity, peer);
+        line.hops_left = b2bua::hops_left(invite).unwrap_or(0);
         let arriving = Arriving::new(clock.read(now), &mut line, invite, peer)?;
         Ok(Self { clock, line, phase: Phase::Arriving(Box::new(arriving)) })
     }
@@ -258,6 +260,19 @@ impl Leg {
     /// Whether the far end's INVITE came without an offer, so that our answer carries one.
     pub fn wants_our_offer(&self) -> bool {
         matches!(&self.phase, Phase::Arriving(arriving) if arriving.wants_our_offer())
+    }
+
+    /// Whether the far end's re-INVITE waits for [`Self::answer_reoffer`] or
+    /// [`Self::refuse_reoffer`]. To be asked after [`Self::restore`]: the event that said so was
+    /// told to who is gone.
+    pub fn awaits_reanswer(&self) -> bool {
+        matches!(&self.phase, Phase::Talking(talking) if talking.is_asked())
+    }
+
+    /// Incoming: hops that a leg which goes on from this one may make, for its
+    /// [`Outgoing::max_forwards`]. See [`crate::b2bua::hops_left`].
+    pub fn hops_left(&self) -> u8 {
+        self.line.hops_left
     }
 
     /// Whether this request belongs to the leg: a request in its dialog, or the INVITE that it

@@ -162,6 +162,19 @@ fn a_bye_of_theirs_is_accepted_by_the_other_machine() {
 }
 
 #[test]
+fn a_re_invite_of_theirs_is_answered_by_the_other_machine() {
+    let mut call = Way::Straight.answered();
+    assert!(!call.leg.awaits_reanswer());
+    call.far_asks("INVITE", "", HELD).gives(&["Reoffered+sdp"]);
+    let asked = export(&call);
+    call.is_adopted(asked);
+    assert!(call.leg.awaits_reanswer());
+    call.does(|leg, now| leg.answer_reoffer(now, ANSWER.into()).unwrap());
+    call.gives(&["200 INVITE+sdp"]);
+    assert!(!call.leg.awaits_reanswer());
+}
+
+#[test]
 fn reliable_responses_are_not_continued_since_their_number_is_not_known_3262() {
     let mut call = Way::Straight.callee_with(REQUIRED, Some(OFFER), settings());
     let arrived = export(&call);

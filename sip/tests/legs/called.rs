@@ -271,6 +271,13 @@ fn an_invite_whose_expires_passes_gets_487_13_3_1() {
 }
 
 #[test]
+fn a_leg_knows_the_hops_that_are_left_behind_it_16_6() {
+    each_way(|way| {
+        assert_eq!(way.callee().rings().leg.hops_left(), 69);
+    });
+}
+
+#[test]
 fn the_same_request_by_another_way_gets_482_8_2_2_2() {
     each_way(|way| {
         let mut call = way.callee();
