@@ -21,6 +21,18 @@ use crate::timeline::Timeline;
 /// forgotten, which asks the node to end it too (see [`crate::Wants`]).
 pub const LEGS_MAX: usize = 16;
 
+/// Calls at a time, ended ones that are not cleared among them. Full: a new one is rejected, and
+/// its caller is to be refused with 503. Ten times what the busiest single centre has.
+pub const CALLS_MAX: usize = 200_000;
+
+/// Legs that a call may have in its life. A call that was offered so often without success is
+/// given up; numbers of legs are never used again.
+pub const LEG_NUMBERS_MAX: u16 = 60_000;
+
+/// How long an ended call is kept that its node does not clear, in seconds. RFC 3261 knows no
+/// transaction that lasts longer than timer C, three minutes.
+pub const ENDED_SECONDS_MAX: u32 = 600;
+
 /// Bytes of the node's encoding of one leg. A command with more is refused: it would be a
 /// dialog with hundreds of routes.
 pub const WIRE_BYTES_MAX: usize = 32 << 10;
@@ -463,11 +475,8 @@ impl Call {
             Phase::Queued { offer: Some(offer), .. } | Phase::Direct { offer } => Some(offer.until),
             Phase::Queued { offer: None, until, .. } => *until,
             Phase::Dialing { until, .. } => Some(*until),
-            Phase::Arriving
-            | Phase::Ivr { .. }
-            | Phase::Bridged { .. }
-            | Phase::Echo
-            | Phase::Ended { .. } => None,
+            Phase::Ended { at, .. } => Some(at.plus_seconds(ENDED_SECONDS_MAX)),
+            Phase::Arriving | Phase::Ivr { .. } | Phase::Bridged { .. } | Phase::Echo => None,
         }
     }
 

@@ -42,7 +42,8 @@ pub enum Command {
     /// with it; the arriving leg's among them means that its answer is ready, too.
     LegAnswered { call: CallId, leg: LegNumber, wires: Vec<(LegNumber, Wire)> },
     /// An invited leg did not come about. `status` is what it was refused with; 408 when
-    /// nothing came, 503 when it could not be reached.
+    /// nothing came, 503 when it could not be reached. Of an arriving leg: the node cannot
+    /// answer it (488, 503), and it is to be refused so.
     LegFailed { call: CallId, leg: LegNumber, status: u16 },
     /// A leg ended by itself ([`Cause::HungUp`], [`Cause::Cancelled`], [`Cause::Lost`]), or one
     /// that was to be ended is gone from the wire while its call goes on.

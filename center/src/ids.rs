@@ -151,28 +151,28 @@ macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $max:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "Arc<str>")]
         pub struct $name(Arc<str>);
 
         impl $name {
             /// Checks length and characters: no control characters, spaces or slashes.
             pub fn parse(text: &str) -> Result<Self, ParseIdError> {
-                if text.is_empty() {
-                    return Err(ParseIdError::Empty { what: $what });
-                }
-                if text.len() > $max {
-                    let bytes = text.len();
-                    return Err(ParseIdError::TooLong { what: $what, bytes, max: $max });
-                }
-                match text.chars().find(|c| c.is_control() || c.is_whitespace() || *c == '/') {
-                    Some(found) => Err(ParseIdError::Character { what: $what, found }),
-                    None => Ok(Self(text.into())),
-                }
+                check_name(text, $what, $max)?;
+                Ok(Self(text.into()))
             }
 
             /// The name as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl TryFrom<Arc<str>> for $name {
+            type Error = ParseIdError;
+            fn try_from(text: Arc<str>) -> Result<Self, ParseIdError> {
+                check_name(&text, $what, $max)?;
+                Ok(Self(text))
             }
         }
 
@@ -210,6 +210,16 @@ name!(
     CommandId, "command id", COMMAND_ID_BYTES_MAX
 );
 
+fn check_name(text: &str, what: &'static str, max: usize) -> Result<(), ParseIdError> {
+    let bytes = text.len();
+    match text.chars().find(|c| c.is_control() || c.is_whitespace() || *c == '/') {
+        _ if bytes == 0 => Err(ParseIdError::Empty { what }),
+        _ if bytes > max => Err(ParseIdError::TooLong { what, bytes, max }),
+        Some(found) => Err(ParseIdError::Character { what, found }),
+        None => Ok(()),
+    }
+}
+
 /// Enough of a wrong text to recognise it, without copying all that a stranger sent.
 fn shortened(text: &str) -> String {
     text.chars().take(40).collect()
@@ -236,6 +246,14 @@ mod tests {
         let long = "x".repeat(NAME_BYTES_MAX + 1);
         assert!(matches!(QueueId::parse(&long), Err(ParseIdError::TooLong { bytes: 65, .. })));
         assert!(CommandId::parse(&"c".repeat(COMMAND_ID_BYTES_MAX)).is_ok());
+    }
+
+    #[test]
+    fn a_stored_name_is_checked_like_any_other() {
+        let good = postcard::to_allocvec("ana").unwrap();
+        assert_eq!(postcard::from_bytes::<AgentId>(&good).map(|a| a.to_string()), Ok("ana".into()));
+        let bad = postcard::to_allocvec("a\0b").unwrap();
+        assert!(postcard::from_bytes::<AgentId>(&bad).is_err());
     }
 
     #[test]

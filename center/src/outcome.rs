@@ -117,6 +117,9 @@ pub enum Rejected {
     /// The agent has no phone configured.
     #[error("agent {agent} has no phone")]
     NoDevice { agent: AgentId },
+    /// There is no room for one more call.
+    #[error("there are {max} calls, no more are taken")]
+    TooManyCalls { max: usize },
     /// A lost node may not own calls until it is up again.
     #[error("node {node} was lost and is not up again")]
     NodeIsLost { node: NodeId },

@@ -197,7 +197,9 @@ impl From<Rejected> for ErrorBody {
                 error(ErrorCode::NotAllowed)
             }
             Rejected::NoWayTo { .. } | Rejected::NoDevice { .. } => error(ErrorCode::CannotDial),
-            Rejected::NodeIsLost { .. } => error(ErrorCode::Unavailable),
+            Rejected::NodeIsLost { .. } | Rejected::TooManyCalls { .. } => {
+                error(ErrorCode::Unavailable)
+            }
             Rejected::TooLarge { .. } => error(ErrorCode::TooLarge),
             Rejected::Directory(_) | Rejected::Flow { .. } => error(ErrorCode::BadConfiguration),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::end::End;
 use super::{Turn, check_text, check_wire, count};
-use crate::call::{LegState, Party};
+use crate::call::{CALLS_MAX, LegState, Party};
 use crate::directory::{Destination, RING_SECONDS_DEFAULT};
 use crate::event::Happened;
 use crate::flow::Variables;
@@ -101,6 +101,9 @@ impl Center {
     ) -> Result<(), Rejected> {
         if self.calls.contains_key(&call) {
             return Err(Rejected::CallExists { call });
+        }
+        if self.calls.len() >= CALLS_MAX {
+            return Err(Rejected::TooManyCalls { max: CALLS_MAX });
         }
         match self.nodes.get(&owner) {
             Some(node) if !node.up => Err(Rejected::NodeIsLost { node: owner }),

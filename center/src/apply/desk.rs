@@ -12,8 +12,8 @@ use crate::event::Happened;
 use crate::record::Disposition;
 use crate::timeline::{Returned, What};
 use crate::{
-    AgentId, AgentState, Call, CallId, CallResult, Cause, Center, LegNumber, Phase, Record,
-    Rejected, Reply, Side,
+    AgentId, AgentState, Call, CallId, Cause, Center, LegNumber, Phase, Record, Rejected, Reply,
+    Side,
 };
 
 /// What an agent says about a call.
@@ -170,12 +170,9 @@ impl Center {
         let Some(leg) = call.leg_of(agent) else {
             return Err(Rejected::NotYourCall { call: id, agent: agent.clone() });
         };
-        let is_talking = call.peer_of(agent).is_some();
-        let (cause, result) = if is_talking {
-            (Cause::HungUp, CallResult::Answered)
-        } else {
-            (Cause::Cancelled, CallResult::Abandoned)
-        };
+        let is_answered = call.legs[&leg].state.is_answered();
+        let cause = if is_answered { Cause::HungUp } else { Cause::Cancelled };
+        let result = call.result_if_left();
         self.edit_call(turn, id, |call| {
             call.set_leg(leg, LegState::Ending { cause: Cause::HungUp });
         });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::arrive::Invitation;
 use super::offer::CONNECT_SECONDS;
 use super::{Turn, check_text};
-use crate::agent::After;
+use crate::agent::{After, LastCall};
 use crate::directory::{AnswersOn, Destination};
 use crate::event::Happened;
 use crate::record::SegmentKind;
@@ -76,6 +76,7 @@ impl Center {
             then: Some(then),
         });
         self.edit_agent(turn, &id, |agent| {
+            agent.last_call = Some(LastCall { call, queue: None });
             if !matches!(agent.state, AgentState::WrapUp { .. }) {
                 agent.after = After::following(&agent.state);
             }

@@ -36,7 +36,7 @@ impl Center {
             call.clone()
         });
         if let Phase::Queued { queue, .. } = &call.phase
-            && by == Side::Caller
+            && by != Side::System
             && let Some(live) = self.queues.get_mut(queue)
         {
             live.totals.abandoned += 1;
@@ -59,7 +59,7 @@ impl Center {
             }
             if offered == Some(id) {
                 let why =
-                    if by == Side::Caller { OfferEnd::CallerLeft } else { OfferEnd::CallEnded };
+                    if by == Side::System { OfferEnd::CallEnded } else { OfferEnd::CallerLeft };
                 let ended = Happened::OfferEnded { agent: id.clone(), call: call.id, why };
                 turn.tell(id, ended);
                 self.release_agent(turn, id, None);
@@ -83,10 +83,14 @@ impl Center {
         }
     }
 
-    /// How long the agents of a call are left alone after it: as its trunk says, or its queue.
+    /// How long the agents of a call are left alone after it: as its trunk says, also when the
+    /// called did not answer, or as its queue does.
     fn wrap_up_seconds(&self, call: &Call) -> u32 {
-        let Phase::Bridged { b, .. } = &call.phase else { return 0 };
-        match call.legs.get(b).map(|leg| &leg.role) {
+        let (Phase::Bridged { b: reached, .. } | Phase::Dialing { leg: reached, .. }) = &call.phase
+        else {
+            return 0;
+        };
+        match call.legs.get(reached).map(|leg| &leg.role) {
             Some(Role::Trunk(trunk)) => {
                 self.directory.trunks.get(trunk).map_or(0, |trunk| trunk.wrap_up_seconds)
             }

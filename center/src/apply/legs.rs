@@ -132,9 +132,18 @@ impl Center {
                 self.gone(turn, id, number);
                 Ok(Reply::Already)
             }
-            LegState::Arriving | LegState::Answering | LegState::Answered { .. } => {
-                Ok(Reply::Already)
+            // The node cannot answer this caller: no codec, no port.
+            LegState::Arriving | LegState::Answering => {
+                let at = turn.at;
+                self.edit_call(turn, id, |call| {
+                    call.set_leg(number, LegState::Refusing { status });
+                    call.timeline.note(at, What::LegFailed { leg: number, status });
+                });
+                let cause = Cause::Refused { status };
+                self.end_call(turn, id, End(Side::System, cause, CallResult::Failed));
+                Ok(Reply::Done)
             }
+            LegState::Answered { .. } => Ok(Reply::Already),
         }
     }
 
@@ -154,12 +163,10 @@ impl Center {
         let call = self.edit_call(turn, id, |call| {
             call.set_leg(number, LegState::Ended { cause });
             call.timeline.note(at, What::LegFailed { leg: number, status });
-            if number != LegNumber::FIRST {
-                call.legs.remove(&number);
-            }
             call.clone()
         });
         if call.offer().is_some_and(|offer| offer.stage.leg() == Some(number)) {
+            self.edit_call(turn, id, |call| call.legs.remove(&number));
             self.return_offer(turn, id, Returned::Refused { status });
             return;
         }
@@ -343,7 +350,7 @@ impl Call {
     }
 
     /// What a call comes to when a party leaves it now.
-    fn result_if_left(&self) -> CallResult {
+    pub(super) fn result_if_left(&self) -> CallResult {
         match &self.phase {
             Phase::Bridged { .. } => CallResult::Answered,
             Phase::Echo => CallResult::IvrCompleted,

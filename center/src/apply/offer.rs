@@ -5,7 +5,7 @@ use super::Turn;
 use super::arrive::Invitation;
 use super::end::End;
 use crate::agent::{ALWAYS_READY_PAUSE_SECONDS, After, LastCall, reasons};
-use crate::call::{LegState, Offer, Stage};
+use crate::call::{LEG_NUMBERS_MAX, LegState, Offer, Stage};
 use crate::directory::AnswersOn;
 use crate::event::{Happened, OfferEnd};
 use crate::record::SegmentKind;
@@ -26,7 +26,12 @@ const RING_SECONDS: u32 = 20;
 impl Center {
     /// Offers a waiting call to a ready agent.
     pub(crate) fn offer(&mut self, turn: &mut Turn, id: CallId, agent: &AgentId, why: Why) {
-        let queue = self.calls.get(&id).and_then(|call| call.queue.clone());
+        let Some(call) = self.calls.get(&id) else { return };
+        if call.next_leg >= LEG_NUMBERS_MAX {
+            self.end_call(turn, id, End(Side::System, Cause::Failed, CallResult::Failed));
+            return;
+        }
+        let queue = call.queue.clone();
         let config = queue.and_then(|queue| self.directory.queues.get(&queue));
         let ring_seconds = config.map_or(RING_SECONDS, |config| config.ring_seconds);
         self.note(turn, id, What::Offered { agent: agent.clone(), why });
@@ -203,10 +208,14 @@ impl Center {
             return;
         };
         let since = turn.at;
-        if agent.session.is_none() && !config.always_ready {
-            let reason = reasons::CONNECTION_LOST.into();
-            self.set_agent(turn, id, AgentState::LoggedOut { since, reason });
-            return;
+        if agent.session.is_none() {
+            if !config.always_ready {
+                let reason = reasons::CONNECTION_LOST.into();
+                self.set_agent(turn, id, AgentState::LoggedOut { since, reason });
+                return;
+            }
+            // Nobody is there to end what they wished for.
+            self.edit_agent(turn, id, |agent| agent.after = After::Ready);
         }
         if let Some(WrapUp { until, call }) = wrap_up {
             self.set_agent(turn, id, AgentState::WrapUp { since, until, call });
@@ -343,7 +352,7 @@ impl Call {
         roles.filter_map(Role::agent).cloned().collect()
     }
 
-    /// Lets the node end a leg. One that is over already is forgotten, unless it is the first.
+    /// Lets the node end a leg, if it is not over already.
     pub(super) fn drop_leg(&mut self, number: LegNumber, cause: Cause) {
         let Some(leg) = self.legs.get_mut(&number) else { return };
         match leg.state {
@@ -352,9 +361,6 @@ impl Call {
             }
             LegState::Arriving | LegState::Answering => {
                 leg.state = LegState::Refusing { status: cause.sip_status() };
-            }
-            LegState::Ended { .. } if number != LegNumber::FIRST => {
-                self.legs.remove(&number);
             }
             LegState::Refusing { .. } | LegState::Ending { .. } | LegState::Ended { .. } => {}
         }
@@ -368,5 +374,58 @@ pub(super) fn result_of(status: u16) -> CallResult {
         408 | 480 | 487 => CallResult::NoAnswer,
         403 | 404 | 410 | 484 | 603 | 604 | 606..=608 => CallResult::Rejected,
         _ => CallResult::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::directory::{AgentConfig, PasswordHash, QueueConfig, Role as Duty};
+    use crate::{Arrived, Command, Directory, NodeId, Party, QueueId, Route, Wire};
+
+    #[test]
+    fn a_call_that_was_offered_too_often_is_given_up() {
+        let (queue, bot) = (QueueId::parse("q").unwrap(), AgentId::parse("bot").unwrap());
+        let config = AgentConfig {
+            name: "Bot".into(),
+            role: Duty::Agent,
+            password: PasswordHash::default(),
+            device: "sip:bot@127.0.0.1".into(),
+            answers_on: AnswersOn::Phone,
+            always_ready: true,
+            queues: vec![queue.clone()],
+            shows: None,
+        };
+        let directory = Directory {
+            numbers: BTreeMap::from([("q".into(), Route::Queue(queue.clone()))]),
+            queues: BTreeMap::from([(queue, QueueConfig::default())]),
+            agents: BTreeMap::from([(bot, config)]),
+            ..Directory::default()
+        };
+        let mut center = Center::new();
+        center.apply(1, Millis(1), Command::Configure(Box::new(directory))).unwrap();
+        let id = CallId(7);
+        let arrived = Arrived {
+            call: id,
+            salt: 1,
+            owner: NodeId(1),
+            caller: Party::default(),
+            called: "q".into(),
+            wire: Wire::default(),
+            answer_ready: true,
+        };
+        center.apply(2, Millis(2), Command::Arrived(Box::new(arrived))).unwrap();
+        // As if it had been offered that often already.
+        Arc::make_mut(center.calls.get_mut(&id).unwrap()).next_leg = LEG_NUMBERS_MAX;
+        let failed = Command::LegFailed { call: id, leg: LegNumber(1), status: 503 };
+        center.apply(3, Millis(3), failed).unwrap();
+        assert!(!center.calls[&id].has_ended(), "the agent rests");
+        let later = Millis(3).plus_seconds(ALWAYS_READY_PAUSE_SECONDS);
+        let outcome = center.apply(4, later, Command::Tick).unwrap();
+        assert!(center.calls[&id].has_ended());
+        assert_eq!(outcome.records.len(), 1);
     }
 }

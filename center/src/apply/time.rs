@@ -44,12 +44,9 @@ impl Center {
             Phase::Dialing { .. } => {
                 self.end_call(turn, id, End(Side::System, Cause::NoAnswer, CallResult::NoAnswer));
             }
+            Phase::Ended { .. } => self.remove_call(turn, id),
             // None of them has a deadline.
-            Phase::Arriving
-            | Phase::Ivr { .. }
-            | Phase::Bridged { .. }
-            | Phase::Echo
-            | Phase::Ended { .. } => {}
+            Phase::Arriving | Phase::Ivr { .. } | Phase::Bridged { .. } | Phase::Echo => {}
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{DIRECTORY_BYTES_MAX, Directory, QUEUES_PER_AGENT_MAX, Route};
-use crate::agent::WORDS_BYTES_MAX;
+use crate::call::TEXT_BYTES_MAX;
 use crate::ids::{AgentId, QueueId};
 
 /// Queues that send overflow on to each other; a longer chain is refused, and with it a circle.
@@ -36,6 +36,9 @@ pub enum DirectoryError {
     /// More of something than its bound.
     #[error("{what} has {size}, at most {max} are possible")]
     TooMany { what: String, size: usize, max: usize },
+    /// A name that is empty, too long or has a control character.
+    #[error("{name:?} cannot be the name of a {what}")]
+    Name { what: &'static str, name: String },
     /// Overflow goes in a circle, or through too many queues.
     #[error("the overflow of queue {queue} passes more than {OVERFLOWS_MAX} queues")]
     OverflowCircle { queue: QueueId },
@@ -46,6 +49,10 @@ impl Directory {
     pub fn check(&self) -> Result<(), DirectoryError> {
         let bytes = postcard::experimental::serialized_size(self).unwrap_or(usize::MAX);
         at_most("the encoded directory", bytes, DIRECTORY_BYTES_MAX)?;
+        check_names("number", self.numbers.keys())?;
+        check_names("flow", self.flows.keys())?;
+        check_names("trunk", self.trunks.keys())?;
+        check_names("reason", self.reasons.keys())?;
         for (number, route) in &self.numbers {
             self.check_route(|| format!("number {number}"), route)?;
         }
@@ -70,9 +77,6 @@ impl Directory {
                 let from = format!("the outbound rule for {:?}", rule.prefix);
                 return Err(DirectoryError::NoSuchTrunk { from, trunk: rule.trunk.clone() });
             }
-        }
-        for code in self.reasons.keys() {
-            at_most(&format!("reason {code}"), code.len(), WORDS_BYTES_MAX)?;
         }
         let grace = self.session_grace_seconds;
         check_seconds(|| "session_grace_seconds".to_owned(), grace, 0)
@@ -127,6 +131,20 @@ impl Directory {
         }
         Err(DirectoryError::NoSuchQueue { from: from(), queue: queue.clone() })
     }
+}
+
+fn check_names<'a>(
+    what: &'static str,
+    names: impl Iterator<Item = &'a Arc<str>>,
+) -> Result<(), DirectoryError> {
+    for name in names {
+        let is_good = (1..=TEXT_BYTES_MAX).contains(&name.len());
+        if !is_good || name.chars().any(char::is_control) {
+            let name = name.chars().take(40).collect();
+            return Err(DirectoryError::Name { what, name });
+        }
+    }
+    Ok(())
 }
 
 fn check_status(from: impl Fn() -> String, status: u16) -> Result<(), DirectoryError> {

@@ -162,6 +162,19 @@ fn an_agent_who_signs_in_again_during_a_conversation_keeps_it() {
 }
 
 #[test]
+fn an_always_ready_agent_whose_desk_is_lost_in_a_call_is_ready_after_it() {
+    let mut script = Script::new();
+    script.signs_in("bot", 11);
+    let call = script.dials("quiet");
+    script.answers(call, 1);
+    script.becomes("bot", not_ready("repair"));
+    script.gives(lost(DESK));
+    script.after_seconds(15);
+    script.ends(call, 1);
+    assert_eq!(script.state("bot"), "ready");
+}
+
+#[test]
 fn an_always_ready_agent_who_signs_out_stays_ready() {
     let mut script = Script::new();
     script.signs_in("bot", 11);

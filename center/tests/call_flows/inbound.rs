@@ -86,7 +86,8 @@ fn a_refusal_of_the_target_is_the_callers() {
         let call = script.dials("service");
         script.fails(call, 1, status);
         assert_eq!(script.wants(call, 0), Some(LegWant::Refused { status }));
-        assert_eq!(script.wants(call, 1), None);
+        let gone = LegWant::Gone { cause: Cause::Refused { status } };
+        assert_eq!(script.wants(call, 1), Some(gone));
         assert_eq!((script.cdr().result, script.cdr().status), (result, Some(status)));
         assert_eq!(script.cdr().ended_by, Side::Called);
     }
@@ -207,6 +208,35 @@ fn screening_refuses_the_blocked_unless_they_are_allowed() {
     script.gives(Command::Configure(Box::new(directory)));
     let call = script.dials("service");
     assert_eq!(script.wants(call, 0), Some(LegWant::Refused { status: 403 }));
+}
+
+#[test]
+fn a_caller_whom_the_node_cannot_answer_is_refused() {
+    for answer_ready in [false, true] {
+        let mut script = Script::new();
+        let mut arrived = script.arrived("service");
+        arrived.answer_ready = answer_ready;
+        let call = arrived.call;
+        script.gives(Command::Arrived(Box::new(arrived)));
+        script.fails(call, 0, 488);
+        assert_eq!(script.wants(call, 0), Some(LegWant::Refused { status: 488 }));
+        assert_eq!(
+            (script.cdr().result, script.cdr().ended_by),
+            (CallResult::Failed, Side::System)
+        );
+        let gone = LegWant::Gone { cause: Cause::Refused { status: 488 } };
+        assert_eq!(script.wants(call, 1), Some(gone));
+    }
+}
+
+#[test]
+fn an_ended_call_that_nobody_clears_is_forgotten_after_ten_minutes() {
+    let mut script = Script::new();
+    let call = script.dials("closed");
+    script.after_seconds(599);
+    assert!(script.center.call(call).is_some());
+    script.after_seconds(1);
+    assert!(script.center.call(call).is_none());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod agents;
 mod desk;
+mod endings;
 mod inbound;
 mod ivr;
 mod nodes;

@@ -1,7 +1,7 @@
 //! Agents dial: their own phone first, then the number, through a trunk or inside.
 
 use tandem_center::{
-    CallResult, Cause, Direction, Happened, Hears, LegWant, Rejected, Reply, Role, Side,
+    CallResult, Cause, Command, Direction, Happened, Hears, LegWant, Rejected, Reply, Role, Side,
     WantedState,
 };
 
@@ -64,6 +64,12 @@ fn a_number_that_does_not_answer_frees_the_agent() {
     script.after_seconds(40);
     assert_eq!((script.cdr().result, script.cdr().ended_by), (CallResult::NoAnswer, Side::System));
     assert_eq!(script.wants(call, 1), Some(LegWant::Gone { cause: Cause::NoAnswer }));
+    assert_eq!(script.state("ana"), "in wrap-up", "there is something to note");
+    let (disposition, command) = ("not there".into(), script.next_command());
+    let agent = agent("ana");
+    let dispose = Command::Dispose { agent, call, disposition, note: None, command };
+    assert_eq!(script.gives(dispose), Reply::Done);
+    script.after_seconds(5);
     assert_eq!(script.reason("ana"), "calling back");
 }
 
@@ -79,7 +85,7 @@ fn a_busy_number_frees_the_agent() {
         script.wants(call, 0),
         Some(LegWant::Gone { cause: Cause::Refused { status: 486 } })
     );
-    assert_eq!(script.state("ana"), "ready");
+    assert_eq!(script.state("ana"), "in wrap-up");
 }
 
 #[test]
@@ -112,7 +118,8 @@ fn an_agent_gives_up_dialling() {
             (CallResult::Abandoned, Side::Agent)
         );
         assert_eq!(script.wants(call, 0), Some(LegWant::Gone { cause: Cause::HungUp }));
-        assert_eq!(script.state("ana"), "ready");
+        let expected = if own_phone_answered { "in wrap-up" } else { "ready" };
+        assert_eq!(script.state("ana"), expected);
     }
 }
 
@@ -174,6 +181,7 @@ fn an_agent_who_dials_from_wrap_up_goes_back_to_what_they_wished_for() {
     let call = script.agent_dials("ana", "0123").unwrap();
     script.answers(call, 0);
     script.fails(call, 1, 503);
+    script.after_seconds(5);
     assert_eq!(script.reason("ana"), "lunch");
     assert_eq!(script.becomes("ana", WantedState::Ready), Reply::Done);
 }
