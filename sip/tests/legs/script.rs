@@ -10,11 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::words::{word_of, word_of_event};
 use tandem_sip::{
     auth::Credentials,
     leg::{
-        Identity, Leg, LegEvent, LegExport, Outgoing, Output, ReliableProvisional, SessionTimer,
-        Settings, Stateless,
+        Identity, Leg, LegExport, Outgoing, Output, ReliableProvisional, SessionTimer, Settings,
+        Stateless,
     },
     wire::{HeaderName, Message, Method, Peer, Request, Response, Transport},
 };
@@ -496,6 +497,22 @@ impl Script {
         )
     }
 
+    /// A response to the leg's message number `at`; noise if that is a response.
+    pub(crate) fn response_to(&self, at: usize, status: u16, with: (&str, &str, &str)) -> Vec<u8> {
+        let (tag, headers, sdp) = with;
+        let Message::Request(request) = &self.sent[at].1 else { return b"noise".to_vec() };
+        let mut out = Response::to_request(request, status, Some(tag))
+            .header(HeaderName::Contact, self.far.contact);
+        for line in headers.lines() {
+            let (name, value) = line.split_once(": ").unwrap();
+            out = out.header_named(name, value);
+        }
+        if !sdp.is_empty() {
+            out = out.body("application/sdp", sdp.as_bytes());
+        }
+        out.build().to_bytes()
+    }
+
     /// The bytes of a request that the far end would send next.
     pub(crate) fn request_text(&mut self, method: &str, headers: &str, body: &str) -> Vec<u8> {
         self.far.cseq += 1;
@@ -551,41 +568,5 @@ impl Script {
             Message::Response(response) => self.leg.handle_response(self.now, &response),
         }
         self.step()
-    }
-}
-
-/// `INVITE+sdp`, `200 BYE` …
-fn word_of(message: &Message) -> String {
-    let sdp = if message.head().has_content_type("application/sdp") { "+sdp" } else { "" };
-    match message {
-        Message::Request(request) => format!("{}{sdp}", request.method()),
-        Message::Response(response) => {
-            format!("{} {}{sdp}", response.status(), response.cseq().method)
-        }
-    }
-}
-
-/// `Answered+sdp`, `Refused 486`, `Ended WeHungUp` …
-fn word_of_event(event: &LegEvent) -> String {
-    let with = |name: &str, sdp: &Option<Vec<u8>>| {
-        format!("{name}{}", if sdp.is_some() { "+sdp" } else { "" })
-    };
-    match event {
-        LegEvent::Ringing { status, sdp, reliable } => {
-            let how = if *reliable { " reliably" } else { "" };
-            with(&format!("Ringing {status}{how}"), sdp)
-        }
-        LegEvent::Answered { sdp } => with("Answered", sdp),
-        LegEvent::Refused(refused) => format!("Refused {}", refused.status),
-        LegEvent::Cancelled => "Cancelled".into(),
-        LegEvent::Acked { sdp } => with("Acked", sdp),
-        LegEvent::Reoffered { sdp } => with("Reoffered", sdp),
-        LegEvent::ReofferAnswered { sdp } => with("ReofferAnswered", sdp),
-        LegEvent::ReofferRefused { status } => format!("ReofferRefused {status}"),
-        LegEvent::ByeReceived => "ByeReceived".into(),
-        LegEvent::Ended { cause } => format!("Ended {cause:?}"),
-        LegEvent::Digit(digit) => format!("Digit {}", digit.digit),
-        LegEvent::Refer(refer) => format!("Refer {}", refer.target),
-        LegEvent::Terminated => "Terminated".into(),
     }
 }
