@@ -126,6 +126,8 @@ pub enum Phase {
         position: Position,
         /// What the node does now.
         act: Act,
+        /// When the action counts as failed if its end is not reported.
+        until: Millis,
     },
     /// In a queue.
     Queued {
@@ -474,9 +476,9 @@ impl Call {
         match &self.phase {
             Phase::Queued { offer: Some(offer), .. } | Phase::Direct { offer } => Some(offer.until),
             Phase::Queued { offer: None, until, .. } => *until,
-            Phase::Dialing { until, .. } => Some(*until),
+            Phase::Dialing { until, .. } | Phase::Ivr { until, .. } => Some(*until),
             Phase::Ended { at, .. } => Some(at.plus_seconds(ENDED_SECONDS_MAX)),
-            Phase::Arriving | Phase::Ivr { .. } | Phase::Bridged { .. } | Phase::Echo => None,
+            Phase::Arriving | Phase::Bridged { .. } | Phase::Echo => None,
         }
     }
 

@@ -334,18 +334,21 @@ impl Center {
         }
     }
 
-    /// Changes an agent and keeps the indexes.
-    pub(crate) fn edit_agent<T>(
+    /// Changes an agent and keeps the indexes. Nothing if the agent is not there: calls name
+    /// agents, and should one ever name a wrong one, the replicas are not to stop for it.
+    pub(crate) fn edit_agent(
         &mut self,
         turn: &mut Turn,
         id: &AgentId,
-        edit: impl FnOnce(&mut Agent) -> T,
-    ) -> T {
-        let agent = self.agents.get_mut(id).expect("the command was checked against the agent");
-        let result = edit(Arc::make_mut(agent));
+        edit: impl FnOnce(&mut Agent),
+    ) {
+        let Some(agent) = self.agents.get_mut(id) else {
+            debug_assert!(false, "there is no agent {id}");
+            return;
+        };
+        edit(Arc::make_mut(agent));
         turn.outcome.touched.agents.insert(id.clone());
         self.move_agent(turn, id);
-        result
     }
 
     /// Brings the indexes up to date with an agent, their session and their configuration.

@@ -14,6 +14,11 @@ use crate::record::SegmentKind;
 use crate::timeline::What;
 use crate::{CallId, CallResult, Cause, Center, LegNumber, Phase, QueueId, Rejected, Reply, Side};
 
+/// How long an action of a flow may take, in seconds, counted anew with every
+/// [`crate::Command::IvrProgress`]. Longer than any prompt; past it the node has lost it, and the
+/// flow goes on as if it had failed.
+const ACT_SECONDS_MAX: u32 = 900;
+
 /// Characters of the reason of a failed action that the timeline keeps.
 const REASON_CHARS_MAX: usize = 200;
 
@@ -50,7 +55,7 @@ impl Center {
     ) -> Result<Reply, Rejected> {
         let call = self.looked_up(id)?;
         let (key, position) = match &call.phase {
-            Phase::Ivr { flow, position, act } if act.seq == seq => {
+            Phase::Ivr { flow, position, act, .. } if act.seq == seq => {
                 (flow.clone(), position.clone())
             }
             // The caller is elsewhere by now, or this action's end was reported before.
@@ -98,12 +103,22 @@ impl Center {
             | Phase::Echo
             | Phase::Ended { .. } => return Ok(Reply::Already),
         }
+        let at = turn.at;
         self.edit_call(turn, id, |call| {
-            if let Phase::Ivr { position, .. } = &mut call.phase {
+            if let Phase::Ivr { position, until, .. } = &mut call.phase {
                 position.offset_ms = offset_ms;
+                *until = at.plus_seconds(ACT_SECONDS_MAX);
             }
         });
         Ok(Reply::Done)
+    }
+
+    /// The end of an action was never reported.
+    pub(super) fn act_is_due(&mut self, turn: &mut Turn, id: CallId) {
+        let Some(act) = self.calls.get(&id).and_then(|call| call.act()) else { return };
+        let (seq, reason) = (act.seq, "its end was not reported".to_owned());
+        // The call is there and in this action, so nothing is rejected.
+        let _: Result<Reply, Rejected> = self.ivr(turn, id, seq, IvrResult::Failed { reason });
     }
 
     fn follow(&mut self, turn: &mut Turn, id: CallId, key: FlowKey, next: Next) {
@@ -117,7 +132,8 @@ impl Center {
                     call.timeline.note(at, What::Step { step: position.step.clone() });
                     let act = Act { seq: call.next_act, action };
                     call.next_act += 1;
-                    call.phase = Phase::Ivr { flow: key, position, act };
+                    let until = at.plus_seconds(ACT_SECONDS_MAX);
+                    call.phase = Phase::Ivr { flow: key, position, act, until };
                 });
             }
             Next::Enqueue { queue, priority, data, .. } => {

@@ -45,8 +45,9 @@ impl Center {
                 self.end_call(turn, id, End(Side::System, Cause::NoAnswer, CallResult::NoAnswer));
             }
             Phase::Ended { .. } => self.remove_call(turn, id),
+            Phase::Ivr { .. } => self.act_is_due(turn, id),
             // None of them has a deadline.
-            Phase::Arriving | Phase::Ivr { .. } | Phase::Bridged { .. } | Phase::Echo => {}
+            Phase::Arriving | Phase::Bridged { .. } | Phase::Echo => {}
         }
     }
 

@@ -267,6 +267,21 @@ fn playing_goes_on_elsewhere_where_it_was_heard_last() {
 }
 
 #[test]
+fn an_action_whose_end_is_never_reported_counts_as_failed() {
+    let mut script = Script::with(with_flows());
+    let call = script.dials("menu");
+    let seq = act(&script, call).seq;
+    script.after_seconds(600);
+    script.gives(Command::IvrProgress { call, seq, offset_ms: 600_000 });
+    script.after_seconds(899);
+    assert_eq!(act(&script, call).seq, seq, "as long as it goes on it is left alone");
+    script.after_seconds(1);
+    assert_eq!(act(&script, call).seq, seq + 1, "asked again");
+    script.after_seconds(900);
+    assert_eq!(script.cdr().result, CallResult::IvrCompleted, "the flow's own way out");
+}
+
+#[test]
 fn a_call_whose_answer_is_not_ready_waits_with_its_menu() {
     let mut script = Script::with(with_flows());
     let mut arrived = script.arrived("menu");
