@@ -83,7 +83,7 @@ impl MemoryBackend {
     /// Moves the clock, and lets happen what is due on the way.
     pub fn advance(&self, ms: u64) {
         let end = self.now().plus_ms(ms);
-        while let Some(due) = lock(&self.state).center.next_deadline().filter(|due| *due <= end) {
+        while let Some(due) = self.look(Center::next_deadline).filter(|due| *due <= end) {
             let due = due.max(self.now());
             self.now.store(due.0, Ordering::Relaxed);
             if self.apply(Command::Tick).is_err() {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::error::JsonPayloadError;
 use actix_web::http::header::{AUTHORIZATION, ContentType};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
@@ -43,7 +44,7 @@ const SCRAPE_PATIENCE: Duration = Duration::from_secs(2);
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     let json = web::JsonConfig::default()
         .limit(BODY_BYTES_MAX)
-        .error_handler(|error, _| bad_request(&error).into());
+        .error_handler(|error, _| bad_body(&error).into());
     config.app_data(json);
     config.app_data(web::QueryConfig::default().error_handler(|e, _| bad_request(&e).into()));
     config.app_data(web::PathConfig::default().error_handler(|e, _| bad_request(&e).into()));
@@ -56,6 +57,15 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 
 fn bad_request(error: &dyn std::error::Error) -> ErrorBody {
     ErrorBody::new(ErrorCode::BadRequest, error.to_string())
+}
+
+fn bad_body(error: &JsonPayloadError) -> ErrorBody {
+    let is_too_large = matches!(
+        error,
+        JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. }
+    );
+    let code = if is_too_large { ErrorCode::TooLarge } else { ErrorCode::BadRequest };
+    ErrorBody::new(code, error.to_string())
 }
 
 async fn nothing(request: HttpRequest) -> Result<HttpResponse, ErrorBody> {

@@ -3,6 +3,7 @@
 //! Owns the arguments and what is printed. Passwords come from the terminal, the environment or
 //! a file, never from the arguments, which every user of the machine can read.
 
+pub mod client;
 mod run;
 mod screen;
 
