@@ -16,7 +16,6 @@ use super::{
     talking::{ATTEMPTS_MAX, Talking},
 };
 use crate::{
-    auth::Credentials,
     dialog::{Dialog, Stray, push_line},
     transaction::Moment,
     wire::{HeaderName, Method, NameAddr, Request, Response, Uri},
@@ -36,7 +35,6 @@ pub(super) struct Calling {
     cseq: u32,
     /// Our offer; empty asks for theirs.
     sdp: Vec<u8>,
-    credentials: Option<Credentials>,
     attempts: u8,
     min_se: u32,
     early: Vec<Early>,
@@ -72,7 +70,7 @@ pub(super) enum Then {
     /// It was answered.
     Talk(Box<Talking>),
     /// It was answered when it had been cancelled: the dialog is to be ended.
-    Bye { dialog: Box<Dialog>, credentials: Option<Credentials> },
+    Bye(Box<Dialog>),
     /// It is over.
     Over,
 }
@@ -93,7 +91,6 @@ impl Calling {
             target,
             cseq: FIRST_CSEQ,
             sdp: outgoing.sdp.clone(),
-            credentials: outgoing.credentials.clone(),
             attempts: 0,
             min_se: 0,
             early: Vec::new(),
@@ -271,13 +268,11 @@ impl Calling {
         if self.wish != Wish::Answer {
             // RFC 3261 §15: the CANCEL came too late.
             line.acknowledge(&dialog, self.cseq, b"");
-            let credentials = self.credentials.take();
-            return Then::Bye { dialog: Box::new(dialog), credentials };
+            return Then::Bye(Box::new(dialog));
         }
         let sdp = early_answer.or_else(|| compose::sdp_of(response));
         let remote = sdp.clone().unwrap_or_default();
-        let mut talking = Talking::new(dialog, std::mem::take(&mut self.sdp), remote)
-            .for_caller(self.credentials.take());
+        let mut talking = Talking::new(dialog, std::mem::take(&mut self.sdp), remote).for_caller();
         talking.run_session(Asked::of(response).granted(now));
         if talking.has_offered() || sdp.is_none() {
             line.acknowledge(&talking.dialog, self.cseq, b"");
@@ -302,7 +297,7 @@ impl Calling {
         if response.status() == 422 {
             self.min_se = self.min_se.max(Asked::of(response).min_se());
         }
-        let retry = Retry { credentials: self.credentials.as_ref(), min_se: self.min_se };
+        let retry = Retry { min_se: self.min_se };
         let cseq = self.cseq.max(self.cseq_floor) + 1;
         let sent = retry::again(now, line, (heard, response), (cseq, retry));
         if sent {
@@ -324,7 +319,7 @@ impl Calling {
         let tag = response.to_tag().unwrap_or_default();
         let early = self.early.iter_mut().find(|early| early.dialog.remote_tag() == tag);
         let Some(early) = early.filter(|_| matches!(response.status(), 401 | 407)) else { return };
-        let retry = Retry { credentials: self.credentials.as_ref(), min_se: 0 };
+        let retry = Retry { min_se: 0 };
         let cseq = early.dialog.last_cseq() + 1;
         if retry::again(now, line, (heard, response), (cseq, retry)) {
             early.dialog.skip_cseq_to(cseq);

@@ -215,8 +215,8 @@ impl Leg {
         match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Talking(mut talking) => {
                 talking.close(now, &mut self.line);
-                let Talking { dialog, credentials, .. } = *talking;
-                let leaving = Leaving::ours(now, &mut self.line, dialog, credentials, untold);
+                let dialog = talking.dialog;
+                let leaving = Leaving::ours(now, &mut self.line, dialog, untold);
                 self.phase = Phase::Leaving(Box::new(leaving));
             }
             other @ (Phase::Arriving(_)

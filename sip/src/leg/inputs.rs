@@ -370,9 +370,9 @@ impl Leg {
         match then {
             calling::Then::Stay => (),
             calling::Then::Talk(talking) => self.phase = Phase::Talking(talking),
-            calling::Then::Bye { dialog, credentials } => {
+            calling::Then::Bye(dialog) => {
                 let told = Some(Untold::WeHungUp);
-                let leaving = Leaving::ours(now, &mut self.line, *dialog, credentials, told);
+                let leaving = Leaving::ours(now, &mut self.line, *dialog, told);
                 self.phase = Phase::Leaving(Box::new(leaving));
             }
             calling::Then::Over => self.over(now),

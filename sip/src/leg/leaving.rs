@@ -10,7 +10,6 @@ use super::{
     talking::ATTEMPTS_MAX,
 };
 use crate::{
-    auth::Credentials,
     dialog::Dialog,
     transaction::{GIVE_UP_MS, Moment, TransactionKey},
     wire::Response,
@@ -24,7 +23,6 @@ pub(super) enum Leaving {
     /// Our BYE is out.
     Ours {
         dialog: Dialog,
-        credentials: Option<Credentials>,
         attempts: u8,
         /// What to tell when it is answered; none if the node knows already.
         untold: Option<Untold>,
@@ -62,11 +60,10 @@ impl Leaving {
         now: Moment,
         line: &mut Line,
         mut dialog: Dialog,
-        credentials: Option<Credentials>,
         untold: Option<Untold>,
     ) -> Self {
         line.request(now, &mut dialog, Draft::bye(Purpose::Bye));
-        Self::Ours { dialog, credentials, attempts: 0, untold }
+        Self::Ours { dialog, attempts: 0, untold }
     }
 
     /// The dialog, whose late 2xx are still acknowledged.
@@ -100,11 +97,11 @@ impl Leaving {
         heard: &Heard,
         response: &Response,
     ) -> Then {
-        let Self::Ours { dialog, credentials, attempts, untold } = self else { return Then::Stay };
+        let Self::Ours { dialog, attempts, untold } = self else { return Then::Stay };
         match response.status() {
             ..=199 => return Then::Stay,
             401 | 407 if *attempts < ATTEMPTS_MAX => {
-                let retry = Retry { credentials: credentials.as_ref(), min_se: 0 };
+                let retry = Retry { min_se: 0 };
                 let cseq = dialog.last_cseq() + 1;
                 if retry::again(now, line, (heard, response), (cseq, retry)) {
                     dialog.skip_cseq_to(cseq);

@@ -12,6 +12,7 @@ use super::{
     compose::{self, Content, Reply},
 };
 use crate::{
+    auth::Credentials,
     b2bua,
     dialog::Dialog,
     transaction::{
@@ -52,6 +53,9 @@ pub(super) struct Line {
     /// The credentials' header lines of the last INVITE, which its ACK repeats
     /// (RFC 3261 §13.2.2.4).
     pub(super) authorization: Vec<u8>,
+    /// Never in an export, which is kept and sent: a password is the configuration's.
+    #[serde(skip)]
+    pub(super) credentials: Option<Credentials>,
     #[serde(skip)]
     output: VecDeque<Output>,
 }
@@ -152,6 +156,7 @@ impl Line {
             clients: Vec::new(),
             acks: Vec::new(),
             authorization: Vec::new(),
+            credentials: None,
             output: VecDeque::new(),
         }
     }

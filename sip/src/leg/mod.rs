@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{arriving::Arriving, calling::Calling, leaving::Leaving, line::Line, talking::Talking};
 use crate::{
+    auth::Credentials,
     b2bua,
     transaction::{Clock, Moment, TransactionKey},
     wire::{HeaderName, Method, Peer, Request, Response},
@@ -148,6 +149,7 @@ impl Leg {
     pub fn outgoing(now: Instant, outgoing: &Outgoing) -> Self {
         let clock = Clock::start(now);
         let mut line = Line::new(&outgoing.call_id, outgoing.identity.clone(), outgoing.peer);
+        line.credentials.clone_from(&outgoing.credentials);
         let phase = match Calling::new(clock.read(now), &mut line, outgoing) {
             Some(calling) => Phase::Calling(Box::new(calling)),
             None => {
@@ -217,6 +219,12 @@ impl Leg {
     /// leaves from `local`. The far end learns it from the next re-INVITE.
     pub fn move_to(&mut self, contact: String, sent_by: String, local: SocketAddr) {
         self.line.move_to(contact, sent_by, local);
+    }
+
+    /// What to answer a 401 or 407 with. It is not in an export, since that is kept and sent: to
+    /// be said again after [`Self::restore`].
+    pub fn set_credentials(&mut self, credentials: Option<Credentials>) {
+        self.line.credentials = credentials;
     }
 
     /// What the leg is doing.

@@ -7,7 +7,7 @@ use super::{
     session,
 };
 use crate::{
-    auth::{self, Credentials},
+    auth,
     dialog::push_line,
     transaction::Moment,
     wire::{HeaderName, Method, Request, RequestBuilder, Response, Via},
@@ -15,8 +15,7 @@ use crate::{
 
 /// What another attempt may use.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Retry<'a> {
-    pub(super) credentials: Option<&'a Credentials>,
+pub(super) struct Retry {
     /// The least session interval that was asked for, seconds.
     pub(super) min_se: u32,
 }
@@ -27,7 +26,7 @@ pub(super) fn again(
     now: Moment,
     line: &mut Line,
     answer: (&Heard, &Response),
-    with: (u32, Retry<'_>),
+    with: (u32, Retry),
 ) -> bool {
     let (heard, response) = answer;
     let (cseq, retry) = with;
@@ -39,7 +38,7 @@ pub(super) fn again(
     let changed = if response.status() == 422 {
         longer(builder, request, retry.min_se)
     } else {
-        authorized(builder, line, (request, response), retry.credentials)
+        authorized(builder, line, (request, response))
     };
     let Some(builder) = changed else { return false };
     let news = super::line::News { cseq, ..heard.news };
@@ -61,7 +60,6 @@ fn authorized(
     mut builder: RequestBuilder,
     line: &mut Line,
     exchange: (&Request, &Response),
-    credentials: Option<&Credentials>,
 ) -> Option<RequestBuilder> {
     let (request, response) = exchange;
     let challenges = auth::challenges(response);
@@ -76,6 +74,7 @@ fn authorized(
     if challenges.is_empty() || challenges.iter().any(refused) {
         return None;
     }
+    let credentials = line.credentials.clone()?;
     let cnonce = line.cnonce();
     let (method, uri) = (request.method(), request.uri());
     let mut lines = Vec::new();
@@ -83,7 +82,7 @@ fn authorized(
     for challenge in &challenges {
         let (name, value) = {
             let once = auth::Use { cnonce: &cnonce, count: 1 };
-            challenge.answer(credentials?, method, &uri, once)
+            challenge.answer(&credentials, method, &uri, once)
         };
         push_line(&mut lines, name.as_str(), value.as_bytes());
         builder = if written.contains(&name) {

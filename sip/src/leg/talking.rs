@@ -15,7 +15,6 @@ use super::{
     unacked::{Unacked, Wants},
 };
 use crate::{
-    auth::Credentials,
     dialog::Dialog,
     transaction::{Moment, TransactionKey},
     wire::{HeaderName, Method, Request, Response},
@@ -46,7 +45,6 @@ pub(super) struct Talking {
     local_sdp: Vec<u8>,
     /// Their last SDP, to see whether a refresh changed it.
     remote_sdp: Vec<u8>,
-    pub(super) credentials: Option<Credentials>,
     /// Whether we made the call: then the Call-ID is ours (RFC 3261 §14.1).
     caller: bool,
     pub(super) transfer: Transfer,
@@ -111,15 +109,14 @@ impl Talking {
             min_se: 0,
             local_sdp,
             remote_sdp,
-            credentials: None,
             caller: false,
             transfer: Transfer::None,
         }
     }
 
     /// As the side that called.
-    pub(super) fn for_caller(mut self, credentials: Option<Credentials>) -> Self {
-        (self.caller, self.credentials) = (true, credentials);
+    pub(super) fn for_caller(mut self) -> Self {
+        self.caller = true;
         self
     }
 
@@ -447,7 +444,7 @@ impl Talking {
         if status == 422 {
             self.min_se = self.min_se.max(Asked::of(response).min_se());
         }
-        let retry = Retry { credentials: self.credentials.as_ref(), min_se: self.min_se };
+        let retry = Retry { min_se: self.min_se };
         let cseq = self.dialog.last_cseq() + 1;
         match retry::again(now, line, (&heard, response), (cseq, retry)) {
             true => {

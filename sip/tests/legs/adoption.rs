@@ -217,3 +217,14 @@ fn an_offer_that_waits_for_theirs_does_not_keep_the_timer_due() {
     call.does(|leg, now| leg.refuse_reoffer(now, 488).unwrap())
         .gives(&["488 INVITE", "INVITE+sdp"]);
 }
+
+#[test]
+fn a_password_is_not_in_an_export() {
+    let mut with = crate::script::outgoing(settings());
+    with.credentials = Some(crate::script::credentials());
+    let mut call = Way::Straight.caller_with(&with);
+    let asks = "WWW-Authenticate: Digest realm=\"r\", nonce=\"n\"";
+    call.far_says("INVITE", 401, asks, "").gives(&["INVITE+sdp", "ACK", "INVITE+sdp"]);
+    let bytes = postcard::to_allocvec(&export(&call)).unwrap();
+    assert!(!bytes.windows(6).any(|window| window == b"secret"));
+}

@@ -63,6 +63,7 @@ pub(crate) struct Script {
     /// The INVITE that began an incoming call.
     pub(crate) invite: Option<Request>,
     last_from_far: Option<(Vec<u8>, bool)>,
+    credentials: Option<Credentials>,
 }
 
 /// What the far end puts into its messages.
@@ -143,6 +144,7 @@ impl Way {
         let now = some_instant();
         let leg = Leg::outgoing(now, outgoing);
         let mut script = Script::new(self, leg, now, outgoing.peer);
+        script.credentials.clone_from(&outgoing.credentials);
         script.step();
         script
     }
@@ -256,6 +258,7 @@ impl Script {
             far,
             invite: None,
             last_from_far: None,
+            credentials: None,
         }
     }
 
@@ -294,6 +297,7 @@ impl Script {
             self.now += Duration::from_secs(86_400);
         }
         self.leg = Leg::restore(self.now, export, cseq_skip).unwrap();
+        self.leg.set_credentials(self.credentials.clone());
     }
 
     /// Everything that the leg did since the last time.
