@@ -5,6 +5,11 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tandem::cli::Cli;
 
+/// A call makes hundreds of small allocations that end on other threads than they began on. On
+/// the system's allocator they took a seventh of the node's time and left its memory in pieces.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     Cli::parse().run()
 }

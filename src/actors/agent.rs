@@ -70,7 +70,7 @@ impl State {
         if self.shown == Some(name) {
             return;
         }
-        tracing::info!(agent = %self.agent, state = name, "agent changed");
+        tracing::debug!(agent = %self.agent, state = name, "agent changed");
         self.shown = Some(name);
     }
 }

@@ -95,7 +95,7 @@ impl State {
         };
         let Ok(agent) = AgentId::parse(&user) else { return };
         let before = self.node.registrations(&agent);
-        let mut registrar = Registrar::restore(self.rules.clone(), self.named(request, &before));
+        let mut registrar = Registrar::restore(self.rules.clone(), Self::named(request, &before));
         let arrival = Arrival { now_ms, peer, user: Some(&user), to_tag: &to_tag };
         let response = registrar.handle_register(request, arrival);
         let after: Vec<_> = registrar.export().flat_map(|registered| registered.bindings).collect();
@@ -119,10 +119,8 @@ impl State {
 
     /// The kept bindings under the name that this request uses: phones say the node's address or
     /// the realm, whichever they were told, and mean the same user.
-    fn named(&self, request: &Request, kept: &Option<Registered>) -> Option<Registered> {
-        let to = request.to().uri();
-        let port = to.port().map(|port| format!(":{port}")).unwrap_or_default();
-        let address = format!("{}@{}{port}", to.user().unwrap_or_default(), to.host());
+    fn named(request: &Request, kept: &Option<Registered>) -> Option<Registered> {
+        let address = request.to().uri().address_of_record()?;
         kept.clone().map(|kept| Registered { address, ..kept })
     }
 }
