@@ -8,8 +8,9 @@
 //! A leg can be exported in any state and goes on elsewhere, since its identifiers are derived
 //! from its [`Identity`] and its times are counted by its own clock.
 //!
-//! Reading order: [`event`] and [`identity`] (the interface), `incoming` and `outgoing` (until
-//! the answer), `talking` (from there), `leaving`, then `table` (transactions) and `compose`.
+//! Reading order: `event` and `identity` (the interface), `arriving` and `calling` (until the
+//! answer), `talking`, `unacked` and `session` (from there), `leaving`, then `inputs` and `commands`
+//! (from phase to phase), `line` (transactions) and `compose` (bytes).
 
 mod arriving;
 mod calling;
