@@ -71,7 +71,7 @@ pub struct Node {
     pub routes: Routes,
     /// The passwords of phones, by the user that they register as.
     pub phones: BTreeMap<String, String>,
-    /// Signs the nonces of challenges; the same on all nodes.
+    /// Signs the nonces of challenges.
     pub nonce_key: [u8; 32],
     /// What we say in descriptions.
     pub capabilities: Capabilities,
@@ -155,7 +155,7 @@ impl Node {
         let calls_max = self.config.limits.calls_max.get() as usize;
         if self.draining.load(Ordering::Relaxed) {
             Err(NoPlace::Draining)
-        } else if self.disk_full.load(Ordering::Relaxed) {
+        } else if self.disk_full.load(Ordering::Relaxed) || self.replica.is_disk_low() {
             Err(NoPlace::DiskFull)
         } else if self.router.calls_active() >= calls_max {
             Err(NoPlace::Calls)

@@ -226,9 +226,9 @@ fn replica_config(config: &Config) -> anyhow::Result<ReplicaConfig> {
         };
         replica.secret = secret.reveal().as_bytes().to_vec();
     }
-    replica.tick = Duration::from_millis(cluster.tick_ms.get().into());
+    replica.tick = Duration::from_millis(cluster.tick_ms.get());
     replica.election_ticks = cluster.election_ticks.get() as usize;
-    replica.snapshot_entries = cluster.snapshot_entries.get().into();
+    replica.snapshot_entries = cluster.snapshot_entries.get();
     replica.records = Some(Box::new(CallRecords));
     Ok(replica)
 }
@@ -264,7 +264,7 @@ async fn prompts(config: &Config) -> anyhow::Result<PromptStore> {
         }
     };
     let cache = config.node.data.join("speech");
-    let bytes_max = u64::from(speech.cache_mb_max.get()) << 20;
+    let bytes_max = speech.cache_mb_max.get() << 20;
     let disk = DiskCache::open(&cache, bytes_max)?;
     Ok(PromptStore::new(config.input(&config.prompts.directory), engine, Some(disk)))
 }
@@ -356,13 +356,16 @@ fn phones(config: &Config) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Nodes of a cluster accept each other's nonces; a single node draws a new key at each start,
-/// and phones are challenged once more.
+/// A node of a cluster knows its own nonces after a restart; a single node draws a new key at each
+/// start, and phones are challenged once more.
 fn nonce_key(config: &Config) -> [u8; 32] {
     match config.cluster_secret() {
         Some(secret) => {
             let mut hash = Sha256::new();
             hash.update(b"tandem sip nonce\0");
+            // The counts of used nonces are per node, so a nonce must not hold at another one: a
+            // REGISTER that was overheard here would be good there.
+            hash.update([config.node.id.get()]);
             hash.update(secret.reveal().as_bytes());
             hash.finalize().into()
         }
@@ -399,7 +402,7 @@ async fn watch_disk(node: Weak<Node>) {
         let Ok(disk) = rustix::fs::statvfs(&node.config.node.data) else { continue };
         let free = disk.f_bavail * disk.f_frsize;
         node.metrics.disk_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
-        let least = u64::from(node.config.limits.disk_free_mb_min.get()) << 20;
+        let least = node.config.limits.disk_free_mb_min.get() << 20;
         let is_full = free < least;
         if node.disk_full.swap(is_full, Ordering::Relaxed) != is_full {
             if is_full {

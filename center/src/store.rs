@@ -149,9 +149,10 @@ impl Center {
         }
     }
 
-    /// Every pair of the state.
-    fn pairs(&self) -> Vec<Change> {
-        let everything = Touched {
+    /// Every value of the state, as if all of them had changed.
+    #[must_use]
+    pub fn everything(&self) -> Touched {
+        Touched {
             calls: self.calls.keys().copied().collect(),
             agents: self.agents.keys().cloned().collect(),
             sessions: self.sessions.keys().copied().collect(),
@@ -159,14 +160,18 @@ impl Center {
             nodes: self.nodes.keys().copied().collect(),
             flows: self.flows.keys().cloned().collect(),
             registrations: self.registrations.keys().cloned().collect(),
-            directory: false,
+            directory: true,
             results: self
                 .results
                 .iter()
                 .flat_map(|(agent, results)| results.slots().map(|slot| (agent.clone(), slot)))
                 .collect(),
-        };
-        let mut pairs = self.changed(&everything);
+        }
+    }
+
+    /// Every pair of the state.
+    fn pairs(&self) -> Vec<Change> {
+        let mut pairs = self.changed(&Touched { directory: false, ..self.everything() });
         self.push_directory(&mut pairs);
         pairs
     }

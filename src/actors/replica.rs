@@ -146,6 +146,8 @@ impl Machine for CenterMachine {
     fn restore(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
         self.center = Center::load(bytes).map_err(|error| RestoreError(error.to_string()))?;
         self.restored();
+        // The cache was wiped before this, or holds an older state: it must learn everything.
+        self.uncached = self.center.everything();
         Ok(())
     }
 
@@ -164,6 +166,9 @@ impl CenterMachine {
     fn restored(&mut self) {
         (self.fresh, self.uncached) = (Touched::default(), Touched::default());
         self.events.restart_at(self.center.index());
+        if let Err(violation) = self.center.check_invariants() {
+            tracing::error!(%violation, "the stored state contradicts itself; it is used as it is");
+        }
         if let Some(node) = self.actors() {
             node.actors.tell_replica(Message::LookAtAll);
         }

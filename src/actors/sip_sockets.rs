@@ -245,7 +245,12 @@ async fn serve_stream(
         tokio::select! {
             read = tokio::time::timeout(CONNECTION_IDLE, stream.read(&mut buffer)) => match read {
                 Ok(Ok(length)) if length > 0 => {
-                    if !take_frames(&mut framer, &buffer[..length], &peer, &inbound) {
+                    let framed = take_frames(&mut framer, &buffer[..length], &peer, &inbound);
+                    // RFC 5626 §3.5.1: a double CR LF asks for one back.
+                    for _ in 0..framer.take_pings() {
+                        if stream.write_all(b"\r\n").await.is_err() { return }
+                    }
+                    if !framed {
                         // A stream that is out of frame cannot be read on; what is queued for it
                         // (the 400) still goes out.
                         while let Ok(bytes) = to_send.try_recv() {

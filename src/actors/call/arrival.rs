@@ -6,12 +6,14 @@
 
 use std::time::Instant;
 
-use tandem_center::{Arrived, Command, LegNumber};
+use tandem_center::{Arrived, Command, LegNumber, Party};
+use tandem_sip::b2bua::{caller_of, hops_left};
 use tandem_sip::leg::Leg;
-use tandem_sip::wire::{Peer, Request};
+use tandem_sip::wire::{Peer, Request, Response};
 
+use super::super::sip_transport::{reply_to, tag_of};
 use super::State;
-use super::leg::{LiveLeg, party_of};
+use super::leg::LiveLeg;
 use super::reconcile::port_key;
 use super::wire::LegNames;
 
@@ -19,6 +21,11 @@ impl State {
     /// Prepares the call and proposes it, or refuses it where no commit is needed to see that it
     /// cannot be.
     pub(super) fn arrive(&mut self, now: Instant, invite: &Request, peer: Peer) {
+        if hops_left(invite).is_none() {
+            let refusal = Response::to_request(invite, 483, Some(&tag_of(invite))).build();
+            self.node.send_sip(&reply_to(invite, &peer), refusal.to_bytes());
+            return self.abandon();
+        }
         let salt = rand::random();
         let names = LegNames::derive(self.id, salt, LegNumber::FIRST);
         let dialog = match Leg::incoming(now, invite, peer, self.node.identity(&names)) {
@@ -68,6 +75,13 @@ impl State {
             leg.refuse(now, status);
         }
     }
+}
+
+/// Who calls, as the From says: nobody's assertion is trusted before trunks can be told apart.
+fn party_of(invite: &Request) -> Party {
+    let caller = caller_of(invite, false);
+    let name = Some(caller.name).filter(|name| !name.is_empty());
+    Party { number: caller.number.into(), name: name.map(Into::into) }
 }
 
 /// What was dialled: the user part of the Request-URI.

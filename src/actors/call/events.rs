@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use tandem_center::{Cause, Command, LegNumber, LegWant, Role, Wire};
+use tandem_sip::b2bua::relayed_status;
 use tandem_sip::leg::{EndCause, LegEvent};
 use tandem_sip::sdp::Direction;
 
@@ -20,7 +21,7 @@ impl State {
             LegEvent::Answered { sdp } => self.far_answers(now, number, sdp),
             LegEvent::Refused(refused) => {
                 self.set_far(number, Far::Leaving);
-                let (call, status) = (self.id, refused.status);
+                let (call, status) = (self.id, relayed_status(refused.status));
                 self.farewell(number, Command::LegFailed { call, leg: number, status });
             }
             LegEvent::Cancelled => {

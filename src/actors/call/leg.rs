@@ -147,7 +147,7 @@ pub(super) fn invite(
         sdp: audio.local.clone(),
         credentials: way.credentials,
         headers,
-        max_forwards: 70,
+        max_forwards: other.map_or(70, |other| other.dialog.hops_left()),
     };
     Ok(LiveLeg {
         dialog: Leg::outgoing(now, &outgoing),
@@ -349,12 +349,4 @@ pub(super) fn engine_codec(kind: sdp::CodecKind) -> CodecKind {
         sdp::CodecKind::G722 => CodecKind::G722,
         sdp::CodecKind::Opus => CodecKind::Opus,
     }
-}
-
-/// The calling party as an INVITE shows it.
-pub(super) fn party_of(invite: &tandem_sip::wire::Request) -> Party {
-    let from = invite.from();
-    let number = from.uri().user_unescaped().unwrap_or_default();
-    let number = String::from_utf8_lossy(&number).into_owned();
-    Party { number: number.into(), name: from.display().map(Into::into) }
 }

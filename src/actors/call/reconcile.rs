@@ -10,7 +10,7 @@ use tandem_center::{Call, CallId, Cause, Command, LegNumber, LegState, LegWant};
 
 use super::leg::{Far, Invitation, LiveLeg};
 use super::wire::{CommittedLeg, LegNames};
-use super::{State, leg};
+use super::{Message, State, leg};
 use crate::media_engine::PortKey;
 
 impl State {
@@ -24,7 +24,15 @@ impl State {
                 .map_err(|error| error.to_string())
                 .and_then(|leg| LiveLeg::restore(now, leg).map_err(|error| error.to_string()));
             match restored {
-                Ok(live) => {
+                Ok(mut live) => {
+                    // Secrets are not committed: they are looked up again.
+                    if let Ok(way) = self.node.way(&committed.role, &committed.target) {
+                        live.dialog.set_credentials(way.credentials);
+                    }
+                    if live.dialog.awaits_reanswer() {
+                        // Its event was told to an actor that is gone.
+                        drop(self.me.send_message(Message::Reanswer(number)));
+                    }
                     self.node.router.bind(live.sip_call_id.as_bytes(), self.id);
                     self.node.hold_port(port_key(self.id, number), live.rtp_port);
                     self.legs.insert(number, live);
