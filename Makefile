@@ -43,7 +43,6 @@ lint:
 test:
 	$(call install,$(TEST_PACKAGES))
 	$(MAKE) lint
-	cargo build --release --locked
 	cargo test --workspace --locked
 
 bench:
