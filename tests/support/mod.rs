@@ -3,6 +3,11 @@
 //! Every process is started here and ended by its id when the value is dropped.
 
 #![allow(dead_code, reason = "each test file uses its own part of the support")]
+#![allow(
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "a module of several test programs"
+)]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on should end")]
 
 use std::fs;
