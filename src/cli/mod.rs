@@ -3,9 +3,12 @@
 //! Owns the arguments and what is printed. Passwords come from the terminal, the environment or
 //! a file, never from the arguments, which every user of the machine can read.
 
+mod agent;
 pub mod client;
+mod ctl;
 mod run;
 mod screen;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,6 +31,10 @@ pub struct Cli {
 enum Command {
     /// Run a node. Without a file: a complete call centre on this machine.
     Run(run::Arguments),
+    /// Ask a node, or check a configuration.
+    Ctl(ctl::Arguments),
+    /// A desk in the terminal.
+    Agent(agent::Arguments),
     /// Read a password and print its hash, for `password_hash` in the configuration.
     HashPassword {
         /// Read the password from this file's first line instead of asking.
@@ -42,6 +49,8 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let result = match self.command {
             Command::Run(arguments) => arguments.run(),
+            Command::Ctl(arguments) => arguments.run(),
+            Command::Agent(arguments) => arguments.run(),
             Command::HashPassword { password_file } => {
                 hash(screen::read_password("Password", password_file.as_deref()))
             }

@@ -17,6 +17,12 @@ pub(super) fn say(text: &str) {
     let _closed = writeln!(io::stdout().lock(), "{text}");
 }
 
+/// The beginning of a line that a person goes on with.
+pub(super) fn prompt(text: &str) {
+    let mut output = io::stdout().lock();
+    let _closed = write!(output, "{text}").and_then(|()| output.flush());
+}
+
 /// A line on standard error.
 pub(super) fn complain(error: &anyhow::Error) {
     let _closed = writeln!(io::stderr().lock(), "tandem: {error:#}");

@@ -8,3 +8,4 @@ mod desk;
 mod http;
 mod script;
 mod socket;
+mod terminal;

@@ -91,7 +91,20 @@ impl Script {
         change(&mut api);
         let (metrics, key) = (Metrics::new(), TokenKey::from_secret(b"secret of the tests"));
         let handle = serve(api, backend.clone(), metrics.clone(), key.clone()).unwrap();
-        let script = Self { backend, metrics, key, handle };
+        Self { backend, metrics, key, handle }.chosen()
+    }
+
+    /// A second server over the same centre, as another node has it.
+    pub(crate) fn another_server(&self) -> Self {
+        let mut api = ApiConfig::from(&Http::default());
+        api.listen = "127.0.0.1:0".parse().unwrap();
+        let (metrics, key) = (Metrics::new(), self.key.clone());
+        let handle = serve(api, self.backend.clone(), metrics.clone(), key.clone()).unwrap();
+        Self { backend: self.backend.clone(), metrics, key, handle }
+    }
+
+    fn chosen(self) -> Self {
+        let script = self;
         Server::new(&script.base()).unwrap(); // Chooses the cryptography for all clients.
         script
     }
