@@ -154,6 +154,10 @@ impl Backend for NodeBackend {
         }
     }
 
+    fn measure(&self) {
+        self.node.measure();
+    }
+
     fn readiness(&self) -> Readiness {
         if self.node.draining.load(Ordering::Relaxed) {
             return Readiness::Draining;

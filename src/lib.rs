@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod flows;
 pub mod ivr_http;
+pub mod measure;
 pub mod media_engine;
 pub mod metrics;
 pub mod node;

@@ -5,6 +5,7 @@
 //! all known beforehand or configured: never a number of a caller.
 
 use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::{
     Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
@@ -39,7 +40,9 @@ macro_rules! metrics {
                         .register(Box::new($field.clone()))
                         .expect("a test registers all of them: no name stands twice");
                 )*
-                Self { registry, $($field,)* }
+                let metrics = Self { registry, $($field,)* };
+                metrics.begin();
+                metrics
             }
 
             /// The names of all metrics.
@@ -69,22 +72,18 @@ metrics! {
         "SIP responses, by direction and class of status", ["direction", "class"];
     sip_malformed_total: IntCounter, "tandem_sip_malformed_total",
         "Datagrams and streams that were no SIP";
-    sip_retransmissions_total: IntCounterVec, "tandem_sip_retransmissions_total",
-        "SIP messages sent or received again", ["direction"];
+    sip_dropped_total: IntCounter, "tandem_sip_dropped_total",
+        "SIP messages that the system did not take";
     sip_registrations: IntGauge, "tandem_sip_registrations",
-        "Contacts registered here";
+        "Agents with a registered phone, on all nodes";
     sip_connections: IntGauge, "tandem_sip_connections",
         "TCP connections";
-    trunk_up: IntGaugeVec, "tandem_trunk_up",
-        "Whether the trunk answered when it was asked last", ["trunk"];
     rtp_packets_total: IntCounterVec, "tandem_rtp_packets_total",
         "RTP packets, by direction", ["direction"];
     rtp_lost_total: IntCounter, "tandem_rtp_lost_total",
         "RTP packets that did not arrive";
     rtp_discarded_total: IntCounterVec, "tandem_rtp_discarded_total",
-        "RTP packets that were thrown away, by reason", ["reason"];
-    rtp_jitter_seconds: Histogram, "tandem_rtp_jitter_seconds",
-        "Interarrival jitter of streams at their end";
+        "RTP packets that were not taken or not sent, by reason", ["reason"];
     media_ports_used: IntGauge, "tandem_media_ports_used",
         "Pairs of ports in use";
     media_ports_free: IntGauge, "tandem_media_ports_free",
@@ -143,8 +142,8 @@ metrics! {
         "The last index known to be committed";
     raft_applied_index: IntGauge, "tandem_raft_applied_index",
         "The last index applied";
-    raft_elections_total: IntCounter, "tandem_raft_elections_total",
-        "Elections that this node stood in";
+    raft_leader_changes_total: IntCounter, "tandem_raft_leader_changes_total",
+        "Times that this node learnt of another leader, or of none";
     raft_members_reachable: IntGauge, "tandem_raft_members_reachable",
         "Members that this node hears from, itself too";
     raft_members: IntGauge, "tandem_raft_members",
@@ -159,6 +158,8 @@ metrics! {
         "Duration of writing the log to the disk";
     snapshots_total: IntCounterVec, "tandem_snapshots_total",
         "Snapshots, by whether they were written, sent or installed", ["kind"];
+    task_delay_seconds: Gauge, "tandem_task_delay_seconds",
+        "How late tasks run: past 0.15 s calls are refused";
     actor_restarts_total: IntCounterVec, "tandem_actor_restarts_total",
         "Actors started again after a panic", ["actor"];
     invariant_violations_total: IntCounter, "tandem_invariant_violations_total",
@@ -184,6 +185,32 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Counts a SIP response.
+    pub fn count_response(&self, direction: &str, status: u16) {
+        let class = match status {
+            ..200 => "1xx",
+            200..300 => "2xx",
+            300..400 => "3xx",
+            400..500 => "4xx",
+            500..600 => "5xx",
+            600.. => "6xx",
+        };
+        self.sip_responses_total.with_label_values(&[direction, class]).inc();
+    }
+
+    /// Counts a SIP message that we send, by its first line.
+    pub fn count_sent(&self, message: &[u8]) {
+        if let Some(rest) = message.strip_prefix(b"SIP/2.0 ") {
+            let digit = |byte: &u8| u16::from(byte.wrapping_sub(b'0').min(9));
+            let status = rest.iter().take(3).fold(0, |status, byte| status * 10 + digit(byte));
+            return self.count_response("out", status);
+        }
+        // We make up no methods of our own: there are as many labels as we send kinds.
+        let method = message.split(|byte| *byte == b' ').next().unwrap_or_default();
+        let method = std::str::from_utf8(method).unwrap_or("other");
+        self.sip_requests_total.with_label_values(&["out", method]).inc();
+    }
+
     /// What `/metrics` answers, in the text format of Prometheus.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
@@ -193,6 +220,33 @@ impl Metrics {
             .encode(&self.registry.gather(), &mut text)
             .expect("a vector takes all bytes and every metric has a name");
         text
+    }
+
+    /// What never changes, and a 0 for every counter whose labels are known beforehand: a rate can
+    /// only be told of a series that was there before its first event.
+    fn begin(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.start_time_seconds.set(now.as_secs_f64());
+        self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let known: &[(&IntCounterVec, &[&str])] = &[
+            (&self.calls_total, &["inbound", "outbound"]),
+            (&self.calls_refused_total, &["calls_max", "overload", "draining", "disk_full"]),
+            (&self.proposals_total, &["applied", "refused", "unknown"]),
+            (&self.snapshots_total, &["written", "sent", "installed"]),
+            (&self.rtp_packets_total, &["in", "out"]),
+            (&self.rtp_discarded_total, &["stray", "malformed", "unsent"]),
+            (&self.prompts_spoken_total, &["disk", "engine"]),
+            (&self.ivr_http_requests_total, &["ok", "failed"]),
+            (&self.cti_commands_total, &["done"]),
+            (&self.logins_total, &["done"]),
+            (&self.cti_closed_total, &["gone"]),
+            (&self.actor_restarts_total, &ACTORS),
+        ];
+        for (counter, labels) in known {
+            for label in *labels {
+                drop(counter.with_label_values(&[label]));
+            }
+        }
     }
 
     /// Reads what the kernel knows of this process (proc(5)).
@@ -216,6 +270,10 @@ impl Metrics {
         }
     }
 }
+
+/// The kinds of actors, as labels.
+const ACTORS: [&str; 7] =
+    ["replica", "sip_transport", "registrar", "call", "queue", "agent", "media_port"];
 
 /// USER_HZ, which is 100 on every architecture that Linux exports it on (time(7)).
 const CLOCK_TICKS_PER_SECOND: f64 = 100.0;

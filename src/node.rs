@@ -203,6 +203,7 @@ impl Node {
 
     /// Sends a SIP message.
     pub fn send_sip(&self, peer: &Peer, bytes: Vec<u8>) {
+        self.metrics.count_sent(&bytes);
         if let Some(dispatcher) = self.dispatcher.get() {
             self.sockets.send(peer, bytes, dispatcher);
         }
@@ -302,7 +303,13 @@ impl Node {
         then: impl FnOnce(IvrResult) + Send + 'static,
     ) {
         let web = Arc::clone(&self.web);
-        tokio::spawn(async move { then(web.execute(&request).await) });
+        let requests = self.metrics.ivr_http_requests_total.clone();
+        tokio::spawn(async move {
+            let result = web.execute(&request).await;
+            let is_ok = matches!(result, IvrResult::Http { ok: true, .. });
+            requests.with_label_values(&[if is_ok { "ok" } else { "failed" }]).inc();
+            then(result);
+        });
     }
 
     /// How long the first caller of a queue has been waiting; none if nobody waits.

@@ -29,6 +29,7 @@ use crate::backend::NodeBackend;
 use crate::config::sections::Codec;
 use crate::config::{Config, Origin};
 use crate::flows::{self, FlowFolder};
+use crate::measure;
 use crate::media_engine::{Engine, EngineConfig, PortEvent};
 use crate::metrics::Metrics;
 use crate::node::Node;
@@ -107,7 +108,10 @@ impl Running {
             .with_context(|| format!("SIP cannot listen on {addresses:?}"))?;
         let engine = start_engine(&config, Arc::clone(&outlet))?;
         let machine = CenterMachine::new(id, Arc::clone(&events), Arc::clone(&outlet));
-        let (handle, replica) = Replica::start(replica_config(&config)?, machine)?;
+        let metrics = Arc::new(Metrics::new());
+        let replica_config =
+            ReplicaConfig { metrics: Arc::clone(&metrics), ..replica_config(&config)? };
+        let (handle, replica) = Replica::start(replica_config, machine)?;
         let prompts = Arc::new(prompts(&config).await?);
         let local = sockets.address();
         let (folder, directory) = directory(&config, &prompts);
@@ -119,7 +123,7 @@ impl Running {
             engine,
             prompts,
             web: Arc::new(crate::ivr_http::IvrHttp::new().context("no HTTP client for flows")?),
-            metrics: Arc::new(Metrics::new()),
+            metrics,
             events,
             routes: Routes::new(trunks(&config)?, local, &config.sip.realm),
             capabilities: capabilities(&config),
@@ -146,6 +150,7 @@ impl Running {
         let _ = outlet.set(Arc::downgrade(&node));
         Supervisor::start(&node).await?;
         tokio::spawn(watch_disk(Arc::downgrade(&node)));
+        tokio::spawn(measure::watch_invariants(Arc::downgrade(&node)));
         follow_flows(&node, folder);
         Ok(Self { node, replica })
     }

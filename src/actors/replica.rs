@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tandem_center::{
-    Call, CallId, Center, Command, DecodeError, Millis, NodeId, Outcome, Rejected, Reply, Touched,
+    Call, CallId, Center, Command, DecodeError, Millis, NodeId, Outcome, Record, Rejected, Reply,
+    Touched,
 };
 use tandem_cluster::{Committed, Index, Role};
 
@@ -102,6 +103,7 @@ impl Machine for CenterMachine {
             Ok(Outcome { reply, touched, events, records }) => {
                 merge(&mut self.uncached, &touched);
                 merge(&mut self.fresh, &touched);
+                self.count(reply, &touched, &records);
                 self.events.push(entry.index, Millis(entry.at), events);
                 let records = records.iter().map(Row::encode).collect();
                 Applied { reply: Ok(reply), records }
@@ -162,6 +164,25 @@ impl Machine for CenterMachine {
 }
 
 impl CenterMachine {
+    /// Counts the calls of this node. What is applied again after a restart was counted before:
+    /// then there are no actors yet.
+    fn count(&self, reply: Reply, touched: &Touched, records: &[Record]) {
+        let dialled = match reply {
+            Reply::Dialing { call } => {
+                // Else it is a repetition.
+                touched.calls.contains(&call)
+                    && self.center.call(call).is_some_and(|call| call.owner == self.node)
+            }
+            Reply::Done | Reply::Already | Reply::SignedIn { .. } | Reply::Afterwards => false,
+        };
+        if let Some(node) = (dialled || !records.is_empty()).then(|| self.actors()).flatten() {
+            if dialled {
+                node.metrics.calls_total.with_label_values(&["outbound"]).inc();
+            }
+            records.iter().for_each(|record| node.count_record(record));
+        }
+    }
+
     /// The whole state is another one: everything is to be looked at.
     fn restored(&mut self) {
         (self.fresh, self.uncached) = (Touched::default(), Touched::default());

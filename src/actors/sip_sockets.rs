@@ -89,6 +89,11 @@ impl SipSockets {
         self.dropped.load(Ordering::Relaxed)
     }
 
+    /// TCP connections that are open.
+    pub fn connections(&self) -> usize {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Starts reading. Dropping the handles stops it; the sockets stay open.
     pub fn read(self: &Arc<Self>, inbound: &Arc<impl Inbound>) -> Reading {
         let mut tasks = Vec::new();

@@ -189,6 +189,7 @@ impl Dispatcher {
                 .build();
             return self.respond(&response, &invite, &peer);
         }
+        self.node.metrics.calls_total.with_label_values(&["inbound"]).inc();
         let id = self.node.new_call_id();
         self.node.router.bind(invite.call_id().as_bytes(), id);
         let invite = Box::new(invite);
@@ -234,6 +235,7 @@ impl Inbound for Dispatcher {
                 self.request(request.with_source(peer.remote), peer);
             }
             Ok(SipMessage::Response(response)) => {
+                self.node.metrics.count_response("in", response.status());
                 let call = self.node.router.by_sip_call_id(response.call_id().as_bytes());
                 if let Some(call) = call {
                     drop(call.send_message(call::Message::Response(Box::new(response))));

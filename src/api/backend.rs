@@ -57,6 +57,9 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// The cluster as this node sees it.
     fn cluster(&self) -> Cluster;
 
+    /// Brings those metrics up to date that are looked at rather than counted.
+    fn measure(&self) {}
+
     /// Whether this node should be sent new work.
     fn readiness(&self) -> Readiness;
 

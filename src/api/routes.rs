@@ -409,6 +409,7 @@ pub(super) async fn metrics(api: web::Data<Api>) -> HttpResponse {
     if let Ok(Ok(counts)) = timeout(SCRAPE_PATIENCE, counts).await {
         counts.show(&api.metrics, api.backend.now());
     }
+    api.backend.measure();
     scrape::show_cluster(&api.metrics, &api.backend.cluster(), api.backend.node());
     // The text format of Prometheus names its version in the type.
     let kind = "text/plain; version=0.0.4; charset=utf-8";

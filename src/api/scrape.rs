@@ -15,6 +15,7 @@ pub(super) struct Counts {
     pub(super) agents: BTreeMap<State, usize>,
     pub(super) queues: Vec<QueueCounts>,
     pub(super) sessions: usize,
+    registrations: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +58,7 @@ impl Counts {
             agents: STATES.map(|state| (state, 0)).into(),
             queues: Vec::new(),
             sessions: center.sessions().count(),
+            registrations: center.registrations().len(),
         };
         for call in center.calls() {
             *counts.calls.entry(Phase::from(&call.phase)).or_default() += 1;
@@ -91,6 +93,7 @@ impl Counts {
             metrics.agents.with_label_values(&[&word(state)]).set(*count as i64);
         }
         metrics.sessions.set(self.sessions as i64);
+        metrics.sip_registrations.set(self.registrations as i64);
         // A queue that is not configured any more disappears.
         metrics.queue_waiting.reset();
         metrics.queue_longest_wait_seconds.reset();

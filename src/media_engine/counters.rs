@@ -14,6 +14,10 @@ pub(super) struct Counters {
     malformed: AtomicU64,
     unsent: AtomicU64,
     deaths: AtomicU64,
+    lost: AtomicU64,
+    recordings: AtomicU64,
+    recorded_bytes: AtomicU64,
+    recordings_failed: AtomicU64,
 }
 
 /// What a thread did in a round.
@@ -27,6 +31,7 @@ pub(super) struct Round {
     pub(super) malformed: u64,
     pub(super) unsent: u64,
     pub(super) deaths: u64,
+    pub(super) lost: u64,
 }
 
 impl Counters {
@@ -46,6 +51,22 @@ impl Counters {
         add(&self.malformed, round.malformed);
         add(&self.unsent, round.unsent);
         add(&self.deaths, round.deaths);
+        add(&self.lost, round.lost);
+    }
+
+    /// So many files are being written.
+    pub(super) fn recordings(&self, open: usize) {
+        self.recordings.store(open as u64, Ordering::Relaxed);
+    }
+
+    /// So much was written.
+    pub(super) fn recorded(&self, bytes: usize) {
+        self.recorded_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// A file could not be written.
+    pub(super) fn recording_failed(&self) {
+        self.recordings_failed.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn read(&self) -> EngineStats {
@@ -59,6 +80,10 @@ impl Counters {
             malformed: read(&self.malformed),
             unsent: read(&self.unsent),
             deaths: read(&self.deaths),
+            lost: read(&self.lost),
+            recordings: read(&self.recordings),
+            recorded_bytes: read(&self.recorded_bytes),
+            recordings_failed: read(&self.recordings_failed),
         }
     }
 }

@@ -122,6 +122,14 @@ pub struct EngineStats {
     pub unsent: u64,
     /// Ports that panicked and were rebuilt.
     pub deaths: u64,
+    /// RTP packets that did not arrive.
+    pub lost: u64,
+    /// Recordings in progress.
+    pub recordings: u64,
+    /// Bytes written to recordings.
+    pub recorded_bytes: u64,
+    /// Recordings that could not be written.
+    pub recordings_failed: u64,
 }
 
 /// Why the engine did not start.
@@ -189,8 +197,8 @@ impl Engine {
         let pool = PortPool::new(config.ports.clone())?;
         let events: Arc<dyn Fn(PortEvent) + Send + Sync> = Arc::new(events);
         let counters = Arc::new(Counters::default());
-        let (recorder, writer) =
-            Recorder::start(Arc::clone(&events)).map_err(system("a thread to record"))?;
+        let (recorder, writer) = Recorder::start(Arc::clone(&events), Arc::clone(&counters))
+            .map_err(system("a thread to record"))?;
         let (mut mailboxes, mut threads) = (Vec::new(), Vec::new());
         for number in 0..config.threads.clamp(1, THREADS_MAX) {
             let mailbox = Arc::new(Mailbox::new().map_err(system("an eventfd"))?);

@@ -20,6 +20,7 @@ use tandem_media::frame::{FRAME_SAMPLES_MAX, Rate};
 use tandem_media::port::{Heard, RecordTap};
 use tandem_media::recording::{Recording, Side, Timestamp};
 
+use super::counters::Counters;
 use super::{PortEvent, PortKey};
 
 /// Batches that wait for the disk: several seconds of 1,000 recorded calls. Past it batches are
@@ -95,11 +96,13 @@ pub(super) struct Recorder {
 impl Recorder {
     pub(super) fn start(
         events: Arc<dyn Fn(PortEvent) + Send + Sync>,
+        counters: Arc<Counters>,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let (orders, queue) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let mut writer = Writer {
             events,
+            counters,
             waiting: Arc::clone(&waiting),
             files: BTreeMap::new(),
             pcm: Box::new([0; FRAME_SAMPLES_MAX]),
@@ -135,6 +138,7 @@ impl Recorder {
 /// The thread's state.
 struct Writer {
     events: Arc<dyn Fn(PortEvent) + Send + Sync>,
+    counters: Arc<Counters>,
     waiting: Arc<AtomicUsize>,
     files: BTreeMap<Arc<Path>, Open>,
     pcm: Box<[i16; FRAME_SAMPLES_MAX]>,
@@ -188,7 +192,9 @@ impl Writer {
             };
             let open = Open { file, recording, rate, parts: Vec::new() };
             self.files.insert(Arc::clone(&path), open);
+            self.counters.recordings(self.files.len());
             if let Some(error) = failure {
+                self.counters.recording_failed();
                 self.tell(&tap, &error);
             }
         }
@@ -250,6 +256,7 @@ impl Writer {
         }
         self.drain(path);
         self.files.remove(path);
+        self.counters.recordings(self.files.len());
     }
 
     /// Writes what the recording has to be written.
@@ -259,13 +266,14 @@ impl Writer {
         };
         let mut failure = None;
         while let Some(write) = open.recording.poll_output() {
-            if let Some(file) = &open.file
-                && let Err(error) = file.write_all_at(write.bytes, write.offset)
-            {
-                (open.file, failure) = (None, Some(error));
+            let Some(file) = &open.file else { continue };
+            match file.write_all_at(write.bytes, write.offset) {
+                Ok(()) => self.counters.recorded(write.bytes.len()),
+                Err(error) => (open.file, failure) = (None, Some(error)),
             }
         }
         if let Some(error) = failure {
+            self.counters.recording_failed();
             let taps: Vec<Tap> = open.parts.iter().map(|part| part.tap.clone()).collect();
             taps.iter().for_each(|tap| self.tell(tap, &error));
         }

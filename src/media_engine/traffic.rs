@@ -134,6 +134,7 @@ impl Worker {
             Err(Refused::Stale | Refused::Unwanted) => return,
         };
         self.round.packets_in += 1;
+        self.round.lost += u64::from(heard.lost);
         slot.record(&heard, datagram, &self.recorder, self.now);
         slot.port.handle_voice(&heard, &datagram[heard.payload.clone()], self.now);
         let tones = slot.port.listens_for_tones() && heard.what == What::Audio;

@@ -9,6 +9,8 @@ use tandem_cluster::records::RecordSink;
 use tandem_cluster::store::StoreError;
 use tandem_cluster::{Millis, NodeId};
 
+use crate::metrics::Metrics;
+
 /// How a replica is set up.
 pub struct ReplicaConfig {
     /// This node; not 0.
@@ -47,6 +49,8 @@ pub struct ReplicaConfig {
     pub records: Option<Box<dyn RecordSink>>,
     /// The clock that stamps entries, ms since 1970.
     pub clock: Arc<dyn Fn() -> Millis + Send + Sync>,
+    /// Where commits, syncs and snapshots are counted.
+    pub metrics: Arc<Metrics>,
     /// Called instead of aborting the process, in tests. See [`Fatal`].
     pub fatal: Fatal,
 }
@@ -74,6 +78,7 @@ impl ReplicaConfig {
             proposal_timeout: Duration::from_secs(5),
             records: None,
             clock: Arc::new(unix_clock),
+            metrics: Arc::default(),
             fatal: Arc::new(abort),
         }
     }

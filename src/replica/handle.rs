@@ -14,6 +14,8 @@ use tandem_cluster::driver::{ChangeError, MembershipChange, Status};
 use tandem_cluster::{Index, Message, Millis, NodeId};
 use tokio::sync::oneshot;
 
+use crate::metrics::Metrics;
+
 /// Proposals of this node that wait for their commit. At 20,000 commits/s this is three seconds'
 /// worth; past it [`ProposalError::Full`] is answered, and who proposes sheds load.
 pub const PROPOSALS_WAITING_MAX: usize = 65_536;
@@ -37,7 +39,19 @@ pub(super) struct Shared<M: Machine> {
     pub(super) machine: RwLock<M>,
     pub(super) status: RwLock<Status>,
     pub(super) waiting: AtomicUsize,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) disk_low: AtomicBool,
+}
+
+/// What became of a proposal, for the metrics.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Proposed {
+    /// It was applied here.
+    Applied,
+    /// It was not taken.
+    Refused,
+    /// Nobody knows.
+    Unknown,
 }
 
 /// What became of a proposal: called once, on the Raft thread, so it must not block.
@@ -148,8 +162,19 @@ impl<R> Proposal<R> {
 
 impl<M: Machine> Shared<M> {
     /// So many proposals wait no more.
-    pub(super) fn answered(&self, proposals: usize) {
+    pub(super) fn answered(&self, proposals: usize, result: Proposed) {
         self.waiting.fetch_sub(proposals, Ordering::Relaxed);
+        self.count(proposals, result);
+    }
+
+    /// Counts what became of proposals.
+    pub(super) fn count(&self, proposals: usize, result: Proposed) {
+        let label = match result {
+            Proposed::Applied => "applied",
+            Proposed::Refused => "refused",
+            Proposed::Unknown => "unknown",
+        };
+        self.metrics.proposals_total.with_label_values(&[label]).inc_by(proposals as u64);
     }
 }
 
@@ -169,12 +194,12 @@ impl<M: Machine> ReplicaHandle<M> {
         then: impl FnOnce(Result<Answer<M::Reply>, ProposalError>) + Send + 'static,
     ) {
         if self.shared.waiting.fetch_add(1, Ordering::Relaxed) >= PROPOSALS_WAITING_MAX {
-            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.shared.answered(1, Proposed::Refused);
             return then(Err(ProposalError::Full));
         }
         let input = Input::Propose { data, waiter: Box::new(then) };
         if let Err(refused) = self.shared.inputs.try_send(input) {
-            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.shared.answered(1, Proposed::Refused);
             let (input, why) = match refused {
                 TrySendError::Full(input) => (input, ProposalError::Full),
                 TrySendError::Disconnected(input) => (input, ProposalError::Stopped),
@@ -203,6 +228,11 @@ impl<M: Machine> ReplicaHandle<M> {
         });
         self.send(Input::Read { then }).map_err(|_| ReadError::Stopped)?;
         receiver.await.unwrap_or(Err(ReadError::Stopped))
+    }
+
+    /// Proposals of this node that wait to be applied.
+    pub fn proposals_waiting(&self) -> usize {
+        self.shared.waiting.load(Ordering::Relaxed)
     }
 
     /// A view from at most one tick ago.

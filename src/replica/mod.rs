@@ -66,6 +66,7 @@ impl Replica {
             machine: RwLock::new(machine),
             status: RwLock::new(driver.status()),
             waiting: 0.into(),
+            metrics: Arc::clone(&config.metrics),
             disk_low: false.into(),
         });
         let inbox: Arc<dyn Inbox> = Arc::<Shared<M>>::clone(&shared);

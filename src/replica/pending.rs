@@ -37,12 +37,13 @@ impl<R> Pending<R> {
         self.waiting.insert(id.sequence, Entry { waiter, term, until });
     }
 
-    /// The one who waits for this proposal, if it is here.
-    pub(super) fn take(&mut self, id: ProposalId) -> Option<Waiter<R>> {
+    /// The one who waits for this proposal, if it is here, and since when.
+    pub(super) fn take(&mut self, id: ProposalId) -> Option<(Waiter<R>, Instant)> {
         if id.node != self.node {
             return None;
         }
-        self.waiting.remove(&id.sequence).map(|entry| entry.waiter)
+        let entry = self.waiting.remove(&id.sequence)?;
+        Some((entry.waiter, entry.until - self.timeout))
     }
 
     /// Gives up on those that wait too long.

@@ -4,7 +4,9 @@
 //! comes in gathers, and shares the next sync: that is the group commit.
 
 use super::config::ReplicaConfig;
-use super::handle::{ChangeFailed, Input, ProposalError, ReadError, Reading, Shared, Waiter};
+use super::handle::{
+    ChangeFailed, Input, ProposalError, Proposed, ReadError, Reading, Shared, Waiter,
+};
 use super::keeper::{Job, KeeperHandle};
 use super::links::{Links, SendSnapshot};
 use super::machine::{Applied, Machine};
@@ -174,7 +176,12 @@ impl<M: Machine> RaftThread<M> {
                 }
             }
             Input::Unreachable(node) => self.driver.report_unreachable(node),
-            Input::SnapshotSent { to, arrived } => self.driver.report_snapshot(to, arrived),
+            Input::SnapshotSent { to, arrived } => {
+                if arrived {
+                    self.count_snapshot("sent");
+                }
+                self.driver.report_snapshot(to, arrived);
+            }
             Input::Snapshot => self.snapshot(),
             Input::Stop => self.state.stopping = true,
         }
@@ -190,7 +197,7 @@ impl<M: Machine> RaftThread<M> {
         match proposed {
             Ok(()) => self.pending.wait(id, waiter, self.driver.role().term, Instant::now()),
             Err(error) => {
-                self.shared.answered(1);
+                self.shared.answered(1, Proposed::Refused);
                 waiter(Err(refusal(error)));
             }
         }
@@ -220,7 +227,7 @@ impl<M: Machine> RaftThread<M> {
             self.state.tick_at = (self.state.tick_at + self.config.tick).max(now);
             self.driver.handle_tick();
             for waiter in self.pending.expire(now) {
-                self.shared.answered(1);
+                self.shared.answered(1, Proposed::Unknown);
                 waiter(Err(ProposalError::Unknown));
             }
             if let Some(change) = self.state.change.take_if(|change| change.until <= now) {
@@ -287,7 +294,10 @@ impl<M: Machine> RaftThread<M> {
                     // is committed already.
                     self.flush_sends();
                     self.apply();
+                    let begun = Instant::now();
                     self.driver.persist().map_err(|error| error.to_string())?;
+                    let seconds = begun.elapsed().as_secs_f64();
+                    self.shared.metrics.log_sync_seconds.observe(seconds);
                 }
                 Output::Restore(snapshot) => {
                     self.apply();
@@ -306,20 +316,21 @@ impl<M: Machine> RaftThread<M> {
                     }
                 }
                 Output::Refused { proposal, error } => {
-                    if let Some(waiter) = self.pending.take(proposal) {
-                        self.shared.answered(1);
+                    if let Some((waiter, _)) = self.pending.take(proposal) {
+                        self.shared.answered(1, Proposed::Refused);
                         waiter(Err(refusal(error)));
                     }
                 }
                 Output::Settled { term } => {
                     self.apply();
                     for waiter in self.pending.settle(term) {
-                        self.shared.answered(1);
+                        self.shared.answered(1, Proposed::Unknown);
                         waiter(Err(ProposalError::Unknown));
                     }
                 }
                 Output::Role(role) => {
                     tracing::info!(?role, "the leader changed");
+                    self.shared.metrics.raft_leader_changes_total.inc();
                     let machine = &self.shared.machine;
                     machine.write().unwrap_or_else(PoisonError::into_inner).role_changed(role);
                     self.publish();
@@ -369,13 +380,14 @@ impl<M: Machine> RaftThread<M> {
                 self.state.rows_waiting += records.len();
                 self.state.rows.push((committed.index, records));
             }
-            if let Some(waiter) = self.pending.take(committed.proposal) {
+            if let Some((waiter, since)) = self.pending.take(committed.proposal) {
+                self.shared.metrics.commit_seconds.observe(since.elapsed().as_secs_f64());
                 replies.push(Reply::new(waiter, committed.index, committed.at, reply));
             }
         }
         machine.after_batch(last);
         drop(machine);
-        self.shared.answered(replies.len());
+        self.shared.answered(replies.len(), Proposed::Applied);
         for reply in replies {
             reply.give();
         }
@@ -432,6 +444,7 @@ impl<M: Machine> RaftThread<M> {
             return self.state.failed = Some(error.to_string());
         }
         tracing::info!(index, "snapshot made");
+        self.count_snapshot("written");
         self.keeper.give(Job::Compacted { snapshot: index });
     }
 
@@ -450,7 +463,12 @@ impl<M: Machine> RaftThread<M> {
         self.state.snapshot_index = index;
         self.state.kept = index - 1;
         tracing::info!(index, "state received from the leader");
+        self.count_snapshot("installed");
         Ok(())
+    }
+
+    fn count_snapshot(&self, kind: &str) {
+        self.shared.metrics.snapshots_total.with_label_values(&[kind]).inc();
     }
 
     fn members(&mut self, members: &Members) {

@@ -4,7 +4,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Component, Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -31,6 +34,8 @@ pub struct PromptStore {
     engine: Arc<dyn SpeechSynthesizer>,
     disk: Option<Arc<DiskCache>>,
     clips: ClipCache<Key>,
+    /// Texts taken from the disk, and texts spoken by the engine.
+    spoken: [AtomicU64; 2],
     /// When a file was last looked at, and how it was then.
     seen: Mutex<BTreeMap<String, (Instant, Stamp)>>,
 }
@@ -100,6 +105,7 @@ impl PromptStore {
             engine,
             disk: disk.map(Arc::new),
             clips: ClipCache::new(),
+            spoken: Default::default(),
             seen: Mutex::default(),
         }
     }
@@ -114,6 +120,12 @@ impl PromptStore {
     #[must_use]
     pub fn languages(&self) -> BTreeSet<String> {
         self.engine.languages()
+    }
+
+    /// How many texts were taken from the disk, and how many the engine spoke.
+    #[must_use]
+    pub fn spoken(&self) -> [u64; 2] {
+        self.spoken.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 
     /// The clips of some prompts, in order; the first that cannot be had is the error.
@@ -179,9 +191,11 @@ impl PromptStore {
             let (engine, voice, text) = name.clone();
             let kept = blocking(move || disk.load(&engine, &voice, &text)).await?;
             if let Some(clip) = kept.and_then(|samples| Clip::from_pcm(&samples).ok()) {
+                self.spoken[0].fetch_add(1, Ordering::Relaxed);
                 return Ok(clip);
             }
         }
+        self.spoken[1].fetch_add(1, Ordering::Relaxed);
         let samples = self.engine.speak(voice, text).await?;
         let clip = Clip::from_pcm(&samples).map_err(PromptError::Spoken)?;
         if let Some(disk) = self.disk.clone() {

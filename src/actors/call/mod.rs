@@ -85,6 +85,8 @@ pub struct State {
     id: CallId,
     /// The committed value; none until the arrival is committed.
     call: Option<Arc<Call>>,
+    /// When the INVITE came, until it is answered.
+    invited: Option<Instant>,
     /// Counts the call among those that wait for their first commit.
     arriving: Option<Arriving>,
     legs: BTreeMap<LegNumber, LiveLeg>,
@@ -115,6 +117,7 @@ impl Actor for CallActor {
         let mut state = match arguments {
             Arguments::Arriving { node, call, invite, peer } => {
                 let mut state = State::new(node, me, call);
+                state.invited = Some(now);
                 state.arrive(now, &invite, peer);
                 state
             }
@@ -163,6 +166,7 @@ impl State {
             me,
             id,
             call,
+            invited: None,
             arriving: None,
             legs,
             performer,

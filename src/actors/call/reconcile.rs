@@ -123,7 +123,15 @@ impl State {
                 let wires = vec![(number, leg.committed(now).encode())];
                 self.propose(Command::LegAnswered { call: self.id, leg: number, wires });
             }
-            Some(_) | None => leg.answer(now),
+            Some(_) | None => {
+                leg.answer(now);
+                // With a second leg it is a person's time that would be measured.
+                let invited = self.invited.take().filter(|_| self.legs.len() == 1);
+                if let Some(invited) = invited {
+                    let seconds = invited.elapsed().as_secs_f64();
+                    self.node.metrics.answer_seconds.observe(seconds);
+                }
+            }
         }
     }
 
