@@ -123,7 +123,7 @@ impl Terminal {
                     cti.close().await;
                     match lost {
                         Lost::Again if self.quit.is_none() => {
-                            screen::say("* the connection is lost")
+                            screen::say("* the connection is lost");
                         }
                         Lost::Again | Lost::End => break,
                     }
