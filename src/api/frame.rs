@@ -390,6 +390,9 @@ pub fn schema() -> Value {
 
 #[cfg(test)]
 mod tests {
+    use rand::rngs::StdRng;
+    use rand::{Rng as _, SeedableRng as _};
+
     use super::*;
 
     fn error(text: &str) -> (Option<String>, ErrorCode, String) {
@@ -428,6 +431,31 @@ mod tests {
         let more = r#"{"type":"command","id":"9","command":{"do":"hold","call":"1","x":1}}"#;
         assert!(error(more).2.contains("unknown field `x`"));
         assert!(error(r#"{"type":"hello","version":1,"tokn":"x"}"#).2.contains("`tokn`"));
+    }
+
+    #[test]
+    fn no_bytes_make_a_frame_that_breaks_the_reader() {
+        let mut random = StdRng::seed_from_u64(7);
+        let frames = [
+            r#"{"type":"hello","version":1,"token":"a","session":"b","resume_from":7}"#,
+            r#"{"type":"command","id":"9","command":{"do":"dispose","call":"1","disposition":"x"}}"#,
+        ];
+        for round in 0..20_000 {
+            let mut bytes = frames[round % frames.len()].as_bytes().to_vec();
+            for _ in 0..random.random_range(1..4) {
+                let position = random.random_range(0..bytes.len());
+                match random.random_range(0..3) {
+                    0 => bytes[position] = random.random(),
+                    1 => drop(bytes.remove(position)),
+                    _ => bytes.insert(position, random.random_range(b' '..b'~')),
+                }
+            }
+            if let Err(error) = read_client_frame(&String::from_utf8_lossy(&bytes)) {
+                assert!(!error.error.message.is_empty());
+            }
+        }
+        let deep = "[".repeat(FRAME_BYTES_MAX);
+        assert_eq!(error(&deep).1, ErrorCode::BadRequest);
     }
 
     #[test]

@@ -11,9 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::types::{
-    ArrivalsPerSecond, CallsMax, DrainSeconds, ElectionTicks, GraceSeconds, LockSeconds,
-    LoginFailures, MediaThreads, Megabytes, NodeNumber, RegisterSeconds, ReloadSeconds, RtpPort,
-    Secret, SessionSeconds, SessionsMax, SnapshotEntries, TickMs, TokenSeconds,
+    CallsMax, DrainSeconds, ElectionTicks, GraceSeconds, LockSeconds, LoginFailures, MediaThreads,
+    Megabytes, NodeNumber, RegisterSeconds, ReloadSeconds, RtpPort, Secret, SessionSeconds,
+    SessionsMax, SnapshotEntries, TickMs, TokenSeconds,
 };
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -222,15 +222,13 @@ pub struct Member {
 }
 
 /// How much is taken on before new calls are refused with 503 and Retry-After. Calls in progress
-/// are never touched by these.
+/// are never touched by these. A node that falls behind refuses new calls by itself, whatever
+/// stands here.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Calls of this node at a time. 5,000 is 10,000 legs, what the default ports can carry.
     pub calls_max: CallsMax,
-    /// New calls a second. Above what the machine can do, calls would be late rather than
-    /// refused; far below it, callers are refused for nothing.
-    pub arrivals_per_second_max: ArrivalsPerSecond,
     /// Space left on the disk of `node.data` below which new calls are refused, so that those
     /// in progress can still be written down.
     pub disk_free_mb_min: Megabytes,
@@ -238,11 +236,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            calls_max: CallsMax::of::<5_000>(),
-            arrivals_per_second_max: ArrivalsPerSecond::of::<4_000>(),
-            disk_free_mb_min: Megabytes::of::<64>(),
-        }
+        Self { calls_max: CallsMax::of::<5_000>(), disk_free_mb_min: Megabytes::of::<64>() }
     }
 }
 

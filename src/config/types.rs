@@ -158,9 +158,6 @@ bounded!(
     /// Calls of one node at a time.
     CallsMax: u32, 1..=200_000, " calls");
 bounded!(
-    /// New calls a second on one node.
-    ArrivalsPerSecond: u32, 1..=100_000, " calls a second");
-bounded!(
     /// Megabytes of disk.
     Megabytes: u64, 0..=100_000_000, " MB");
 bounded!(

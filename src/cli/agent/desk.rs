@@ -10,7 +10,7 @@ use crate::api::frame::{
 };
 use crate::api::happened::EventView;
 use crate::api::view::{QueueView, ScreenPop, StateChange};
-use crate::api::words::{State, word};
+use crate::api::words::{CallDirection, State, word};
 
 /// Commands that wait for their answer. Full: a line is refused until one comes.
 const UNANSWERED_MAX: usize = 16;
@@ -346,15 +346,17 @@ impl Desk {
 
     /// Takes a call as the present one; answers it in words.
     fn meet(&mut self, call: &ScreenPop) -> String {
-        let name = call.caller.name.as_deref().unwrap_or_default();
-        let mut words = format!("{} {name}", call.caller.number).trim().to_owned();
-        if words.is_empty() {
-            words = "anonymous".to_owned();
-        }
-        words += &format!(" for {}", call.queue_name.as_deref().unwrap_or(&call.called));
-        for (name, value) in &call.variables {
-            words += &format!(", {name} {value}");
-        }
+        let words = match call.direction {
+            CallDirection::Outbound => call.called.clone(),
+            CallDirection::Inbound => {
+                let name = call.caller.name.as_deref().unwrap_or_default();
+                let caller = format!("{} {name}", call.caller.number).trim().to_owned();
+                let caller = if caller.is_empty() { "anonymous".to_owned() } else { caller };
+                let to = call.queue_name.as_deref().unwrap_or(&call.called);
+                let known = call.variables.iter().map(|(name, value)| format!(", {name} {value}"));
+                format!("{caller} for {to}{}", known.collect::<String>())
+            }
+        };
         self.call = Some(KnownCall { id: call.id.clone(), words: words.clone() });
         words
     }
