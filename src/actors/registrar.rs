@@ -9,11 +9,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tandem_center::{AgentId, Command, Millis};
-use tandem_sip::auth::{Authenticator, Secret};
+use tandem_sip::auth::{Algorithm, Authenticator, Secret};
 use tandem_sip::registrar::{Arrival, Registered, Registrar, Rules};
 use tandem_sip::wire::{Peer, Request, Response};
 
 use super::sip_transport::{reply_to, tag_of};
+use crate::config::sections::Digest;
 use crate::node::Node;
 use crate::registrations;
 
@@ -59,7 +60,18 @@ impl Actor for RegistrarActor {
             expires_max_seconds: longest,
             ..Rules::default()
         };
-        let authenticator = Authenticator::new(&realm, &node.nonce_key);
+        let algorithms: Vec<_> = node
+            .config
+            .sip
+            .digest
+            .iter()
+            .map(|digest| match digest {
+                Digest::Md5 => Algorithm::Md5,
+                Digest::Sha256 => Algorithm::Sha256,
+            })
+            .collect();
+        let authenticator =
+            Authenticator::new(&realm, &node.nonce_key).with_algorithms(&algorithms);
         Ok(State { node, authenticator, rules })
     }
 

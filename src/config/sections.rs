@@ -60,6 +60,11 @@ pub struct Sip {
     /// The realm of digest authentication. Phones store passwords under it, so a change makes
     /// those that keep only a hash register anew.
     pub realm: String,
+    /// The algorithms of digest challenges, all of them in each challenge. `md5` alone by
+    /// default: many phones in use, baresip 1.0 among them, fail at a challenge that also names
+    /// SHA-256 instead of choosing what they know (RFC 8760 §2.4). Add `sha-256` when all phones
+    /// know it; leave `md5` out then, for whoever overhears a registration can guess passwords.
+    pub digest: Vec<Digest>,
     /// The longest registration that is granted. 300 s finds a phone that vanished within
     /// five minutes; 60 s costs every phone a message a minute.
     pub register_seconds_max: RegisterSeconds,
@@ -76,10 +81,22 @@ impl Default for Sip {
             tcp: vec![SocketAddr::new(LOOPBACK, 5060)],
             advertised: None,
             realm: "tandem".to_owned(),
+            digest: vec![Digest::Md5],
             register_seconds_max: RegisterSeconds::of::<300>(),
             session_seconds: SessionSeconds::of::<1800>(),
         }
     }
+}
+
+/// An algorithm of digest authentication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Digest {
+    /// MD5 (RFC 2617): what every phone knows.
+    Md5,
+    /// SHA-256 (RFC 7616, RFC 8760).
+    #[serde(rename = "sha-256")]
+    Sha256,
 }
 
 /// HTTP API and the agents' WebSocket.
