@@ -39,7 +39,7 @@ impl Node {
     pub fn start_in(config: &Path, http: &str, data: &Path) -> Self {
         let log = data.with_extension("log");
         let output = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_tandem"))
+        let child = Command::new(program())
             .args(["run", "--config"])
             .arg(config)
             .arg("--data")
@@ -143,6 +143,12 @@ impl Drop for Sipp {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The program under test: the one that was built with the tests, or the one that `TANDEM_BIN`
+/// names.
+fn program() -> PathBuf {
+    std::env::var_os("TANDEM_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_tandem").into()).into()
 }
 
 /// A new, empty directory under `target/tests`.
