@@ -1,0 +1,139 @@
+//! Faults that are built in on purpose. A checker that does not notice them is no checker.
+
+use std::sync::Arc;
+
+use tandem_center::call::{Offer, Stage};
+use tandem_center::{AgentState, Call, Center, Command, CommandId, Index, Millis, Phase};
+
+use crate::node::pairs_of;
+
+/// What is wrong with all nodes of a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// Acknowledgements leave before the disk has synced.
+    SendsBeforeSync,
+    /// An agent who is offered a call is offered the next one, too.
+    OffersTwice,
+    /// A repeated command of a desk is not recognised.
+    ForgetsCommands,
+    /// A replica applies with its own clock instead of the log's.
+    ReadsTheClock,
+    /// The last caller of a queue is served first.
+    ServesTheLastFirst,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::SendsBeforeSync,
+        Self::OffersTwice,
+        Self::ForgetsCommands,
+        Self::ReadsTheClock,
+        Self::ServesTheLastFirst,
+    ];
+
+    pub(crate) fn lies(self) -> bool {
+        self == Self::SendsBeforeSync
+    }
+}
+
+/// The command and its time as the mutant sees them.
+pub(crate) fn twist(
+    mutant: Option<Mutant>,
+    (at, clock): (Millis, u64),
+    mut command: Command,
+    index: Index,
+) -> (Millis, Command) {
+    match mutant {
+        Some(Mutant::ReadsTheClock) => (Millis(clock), command),
+        Some(Mutant::ForgetsCommands) => {
+            let id = CommandId::parse(&index.to_string()).expect("a number is a short id");
+            rename(&mut command, id);
+            (at, command)
+        }
+        Some(Mutant::SendsBeforeSync | Mutant::OffersTwice | Mutant::ServesTheLastFirst) | None => {
+            (at, command)
+        }
+    }
+}
+
+fn rename(of: &mut Command, id: CommandId) {
+    if let Command::SetState { command, .. }
+    | Command::Hold { command, .. }
+    | Command::Retrieve { command, .. }
+    | Command::Dispose { command, .. }
+    | Command::AcceptOffer { command, .. }
+    | Command::SignIn { command, .. } = of
+    {
+        *command = id;
+    }
+}
+
+/// The state after a command as the mutant leaves it.
+pub(crate) fn corrupt(mutant: Option<Mutant>, center: &mut Center) {
+    let changed = match mutant {
+        Some(Mutant::ServesTheLastFirst) => turn_round(center),
+        Some(
+            Mutant::SendsBeforeSync
+            | Mutant::OffersTwice
+            | Mutant::ForgetsCommands
+            | Mutant::ReadsTheClock,
+        )
+        | None => None,
+    };
+    if let Some(call) = changed
+        && let Some(corrupted) = with_call(center, &call)
+    {
+        *center = corrupted;
+    }
+}
+
+/// What the mutant's wrapper shows in place of one of the calls. The centre itself cannot be
+/// brought to hold such a call: it does not load a state that contradicts itself.
+pub(crate) fn wrap(mutant: Option<Mutant>, center: &Center) -> Option<Arc<Call>> {
+    match mutant {
+        Some(Mutant::OffersTwice) => offer_twice(center).map(Arc::new),
+        Some(
+            Mutant::SendsBeforeSync
+            | Mutant::ServesTheLastFirst
+            | Mutant::ForgetsCommands
+            | Mutant::ReadsTheClock,
+        )
+        | None => None,
+    }
+}
+
+/// A caller who waits is offered to an agent who rings already.
+fn offer_twice(center: &Center) -> Option<Call> {
+    let mut agents = center.agents();
+    let agent = agents.find(|agent| matches!(agent.state, AgentState::Ringing { .. }))?;
+    let is_free = |call: &&Arc<Call>| matches!(call.phase, Phase::Queued { offer: None, .. });
+    let mut call = Call::clone(center.calls().find(is_free)?);
+    if let Phase::Queued { offer, .. } = &mut call.phase {
+        let (since, until) = (center.at(), center.at().plus_seconds(5));
+        *offer = Some(Offer { agent: agent.id.clone(), since, until, stage: Stage::Desk });
+    }
+    Some(call)
+}
+
+/// The caller who came last is made the first.
+fn turn_round(center: &Center) -> Option<Call> {
+    for queue in center.queues().filter(|queue| queue.length() > 1) {
+        let last = queue.waiting().last()?;
+        let mut call = Call::clone(center.call(last.call)?);
+        if let Phase::Queued { ticket, offer: None, .. } = &mut call.phase {
+            *ticket = 1;
+            return Some(call);
+        }
+    }
+    None
+}
+
+/// The same state with another value of one call.
+fn with_call(center: &Center, call: &Call) -> Option<Center> {
+    let mut pairs = pairs_of(&center.save())?;
+    let key = [&b"c"[..], &call.id.0.to_be_bytes()].concat();
+    let pair = pairs.iter_mut().find(|(at, _)| *at == key)?;
+    pair.1 = postcard::to_allocvec(call).ok()?;
+    Center::from_pairs(pairs).ok()
+}

@@ -1,0 +1,270 @@
+//! A node: one start of the program on a simulated disk, between two crashes.
+//!
+//! Owns the driver, the centre, the servers of its calls, and the proposals whose fate it does
+//! not know. All of it but the disk and the cache is lost with the power.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tandem_center::{CallId, Center, Command, CommandId, Millis, NodeId, Touched};
+use tandem_cluster::{Driver, Index, Log, MemoryLog, Options, ReadId, SnapshotData};
+
+use crate::claims::{Broken, broken};
+use crate::ends::EndId;
+use crate::server::Server;
+use crate::{MILLISECOND, Micros};
+
+/// What every node's clock shows when the world begins.
+pub(crate) const BEGINNING_MS: u64 = 1_764_000_000_000;
+
+/// One machine, running or not.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) id: u64,
+    pub(crate) disk: MemoryLog,
+    /// The applied state as the disposable store has it; a crash may take it.
+    pub(crate) cache: Option<Cache>,
+    /// How many times it was started.
+    pub(crate) starts: u64,
+    pub(crate) running: Option<Running>,
+    /// Its clock is this far from the world's.
+    pub(crate) ahead_ms: i64,
+    /// Its power is cut after so many more outputs.
+    pub(crate) crash_in: Option<u64>,
+    /// It was removed, or is not a member yet: nobody starts it.
+    pub(crate) is_spare: bool,
+}
+
+/// The pairs of the applied state.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cache {
+    pub(crate) pairs: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) index: Index,
+    pub(crate) at: u64,
+    pub(crate) ledger: Ledger,
+}
+
+/// The call-detail records of a node: which call, and the commit that ended it.
+pub(crate) type Ledger = BTreeMap<CallId, Index>;
+
+/// A node between two crashes.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) driver: Driver<MemoryLog>,
+    pub(crate) center: Center,
+    pub(crate) ledger: Ledger,
+    pub(crate) servers: BTreeMap<CallId, Server>,
+    /// The calls that callers' INVITEs became.
+    pub(crate) arrivals: BTreeMap<EndId, CallId>,
+    /// To be proposed at the end of this turn.
+    pub(crate) outbox: Vec<(Waiter, Command)>,
+    /// Proposed, and not seen committed.
+    pub(crate) waiting: BTreeMap<u64, Waiting>,
+    pub(crate) cleared: BTreeSet<CallId>,
+    /// Calls that changed in this turn.
+    pub(crate) touched: BTreeSet<CallId>,
+    /// What changed since the cache was written.
+    pub(crate) uncached: Touched,
+    /// The cluster knows that it is up.
+    pub(crate) is_announced: bool,
+    /// It has seen all that was committed when it started: it may speak with far ends.
+    pub(crate) is_caught_up: bool,
+    /// The newest acknowledged command when it asked whether it is.
+    pub(crate) asked_at: Index,
+    /// A proposal of these kinds is under way.
+    pub(crate) ticks: bool,
+    pub(crate) configures: bool,
+    sequence: u64,
+    calls: u16,
+}
+
+/// Who waits for a proposal.
+#[derive(Clone, Debug)]
+pub(crate) enum Waiter {
+    /// The server of this call proposed it.
+    Call(CallId),
+    /// This desk's command.
+    Desk(usize, CommandId),
+    /// Forgets calls.
+    Cleared(Vec<CallId>),
+    /// The leader's clock.
+    Tick,
+    /// The leader's configuration.
+    Configure,
+    /// This node's start.
+    Up,
+    /// Nobody.
+    Nobody,
+}
+
+/// A proposal whose fate is not known.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) waiter: Waiter,
+    pub(crate) command: Command,
+    pub(crate) since: Micros,
+    pub(crate) term: u64,
+}
+
+impl Node {
+    pub(crate) fn new(id: u64, disk: MemoryLog, is_spare: bool) -> Self {
+        Self {
+            id,
+            disk,
+            cache: None,
+            starts: 0,
+            running: None,
+            ahead_ms: 0,
+            crash_in: None,
+            is_spare,
+        }
+    }
+
+    /// What its clock shows.
+    pub(crate) fn clock_ms(&self, now: Micros) -> u64 {
+        (BEGINNING_MS + now / MILLISECOND).saturating_add_signed(self.ahead_ms)
+    }
+
+    pub(crate) fn is_leading(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.driver.role().leading)
+    }
+
+    /// Starts it from its disk.
+    pub(crate) fn start(&mut self, seed: u64, acknowledged: Index) -> Result<(), Broken> {
+        self.starts += 1;
+        let mut options = Options::new(self.id);
+        (options.seed, options.incarnation) = (seed, self.starts);
+        let (mut center, mut ledger) = (Center::new(), Ledger::new());
+        if let Some(snapshot) = self.disk.snapshot() {
+            let data = SnapshotData::decode(&snapshot.data).map_err(unreadable)?;
+            (center, ledger) = unseal(&data.state)?;
+            (options.applied, options.applied_at) = (snapshot.get_metadata().index, data.at);
+        }
+        let log = self.disk.first_index()..=self.disk.last_index() + 1;
+        if let Some(cache) = &self.cache
+            && cache.index > options.applied
+            && log.contains(&(cache.index + 1))
+        {
+            center = Center::from_pairs(&cache.pairs).map_err(unreadable)?;
+            ledger = cache.ledger.clone();
+            (options.applied, options.applied_at) = (cache.index, cache.at);
+        } else {
+            self.cache = None;
+        }
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let driver = Driver::new(&options, self.disk.clone(), &logger).map_err(unreadable)?;
+        let mut running = Running::new(driver, center, ledger);
+        running.asked_at = acknowledged;
+        running.driver.read(ReadId(0));
+        running.look_at_all();
+        self.running = Some(running);
+        Ok(())
+    }
+
+    /// Writes what changed to the cache, as the store does every now and then.
+    pub(crate) fn write_cache(&mut self) {
+        let Some(running) = &mut self.running else { return };
+        let (index, at) = running.driver.applied();
+        if self.cache.as_ref().is_some_and(|cache| cache.index == index) {
+            return;
+        }
+        let mut cache = match self.cache.take() {
+            Some(cache) => cache,
+            // A new cache begins with everything.
+            None => {
+                let pairs = pairs_of(&running.center.save()).unwrap_or_default();
+                Cache { pairs: pairs.into_iter().collect(), ..Cache::default() }
+            }
+        };
+        for (key, value) in running.center.changed(&std::mem::take(&mut running.uncached)) {
+            match value {
+                Some(value) => drop(cache.pairs.insert(key, value)),
+                None => drop(cache.pairs.remove(&key)),
+            }
+        }
+        (cache.index, cache.at) = (index, at);
+        cache.ledger.clone_from(&running.ledger);
+        self.cache = Some(cache);
+    }
+
+    /// Makes a snapshot, and forgets the log before it but for a few entries.
+    pub(crate) fn snapshot(&mut self, kept: u64) -> Result<(), Broken> {
+        let Some(running) = &mut self.running else { return Ok(()) };
+        let state = seal(&running.center, &running.ledger);
+        let snapshot = running.driver.snapshot_of(state);
+        let through = running.driver.applied().0.saturating_sub(kept);
+        running.driver.compact(snapshot, through).map_err(unreadable)
+    }
+}
+
+impl Running {
+    fn new(driver: Driver<MemoryLog>, center: Center, ledger: Ledger) -> Self {
+        Self {
+            driver,
+            center,
+            ledger,
+            servers: BTreeMap::new(),
+            arrivals: BTreeMap::new(),
+            outbox: Vec::new(),
+            waiting: BTreeMap::new(),
+            cleared: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            uncached: Touched::default(),
+            is_announced: false,
+            is_caught_up: false,
+            asked_at: 0,
+            ticks: false,
+            configures: false,
+            sequence: 0,
+            calls: 0,
+        }
+    }
+
+    /// The state is another one: every call is looked at.
+    pub(crate) fn look_at_all(&mut self) {
+        self.touched = self.center.calls().map(|call| call.id).collect();
+        self.touched.extend(self.servers.keys());
+    }
+
+    pub(crate) fn next_sequence(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+
+    pub(crate) fn new_call(&mut self, node: u64, clock_ms: u64) -> CallId {
+        self.calls = self.calls.wrapping_add(1);
+        CallId::new(NodeId(node), Millis(clock_ms), self.calls)
+    }
+
+    pub(crate) fn propose(&mut self, waiter: Waiter, command: Command) {
+        self.outbox.push((waiter, command));
+    }
+}
+
+fn unreadable(error: impl std::fmt::Display) -> Broken {
+    broken("a_node_starts_from_its_disk", error.to_string())
+}
+
+/// The state as a snapshot carries it.
+pub(crate) fn seal(center: &Center, ledger: &Ledger) -> Vec<u8> {
+    let ledger: Vec<(u64, u64)> = ledger.iter().map(|(call, index)| (call.0, *index)).collect();
+    postcard::to_allocvec(&(center.save(), ledger)).expect("a vector takes all bytes")
+}
+
+/// Reads what `seal` wrote.
+pub(crate) fn unseal(bytes: &[u8]) -> Result<(Center, Ledger), Broken> {
+    let (state, ledger): (Vec<u8>, Vec<(u64, u64)>) =
+        postcard::from_bytes(bytes).map_err(unreadable)?;
+    let center = Center::load(&state).map_err(unreadable)?;
+    Ok((center, ledger.into_iter().map(|(call, index)| (CallId(call), index)).collect()))
+}
+
+/// Bytes before the pairs of a saved centre: what it is, and its version.
+const SAVED_HEAD_BYTES: usize = 5;
+
+/// A key with its value.
+pub(crate) type Pair = (Vec<u8>, Vec<u8>);
+
+/// The pairs of a saved centre.
+pub(crate) fn pairs_of(saved: &[u8]) -> Option<Vec<Pair>> {
+    postcard::from_bytes(saved.get(SAVED_HEAD_BYTES..)?).ok()
+}

@@ -1,0 +1,333 @@
+//! Between the nodes and the people: orders and reports on their way, flows' actions, sockets of
+//! desks, and what becomes of proposals.
+
+use tandem_center::call::Act;
+use tandem_center::flow::{Action, IvrResult};
+use tandem_center::{
+    Arrived, CallId, Command, CommandId, LegNumber, Link, NodeId, Party, Rejected, Reply, SessionId,
+};
+use tandem_cluster::driver::Members;
+
+use crate::claims::Broken;
+use crate::desk::{Habit, View, Wish};
+use crate::ends::{End, EndId, Far, Order, Temper};
+use crate::node::{Waiter, Waiting};
+use crate::server::{Server, wire_of};
+use crate::turn::Fate;
+use crate::world::{Event, World};
+use crate::{MILLISECOND, Micros, SECOND};
+
+/// Between two tries of a proposal that was not committed.
+const PROPOSE_AGAIN: Micros = 250 * MILLISECOND;
+
+/// How many of a thousand orders and reports are lost on the way.
+const LOST: u64 = 10;
+
+impl World {
+    fn way(&mut self) -> Option<Micros> {
+        let is_lost = self.plan.fault_every.is_some() && self.random.permille(LOST);
+        (!is_lost).then(|| 200 + self.random.about(4 * MILLISECOND))
+    }
+
+    pub(crate) fn send_order(&mut self, node: u64, call: Option<CallId>, end: EndId, order: Order) {
+        if let Some(after) = self.way() {
+            self.plan_in(after, Event::Order { node, call, end, order });
+        }
+    }
+
+    pub(crate) fn order_arrives(
+        &mut self,
+        node: u64,
+        call: Option<CallId>,
+        id: EndId,
+        order: &Order,
+    ) {
+        let now = self.now;
+        if let (EndId::Phone(of, leg), Order::Invite { auto_answer, target }) = (id, order)
+            && !self.ends.contains_key(&id)
+        {
+            let temper = if self.is_open {
+                Temper::of_phone(&mut self.random, *auto_answer)
+            } else {
+                self.nemesis.temper_of_phone(*auto_answer)
+            };
+            let mut phone = End::phone(now, (of, leg), node, temper);
+            phone.called = target.clone();
+            self.ends.insert(id, phone);
+        }
+        if let EndId::Phone(of, leg) = id {
+            // A CANCEL that overtakes its INVITE ends it all the same: SIP sends it only after a
+            // provisional response (RFC 3261 §9.1).
+            self.ends.entry(id).or_insert_with(|| End::never(now, (of, leg), node));
+        }
+        let (far, leg) = match self.ends.get_mut(&id) {
+            Some(end) => (end.obey(now, call, order), end.leg),
+            None => (Far::Gone, LegNumber::FIRST),
+        };
+        self.trace.note(now, "order", [node, far.number()], || {
+            format!("node {node} to {id:?}: {order:?}, which is {far:?}")
+        });
+        self.report(node, call, (id, leg), far);
+        self.arm(id);
+    }
+
+    fn report(&mut self, node: u64, call: Option<CallId>, at: (EndId, LegNumber), far: Far) {
+        if let Some(after) = self.way() {
+            let (end, leg) = at;
+            self.plan_in(after, Event::Report { node, call, end, leg, far });
+        }
+    }
+
+    /// Plans the next thing that a far end does.
+    pub(crate) fn arm(&mut self, id: EndId) {
+        let now = self.now;
+        let Some(end) = self.ends.get_mut(&id) else { return };
+        let Some(next) = end.next_wake() else { return };
+        if end.wake_at.is_none_or(|planned| next < planned || planned <= now) {
+            end.wake_at = Some(next);
+            self.plan_in(next.saturating_sub(now), Event::Wake { end: id });
+        }
+    }
+
+    pub(crate) fn wake(&mut self, id: EndId) {
+        let now = self.now;
+        let Some(end) = self.ends.get_mut(&id) else { return };
+        if end.wake_at.is_some_and(|planned| planned <= now) {
+            end.wake_at = None;
+        }
+        let (node, call, leg) = (end.node, end.call, end.leg);
+        if let Some(far) = end.wake(now) {
+            self.trace.note(now, "report", [node, far.number()], || format!("{id:?}: {far:?}"));
+            self.report(node, call, (id, leg), far);
+        }
+        self.arm(id);
+    }
+
+    pub(crate) fn report_arrives(
+        &mut self,
+        node: u64,
+        call: Option<CallId>,
+        at: (EndId, LegNumber),
+        far: Far,
+    ) -> Result<(), Broken> {
+        let (end, leg) = at;
+        let clock = self.nodes[node as usize - 1].clock_ms(self.now);
+        let Some(running) = &mut self.node(node).running else { return Ok(()) };
+        // Before that it would take calls that it has not read yet for unknown ones.
+        if !running.is_caught_up {
+            return Ok(());
+        }
+        let known = call.or_else(|| running.arrivals.get(&end).copied());
+        if let Some(call) = known
+            && let Some(server) = running.servers.get_mut(&call)
+        {
+            // An order of another call's server to a far end that is not its own.
+            server.report(leg, far);
+            self.do_deeds(node, call);
+            return self.perform(node);
+        }
+        match far {
+            Far::Invites => {
+                let call = running.new_call(node, clock);
+                self.arrive(node, call, end);
+                return self.perform(node);
+            }
+            Far::Answers | Far::Talks => self.send_order(node, call, end, Order::End),
+            Far::Cancels | Far::HangsUp | Far::Refuses(_) => {
+                self.send_order(node, call, end, Order::Release);
+            }
+            Far::Waits | Far::Rings | Far::Gone => (),
+        }
+        Ok(())
+    }
+
+    fn arrive(&mut self, node: u64, call: CallId, end: EndId) {
+        let called = self.ends.get(&end).map(|end| end.called.clone()).unwrap_or_default();
+        let arrived = Arrived {
+            call,
+            salt: self.random.next(),
+            owner: NodeId(node),
+            caller: Party { number: "100".into(), name: None },
+            called,
+            wire: wire_of(end),
+            answer_ready: self.random.percent(70),
+        };
+        let Some(running) = &mut self.node(node).running else { return };
+        running.arrivals.insert(end, call);
+        let arrived = Command::Arrived(Box::new(arrived));
+        running.servers.insert(call, Server::arriving(call, end, arrived));
+        self.do_deeds(node, call);
+    }
+
+    /// Performs an action of a flow: in the end there is a result.
+    pub(crate) fn perform_act(&mut self, node: u64, start: u64, call: CallId, act: &Act) {
+        let result = match &act.action {
+            Action::Play { .. } => IvrResult::Finished,
+            Action::Collect { .. } => match self.random.below(5) {
+                0 => IvrResult::NoInput,
+                digit => IvrResult::Digits { digits: digit.to_string() },
+            },
+            Action::Http(_) => {
+                let ok = self.random.percent(60);
+                IvrResult::Http { ok, fields: std::collections::BTreeMap::new() }
+            }
+        };
+        let after = self.random.about(2 * SECOND);
+        self.plan_in(after, Event::Acted { node, start, call, seq: act.seq, result });
+    }
+
+    /// A server proposes something, if it is still there.
+    pub(crate) fn propose_for(
+        &mut self,
+        node: u64,
+        start: u64,
+        call: CallId,
+        command: Command,
+    ) -> Result<(), Broken> {
+        if !self.runs(node, start) {
+            return Ok(());
+        }
+        let Some(running) = &mut self.node(node).running else { return Ok(()) };
+        if running.servers.contains_key(&call) {
+            running.propose(Waiter::Call(call), command);
+        }
+        self.perform(node)
+    }
+
+    /// The fate of a proposal is known, or is known to be unknown.
+    pub(crate) fn resolve(&mut self, id: u64, waiting: Waiting, fate: Fate) {
+        let Waiting { waiter, command, .. } = waiting;
+        let node = self.node(id);
+        let start = node.starts;
+        let Some(running) = &mut node.running else { return };
+        match (waiter, fate) {
+            (Waiter::Call(_), Fate::Done(_)) => (),
+            (Waiter::Call(call), fate) => {
+                if matches!(fate, Fate::NotTaken)
+                    && let Some(server) = running.servers.get_mut(&call)
+                    && matches!(command, Command::Arrived(_))
+                {
+                    server.not_committed(&command);
+                    return self.do_deeds(id, call);
+                }
+                let command = Box::new(command);
+                self.plan_in(PROPOSE_AGAIN, Event::Again { node: id, start, call, command });
+            }
+            (Waiter::Desk(desk, command), fate) => {
+                let reply = match fate {
+                    Fate::Done(reply) => Some(reply),
+                    Fate::NotTaken => None,
+                    Fate::Unknown => return,
+                };
+                let socket = (id, start);
+                let answer = Event::Answer { desk, socket, id: command, reply };
+                self.plan_in(MILLISECOND, answer);
+            }
+            (Waiter::Cleared(calls), Fate::NotTaken | Fate::Unknown) => {
+                running.cleared.extend(calls);
+            }
+            (Waiter::Tick, _) => running.ticks = false,
+            (Waiter::Configure, _) => running.configures = false,
+            (Waiter::Up, Fate::NotTaken | Fate::Unknown) => running.is_announced = false,
+            (Waiter::Cleared(_) | Waiter::Up | Waiter::Nobody, _) => (),
+        }
+    }
+
+    /// A desk looks at its screen, or connects.
+    pub(crate) fn think(&mut self, desk: usize) -> Result<(), Broken> {
+        let now = self.now;
+        if self.desks[desk].habit == Habit::Away {
+            return Ok(());
+        }
+        let Some((id, start)) = self.desks[desk].socket else {
+            if self.desks[desk].connect_at <= now {
+                let id = self.random.between(1, self.plan.nodes + 1);
+                let node = &self.nodes[id as usize - 1];
+                if node.running.as_ref().is_some_and(|running| running.is_caught_up) {
+                    let start = node.starts;
+                    self.desks[desk].connected(id, start);
+                    self.trace.note(now, "socket", [desk as u64, id], || {
+                        format!("desk of {} at node {id}", self.desks[desk].agent)
+                    });
+                } else {
+                    self.desks[desk].connect_at = now + SECOND / 2;
+                }
+            }
+            return Ok(());
+        };
+        if !self.runs(id, start) {
+            let at = now + self.random.about(2 * SECOND);
+            self.desks[desk].disconnected(at);
+            return Ok(());
+        }
+        let clock = self.nodes[id as usize - 1].clock_ms(now);
+        let Some(running) = &mut self.nodes[id as usize - 1].running else { return Ok(()) };
+        let new_call = running.new_call(id, clock);
+        let view = View { now, node: NodeId(id), center: &running.center, new_call };
+        let Some(wish) = self.desks[desk].think(&view, &mut self.random) else { return Ok(()) };
+        match wish {
+            Wish::Command(of, command) => running.propose(Waiter::Desk(desk, of), command),
+            Wish::Tell(command) => running.propose(Waiter::Nobody, command),
+            Wish::Disconnect => {
+                let at = now + self.random.about(6 * SECOND);
+                self.desks[desk].disconnected(at);
+                return Ok(());
+            }
+        }
+        self.perform(id)
+    }
+
+    pub(crate) fn answer_arrives(
+        &mut self,
+        desk: usize,
+        socket: (u64, u64),
+        id: &CommandId,
+        reply: Option<Result<Reply, Rejected>>,
+    ) {
+        let now = self.now;
+        let desk = &mut self.desks[desk];
+        if desk.socket != Some(socket) {
+            return;
+        }
+        match reply {
+            Some(reply) => desk.answered(id, &reply),
+            None => desk.not_taken(now, id),
+        }
+    }
+
+    /// Sessions of this node whose agents' desks have no socket to it.
+    pub(crate) fn sessions_without_a_desk(&self, id: u64, start: u64) -> Vec<SessionId> {
+        let Some(center) = self.nodes[id as usize - 1].center() else { return Vec::new() };
+        let live = center.sessions().filter(|s| s.node == NodeId(id) && s.link == Link::Live);
+        let lost = live.filter(|session| {
+            let mut desks = self.desks.iter().filter(|desk| desk.agent == session.agent);
+            desks.all(|desk| desk.socket != Some((id, start)))
+        });
+        lost.map(|session| session.id).collect()
+    }
+
+    /// A membership change was applied somewhere: a node that is not a member any more stops.
+    pub(crate) fn members_changed(&mut self, members: &Members) {
+        if let Some(gone) = members.removed {
+            let node = self.node(gone);
+            node.running = None;
+            node.is_spare = true;
+        }
+    }
+}
+
+impl Far {
+    fn number(self) -> u64 {
+        match self {
+            Self::Invites => 0,
+            Self::Waits => 1,
+            Self::Rings => 2,
+            Self::Answers => 3,
+            Self::Talks => 4,
+            Self::Cancels => 5,
+            Self::HangsUp => 6,
+            Self::Gone => 7,
+            Self::Refuses(status) => u64::from(status),
+        }
+    }
+}

@@ -1,0 +1,468 @@
+//! A node's turn: what its driver says is performed, one output after the other, what it commits
+//! is applied and checked, and what changed is handed to the servers of its calls.
+
+use tandem_center::{Center, Command, Millis, NodeId, Outcome, Touched};
+use tandem_cluster::{
+    Committed, Log, Message, MessageType, Output, ProposalId, ProposeError, ReadId, SnapshotData,
+};
+
+use crate::claims::{Broken, Step, broken};
+use crate::directory;
+use crate::mutants;
+use crate::node::{Node, Running, Waiter, Waiting, unseal};
+use crate::server::{Deed, Server};
+use crate::world::{Event, HOUSEKEEPING, TICK, World};
+use crate::{MILLISECOND, Micros, SECOND};
+
+/// A proposal that was not seen committed for so long has an unknown fate.
+const UNKNOWN_AFTER: Micros = 5 * SECOND;
+
+/// Entries in a log until a snapshot is made, and how many are kept behind it.
+const SNAPSHOT_EVERY: u64 = 150;
+const KEPT: u64 = 20;
+
+/// What became of a proposal.
+pub(crate) enum Fate {
+    Done(Result<tandem_center::Reply, tandem_center::Rejected>),
+    /// It is certainly not committed.
+    NotTaken,
+    Unknown,
+}
+
+impl World {
+    pub(crate) fn start(&mut self, id: u64) -> Result<(), Broken> {
+        let seed = self.random.next();
+        let (now, acknowledged) = (self.now, self.model.newest_acknowledged());
+        let lies = self.plan.mutant.is_some_and(mutants::Mutant::lies);
+        let node = self.node(id);
+        if node.running.is_some() || node.is_spare {
+            return Ok(());
+        }
+        node.disk.lie(lies);
+        node.start(seed, acknowledged)?;
+        let start = node.starts;
+        let running = node.running.as_ref().expect("it was started just now");
+        let (index, state) = (running.driver.applied().0, running.center.state_hash());
+        self.model.a_state_reads_back_as_it_was(index, state)?;
+        self.trace.note(now, "start", [id, start], || format!("node {id} at {index}"));
+        let phase = self.random.below(TICK);
+        self.plan_in(phase, Event::Tick { node: id, start });
+        self.plan_in(phase, Event::Housekeeping { node: id, start });
+        self.perform(id)
+    }
+
+    /// Cuts a node's power.
+    pub(crate) fn crash(&mut self, id: u64) {
+        let (survivors, keeps_cache) = (self.random.below(4) as usize, self.random.percent(60));
+        self.model.counts.crashes += 1;
+        self.trace.note(self.now, "crash", [id, survivors as u64], || {
+            format!("node {id}, {survivors} unsynced writes survive, cache kept: {keeps_cache}")
+        });
+        let node = self.node(id);
+        (node.running, node.crash_in) = (None, None);
+        node.disk.cut_power(survivors);
+        if !keeps_cache {
+            node.cache = None;
+        }
+    }
+
+    pub(crate) fn deliver(&mut self, message: Message) -> Result<(), Broken> {
+        let (from, to, kind) = (message.from, message.to, message.get_msg_type());
+        let now = self.now;
+        self.trace.note(now, "message", [from << 8 | to, kind as u64], || {
+            format!("{from} -> {to} {kind:?} term {} index {}", message.term, message.index)
+        });
+        let node = self.node(to);
+        let clock = node.clock_ms(now);
+        let Some(running) = &mut node.running else {
+            return self.snapshot_sent_if(kind, from, to, false);
+        };
+        if let Err(lost) = running.driver.handle_message(clock, message) {
+            return Err(broken("no_node_forgets_what_it_acknowledged", lost.to_string()));
+        }
+        self.perform(to)?;
+        self.snapshot_sent_if(kind, from, to, true)
+    }
+
+    fn snapshot_sent_if(
+        &mut self,
+        kind: MessageType,
+        from: u64,
+        to: u64,
+        delivered: bool,
+    ) -> Result<(), Broken> {
+        if kind == MessageType::MsgSnapshot {
+            self.plan_in(MILLISECOND, Event::SnapshotSent { from, to, delivered });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn snapshot_sent(&mut self, from: u64, to: u64, got: bool) -> Result<(), Broken> {
+        if let Some(running) = &mut self.node(from).running {
+            running.driver.report_snapshot(to, got);
+        }
+        self.perform(from)
+    }
+
+    pub(crate) fn tick(&mut self, id: u64, start: u64) -> Result<(), Broken> {
+        if !self.runs(id, start) {
+            return Ok(());
+        }
+        self.plan_in(TICK, Event::Tick { node: id, start });
+        let now = self.now;
+        let lies = self.plan.mutant.is_some_and(mutants::Mutant::lies);
+        let node = self.node(id);
+        if lies {
+            node.disk.sync();
+        }
+        let clock = node.clock_ms(now);
+        let Some(running) = &mut node.running else { return Ok(()) };
+        running.driver.handle_tick();
+        let time = Millis(clock).max(running.center.at());
+        if running.driver.role().leading
+            && !running.ticks
+            && running.center.next_deadline().is_some_and(|due| due <= time)
+        {
+            running.ticks = true;
+            running.propose(Waiter::Tick, Command::Tick);
+        }
+        self.perform(id)
+    }
+
+    /// Performs everything that the node has to do now.
+    pub(crate) fn perform(&mut self, id: u64) -> Result<(), Broken> {
+        loop {
+            while let Some(running) = &mut self.node(id).running {
+                let Some(output) = running.driver.poll_output() else { break };
+                self.perform_output(id, output)?;
+                let node = self.node(id);
+                if let Some(left) = &mut node.crash_in {
+                    *left -= 1;
+                    if *left == 0 {
+                        self.crash(id);
+                        let after = self.random.about(2 * SECOND) + 50 * MILLISECOND;
+                        self.plan_in(after, Event::Start { node: id });
+                        return Ok(());
+                    }
+                }
+            }
+            self.hand_on(id);
+            if !self.flush_outbox(id) {
+                break;
+            }
+        }
+        let node = self.node(id);
+        let log = (node.disk.first_index(), node.disk.last_index());
+        if node.running.is_some() && log.1 > log.0 + SNAPSHOT_EVERY {
+            node.snapshot(KEPT)?;
+        }
+        Ok(())
+    }
+
+    fn perform_output(&mut self, id: u64, output: Output) -> Result<(), Broken> {
+        let now = self.now;
+        let Some(running) = &mut self.node(id).running else { return Ok(()) };
+        match output {
+            Output::Send(message) => self.send(*message),
+            Output::Persist => {
+                running.driver.persist().map_err(|e| broken("disks_work", e.to_string()))?;
+            }
+            Output::Commit(committed) => self.apply(id, &committed)?,
+            Output::Restore(snapshot) => {
+                let data = SnapshotData::decode(&snapshot.data)
+                    .map_err(|error| broken("snapshots_are_readable", error.to_string()))?;
+                (running.center, running.ledger) = unseal(&data.state)?;
+                running.uncached = Touched::default();
+                running.look_at_all();
+                let state = running.center.state_hash();
+                let index = snapshot.get_metadata().index;
+                self.node(id).cache = None;
+                self.model.counts.snapshots += 1;
+                self.trace.note(now, "restore", [id, index], || format!("node {id} at {index}"));
+                self.model.a_state_reads_back_as_it_was(index, state)?;
+            }
+            Output::Read(_) => {
+                running.is_caught_up = true;
+                let (applied, asked_at) = (running.driver.applied().0, running.asked_at);
+                if applied < asked_at {
+                    let why = format!("it saw {applied}, and {asked_at} was acknowledged");
+                    return Err(broken("a_read_sees_what_was_acknowledged_before", why));
+                }
+            }
+            Output::ReadFailed(_) => running.driver.read(ReadId(0)),
+            Output::Role(role) => {
+                if role.leading {
+                    self.model.counts.elections += 1;
+                }
+                self.trace.note(now, "role", [id, role.term], || format!("node {id}: {role:?}"));
+            }
+            Output::Settled { term } => self.settle(id, Some(term)),
+            Output::Members(members) => {
+                self.trace.note(now, "members", [id, members.voters.len() as u64], || {
+                    format!("node {id}: {members:?}")
+                });
+                self.members_changed(&members);
+            }
+            Output::Refused { proposal, error } => {
+                if let Some(waiting) = running.waiting.remove(&proposal.sequence) {
+                    self.resolve(id, waiting, Fate::of_refusal(error));
+                }
+            }
+            Output::Unreadable(error) => {
+                return Err(broken("entries_are_readable", error.to_string()));
+            }
+            Output::SnapshotWanted => self.node(id).snapshot(KEPT)?,
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, message: Message) {
+        let fate = self.network.carry(&mut self.random, self.now, &message);
+        let is_snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
+        let (from, to) = (message.from, message.to);
+        match fate {
+            [None, _] if is_snapshot => {
+                let sent = Event::SnapshotSent { from, to, delivered: false };
+                self.plan_in(50 * MILLISECOND, sent);
+            }
+            [None, _] => (),
+            [Some(first), second] => {
+                if let Some(second) = second {
+                    let again = Event::Deliver(Box::new(message.clone()));
+                    self.plan_in(second - self.now, again);
+                }
+                self.plan_in(first - self.now, Event::Deliver(Box::new(message)));
+            }
+        }
+    }
+
+    fn apply(&mut self, id: u64, committed: &Committed) -> Result<(), Broken> {
+        let index = committed.index;
+        let command = Command::decode(&committed.data)
+            .map_err(|error| broken("entries_are_readable", error.to_string()))?;
+        let (mutant, keeps_lines) = (self.plan.mutant, self.plan.keeps_lines);
+        let (now, clock) = (self.now, self.nodes[id as usize - 1].clock_ms(self.now));
+        let Some(running) = &mut self.node(id).running else { return Ok(()) };
+        let before = running.center.index();
+        let line = keeps_lines.then(|| format!("node {id} #{index} {}", shortened(&command)));
+        let (is_tick, given_by) = Step::kind(&command);
+        let (at, command) = mutants::twist(mutant, (Millis(committed.at), clock), command, index);
+        let result = running.center.apply(index, at, command);
+        mutants::corrupt(mutant, &mut running.center);
+        running.keep(index, &result);
+        let looks = self.plan.checks.looks_at(index);
+        let Some(running) = &mut self.node(id).running else { return Ok(()) };
+        let state = looks.then(|| running.center.state_hash());
+        if looks && let Err(violation) = running.center.check_invariants() {
+            return Err(broken("the_centre_agrees_with_itself", violation.to_string()));
+        }
+        let center = &self.nodes[id as usize - 1].running.as_ref().expect("it runs").center;
+        let instead = mutants::wrap(mutant, center);
+        let step = Step { entry: committed, is_tick, given_by, result: &result, center, instead };
+        self.model.no_entry_is_left_out(before, index)?;
+        self.model.observe(&step, state)?;
+        self.trace.note(now, "apply", [id, index], || {
+            let did = result.as_ref().map(|outcome| outcome.reply);
+            format!("{} -> {did:?}", line.unwrap_or_default())
+        });
+        self.answer_proposer(id, committed, result.map(|outcome| outcome.reply));
+        Ok(())
+    }
+
+    fn answer_proposer(
+        &mut self,
+        id: u64,
+        committed: &Committed,
+        reply: Result<tandem_center::Reply, tandem_center::Rejected>,
+    ) {
+        let Some(running) = &mut self.node(id).running else { return };
+        if committed.proposal.node != id {
+            return;
+        }
+        if let Some(waiting) = running.waiting.remove(&committed.proposal.sequence) {
+            self.model.acknowledge(committed.index);
+            self.resolve(id, waiting, Fate::Done(reply));
+        }
+    }
+
+    /// Gives up on proposals of earlier terms, or on those that are too old.
+    pub(crate) fn settle(&mut self, id: u64, term: Option<u64>) {
+        let now = self.now;
+        let Some(running) = &mut self.node(id).running else { return };
+        let is_lost = |waiting: &Waiting| match term {
+            Some(term) => waiting.term < term,
+            None => waiting.since + UNKNOWN_AFTER < now,
+        };
+        let lost = running.waiting.iter().filter(|(_, waiting)| is_lost(waiting));
+        for sequence in lost.map(|(sequence, _)| *sequence).collect::<Vec<_>>() {
+            let waiting = self.node(id).running.as_mut().and_then(|r| r.waiting.remove(&sequence));
+            if let Some(waiting) = waiting {
+                self.resolve(id, waiting, Fate::Unknown);
+            }
+        }
+    }
+
+    /// Proposes what was asked for in this turn. Whether there was anything.
+    fn flush_outbox(&mut self, id: u64) -> bool {
+        let now = self.now;
+        let node = self.node(id);
+        let (clock, starts) = (node.clock_ms(now), node.starts);
+        let Some(running) = &mut node.running else { return false };
+        let outbox = std::mem::take(&mut running.outbox);
+        let any = !outbox.is_empty();
+        for (waiter, command) in outbox {
+            let Some(running) = &mut self.node(id).running else { return false };
+            let sequence = starts << 32 | running.next_sequence();
+            let proposal = ProposalId { node: id, sequence };
+            let term = running.driver.role().term;
+            let data = command.encode();
+            let waiting = Waiting { waiter, command, since: now, term };
+            match running.driver.propose(clock, proposal, data) {
+                Ok(()) => drop(running.waiting.insert(sequence, waiting)),
+                Err(error) => self.resolve(id, waiting, Fate::of_refusal(error)),
+            }
+        }
+        any
+    }
+
+    /// Hands changed calls to their servers, and does what the servers want.
+    fn hand_on(&mut self, id: u64) {
+        let Some(running) = &mut self.node(id).running else { return };
+        for call in std::mem::take(&mut running.touched) {
+            let Some(running) = &mut self.node(id).running else { return };
+            match running.center.call(call).filter(|call| call.owner == NodeId(id)) {
+                Some(value) => match running.servers.get_mut(&call) {
+                    Some(server) => server.changed(value.clone()),
+                    None => drop(running.servers.insert(call, Server::of(value))),
+                },
+                None => running.servers.retain(|id, server| *id != call || server.is_arriving()),
+            }
+            self.do_deeds(id, call);
+            let Some(next) = &mut self.node(id).running else { return };
+            if let Some(caller) = next.servers.get(&call).and_then(Server::caller) {
+                next.arrivals.insert(caller, call);
+            }
+        }
+    }
+
+    pub(crate) fn do_deeds(&mut self, id: u64, call: tandem_center::CallId) {
+        let start = self.node(id).starts;
+        let Some(running) = &mut self.node(id).running else { return };
+        let Some(server) = running.servers.get_mut(&call) else { return };
+        for deed in std::mem::take(&mut server.deeds) {
+            let Some(running) = &mut self.node(id).running else { return };
+            match deed {
+                Deed::Send(end, order) => self.send_order(id, Some(call), end, order),
+                Deed::Propose(command) => running.propose(Waiter::Call(call), command),
+                Deed::Perform(act) => self.perform_act(id, start, call, &act),
+                Deed::Over { cleared } => {
+                    let server = running.servers.remove(&call);
+                    if let Some(caller) = server.as_ref().and_then(Server::caller) {
+                        running.arrivals.remove(&caller);
+                    }
+                    if cleared {
+                        running.cleared.insert(call);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a node looks after every now and then.
+    pub(crate) fn housekeeping(&mut self, id: u64, start: u64) -> Result<(), Broken> {
+        if !self.runs(id, start) {
+            return Ok(());
+        }
+        self.plan_in(HOUSEKEEPING, Event::Housekeeping { node: id, start });
+        self.settle(id, None);
+        self.nodes[id as usize - 1].write_cache();
+        let lost = self.sessions_without_a_desk(id, start);
+        let wanted = self.directory_to_propose(id);
+        let Some(running) = &mut self.node(id).running else { return Ok(()) };
+        for session in lost {
+            let node = NodeId(id);
+            running.propose(Waiter::Nobody, Command::SessionLost { session, node });
+        }
+        if let Some(directory) = wanted {
+            running.configures = true;
+            running.propose(Waiter::Configure, Command::Configure(Box::new(directory)));
+        }
+        if !running.is_announced && running.driver.role().leader.is_some() {
+            running.is_announced = true;
+            running.propose(Waiter::Up, Command::NodeUp { node: NodeId(id) });
+        }
+        if !running.cleared.is_empty() {
+            let calls: Vec<_> = std::mem::take(&mut running.cleared).into_iter().collect();
+            running.propose(Waiter::Cleared(calls.clone()), Command::Cleared { calls });
+        }
+        let calls: Vec<_> = running.servers.keys().copied().collect();
+        let is_turn = (self.now / HOUSEKEEPING).is_multiple_of(2);
+        for call in calls.into_iter().filter(|_| is_turn) {
+            let Some(running) = &mut self.node(id).running else { break };
+            running.servers.entry(call).and_modify(Server::repeat);
+            self.do_deeds(id, call);
+        }
+        self.perform(id)
+    }
+
+    fn directory_to_propose(&self, id: u64) -> Option<tandem_center::Directory> {
+        let running = self.nodes[id as usize - 1].running.as_ref()?;
+        if !running.driver.role().leading || running.configures {
+            return None;
+        }
+        // The hash is that of a directory that is known, so it is not made for each look.
+        let directory = directory::directory(self.configured);
+        (running.center.directory_hash() != directory.hash()).then_some(directory)
+    }
+}
+
+impl Running {
+    /// Keeps what a command did.
+    fn keep(&mut self, index: u64, result: &Result<Outcome, tandem_center::Rejected>) {
+        let Ok(outcome) = result else { return };
+        self.touched.extend(&outcome.touched.calls);
+        merge(&mut self.uncached, &outcome.touched);
+        for record in &outcome.records {
+            if let tandem_center::Record::Cdr(cdr) = record {
+                self.ledger.insert(cdr.call, index);
+            }
+        }
+    }
+}
+
+impl Fate {
+    fn of_refusal(error: ProposeError) -> Self {
+        match error {
+            ProposeError::NoLeader | ProposeError::Full | ProposeError::TooLarge { .. } => {
+                Self::NotTaken
+            }
+        }
+    }
+}
+
+impl Node {
+    /// The state, if it runs.
+    pub(crate) fn center(&self) -> Option<&Center> {
+        self.running.as_ref().map(|running| &running.center)
+    }
+}
+
+fn merge(into: &mut Touched, more: &Touched) {
+    into.calls.extend(&more.calls);
+    into.agents.extend(more.agents.iter().cloned());
+    into.sessions.extend(&more.sessions);
+    into.queues.extend(more.queues.iter().cloned());
+    into.nodes.extend(&more.nodes);
+    into.flows.extend(more.flows.iter().cloned());
+    into.registrations.extend(more.registrations.iter().cloned());
+    into.directory |= more.directory;
+    into.results.extend(more.results.iter().cloned());
+}
+
+/// A command in a line: the directory of a configuration is left out.
+fn shortened(command: &Command) -> String {
+    if matches!(command, Command::Configure(_)) {
+        return "Configure".to_owned();
+    }
+    format!("{command:?}")
+}

@@ -1,0 +1,406 @@
+//! The world: its clock, and everything that is going to happen.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use tandem_center::flow::IvrResult;
+use tandem_center::{CallId, Command, CommandId, LegNumber, Rejected, Reply};
+use tandem_cluster::driver::{begin, genesis};
+use tandem_cluster::{MemoryLog, Message};
+
+use crate::claims::{Broken, Counts, Model, broken};
+use crate::desk::{Desk, Habit, THINKS_EVERY};
+use crate::directory::{self, PEOPLE};
+use crate::ends::{End, EndId, Far, Order, Temper};
+use crate::mutants::Mutant;
+use crate::nemesis::Nemesis;
+use crate::network::Network;
+use crate::node::{Ledger, Node, seal};
+use crate::random::Random;
+use crate::trace::Trace;
+use crate::{MILLISECOND, Micros, SECOND};
+
+/// One tick of Raft.
+pub(crate) const TICK: Micros = 25 * MILLISECOND;
+
+/// Between two looks of a node at what it owes.
+pub(crate) const HOUSEKEEPING: Micros = 250 * MILLISECOND;
+
+/// What a world is made from.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Voters; one more may join.
+    pub nodes: u64,
+    /// Everything follows from it.
+    pub seed: u64,
+    /// Callers of a thousand seconds.
+    pub callers_per_1000_s: u64,
+    /// Faults come about every so often. None: never.
+    pub fault_every: Option<Micros>,
+    /// What is built in wrongly.
+    pub mutant: Option<Mutant>,
+    /// How much of the state is looked at after a command.
+    pub checks: Checks,
+    /// Keep the lines of the event log.
+    pub keeps_lines: bool,
+}
+
+/// How much of the state is looked at after each command at each node. The claims on what
+/// changed are always checked; these are those that read the whole state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checks {
+    /// All of it.
+    Every,
+    /// All of it after one of so many commands.
+    OneOf(u64),
+}
+
+impl Checks {
+    pub(crate) fn looks_at(self, index: u64) -> bool {
+        match self {
+            Self::Every => true,
+            Self::OneOf(of) => index.is_multiple_of(of),
+        }
+    }
+}
+
+impl Plan {
+    /// Three nodes, a call every other second, and a fault every three.
+    pub fn seeded(seed: u64) -> Self {
+        Self {
+            nodes: 3,
+            seed,
+            callers_per_1000_s: 600,
+            fault_every: Some(3 * SECOND),
+            mutant: None,
+            checks: Checks::Every,
+            keeps_lines: false,
+        }
+    }
+}
+
+/// What is going to happen. A number named `start` says to which start of a node it belongs.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A message arrives at a node.
+    Deliver(Box<Message>),
+    /// The sender of a snapshot learns what became of it.
+    SnapshotSent { from: u64, to: u64, delivered: bool },
+    /// Raft's clock ticks.
+    Tick { node: u64, start: u64 },
+    /// A node looks at what it owes.
+    Housekeeping { node: u64, start: u64 },
+    /// A node is started.
+    Start { node: u64 },
+    /// A node's order arrives at a far end.
+    Order { node: u64, call: Option<CallId>, end: EndId, order: Order },
+    /// A far end's report arrives at its node.
+    Report { node: u64, call: Option<CallId>, end: EndId, leg: LegNumber, far: Far },
+    /// A far end does something of its own accord.
+    Wake { end: EndId },
+    /// An action of a flow ends.
+    Acted { node: u64, start: u64, call: CallId, seq: u32, result: IvrResult },
+    /// A server proposes this again.
+    Again { node: u64, start: u64, call: CallId, command: Box<Command> },
+    /// A desk looks at its screen.
+    Think { desk: usize },
+    /// The answer to a desk's command arrives.
+    Answer {
+        desk: usize,
+        socket: (u64, u64),
+        id: CommandId,
+        reply: Option<Result<Reply, Rejected>>,
+    },
+    /// Somebody calls.
+    Call,
+    /// Something goes wrong.
+    Fault,
+}
+
+#[derive(Debug)]
+struct Planned {
+    at: Micros,
+    number: u64,
+    event: Event,
+}
+
+impl PartialEq for Planned {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.number) == (other.at, other.number)
+    }
+}
+
+impl Eq for Planned {}
+
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Planned {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+/// The simulated world.
+#[derive(Debug)]
+pub struct World {
+    pub(crate) plan: Plan,
+    pub(crate) now: Micros,
+    pub(crate) random: Random,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) network: Network,
+    pub(crate) ends: BTreeMap<EndId, End>,
+    pub(crate) desks: Vec<Desk>,
+    pub(crate) model: Model,
+    pub(crate) nemesis: Nemesis,
+    pub(crate) trace: Trace,
+    /// Which directory the nodes are configured with.
+    pub(crate) configured: u64,
+    pub(crate) callers: u32,
+    /// People call of their own accord.
+    pub(crate) is_open: bool,
+    planned: BinaryHeap<Reverse<Planned>>,
+    events: u64,
+}
+
+impl World {
+    /// So many voters, with nobody calling and nothing going wrong.
+    pub fn of_nodes(nodes: u64) -> Self {
+        Self::new(Plan { nodes, callers_per_1000_s: 0, fault_every: None, ..Plan::seeded(1) })
+    }
+
+    /// The same with another seed. To be said first.
+    #[must_use]
+    pub fn seeded(self, seed: u64) -> Self {
+        Self::new(Plan { seed, ..self.plan })
+    }
+
+    /// A world.
+    pub fn new(plan: Plan) -> Self {
+        let is_open = plan.callers_per_1000_s > 0;
+        let habit = if is_open { Habit::Busy } else { Habit::Away };
+        let mut world = Self {
+            now: 0,
+            random: Random::new(plan.seed),
+            nodes: Vec::new(),
+            network: Network::new(),
+            ends: BTreeMap::new(),
+            desks: PEOPLE.map(|name| Desk::new(directory::agent(name), habit)).into(),
+            model: Model::default(),
+            nemesis: Nemesis::default(),
+            trace: Trace::new(plan.keeps_lines),
+            configured: 0,
+            callers: 0,
+            is_open,
+            planned: BinaryHeap::new(),
+            events: 0,
+            plan,
+        };
+        let voters: BTreeMap<_, _> = (1..=world.plan.nodes).map(|id| (id, Vec::new())).collect();
+        let genesis = genesis(&voters, seal(&tandem_center::Center::new(), &Ledger::new()));
+        for id in 1..=world.plan.nodes {
+            let mut disk = MemoryLog::new();
+            begin(&mut disk, &genesis).expect("an empty disk in memory takes a snapshot");
+            world.nodes.push(Node::new(id, disk, false));
+            world.plan_in(0, Event::Start { node: id });
+        }
+        world.nodes.push(Node::new(world.plan.nodes + 1, MemoryLog::new(), true));
+        for desk in 0..world.desks.len() {
+            world.plan_in(SECOND + desk as u64 * 7 * MILLISECOND, Event::Think { desk });
+        }
+        if world.is_open {
+            world.plan_in(2 * SECOND, Event::Call);
+        }
+        if world.plan.fault_every.is_some() {
+            world.plan_in(3 * SECOND, Event::Fault);
+        }
+        world
+    }
+
+    /// What happened so far.
+    pub fn counts(&self) -> Counts {
+        self.model.counts
+    }
+
+    /// A number that differs if anything happened otherwise.
+    pub fn trace_hash(&self) -> u64 {
+        self.trace.hash()
+    }
+
+    /// The event log, if the plan keeps it.
+    pub fn lines(&self) -> &[String] {
+        self.trace.lines()
+    }
+
+    pub(crate) fn plan_in(&mut self, after: Micros, event: Event) {
+        self.events += 1;
+        let planned = Planned { at: self.now + after, number: self.events, event };
+        self.planned.push(Reverse(planned));
+    }
+
+    pub(crate) fn node(&mut self, id: u64) -> &mut Node {
+        &mut self.nodes[id as usize - 1]
+    }
+
+    /// Whether this start of the node is the present one, and runs.
+    pub(crate) fn runs(&self, node: u64, start: u64) -> bool {
+        let node = &self.nodes[node as usize - 1];
+        node.starts == start && node.running.is_some()
+    }
+
+    /// Time passes. Stops at the first claim that does not hold.
+    pub fn run_for(&mut self, time: Micros) -> Result<(), Broken> {
+        let until = self.now + time;
+        while let Some(Reverse(next)) = self.planned.peek()
+            && next.at <= until
+        {
+            let Some(Reverse(planned)) = self.planned.pop() else { break };
+            self.now = planned.at;
+            self.happen(planned.event)?;
+        }
+        self.now = until;
+        Ok(())
+    }
+
+    /// Faults and callers for so long; then all faults end, and everybody leaves. After that
+    /// nothing may be left, and all nodes must have the same.
+    pub fn storm(&mut self, time: Micros) -> Result<(), Broken> {
+        self.run_for(time)?;
+        self.heal();
+        self.run_for(15 * SECOND)?;
+        self.the_cluster_decides_again()?;
+        self.close();
+        self.run_for(75 * SECOND)?;
+        self.check_end()
+    }
+
+    /// Everybody leaves, and nobody comes.
+    pub(crate) fn close(&mut self) {
+        self.is_open = false;
+        for desk in &mut self.desks {
+            desk.habit = Habit::Leaving;
+        }
+        let now = self.now;
+        for end in self.ends.values_mut() {
+            end.leave(now);
+        }
+        let ends: Vec<EndId> = self.ends.keys().copied().collect();
+        for end in ends {
+            self.arm(end);
+        }
+    }
+
+    /// A leader is there, and everyone has what was acknowledged.
+    fn the_cluster_decides_again(&self) -> Result<(), Broken> {
+        let claim = "the_cluster_decides_again";
+        if !self.nodes.iter().any(Node::is_leading) {
+            return Err(broken(claim, "15 s after the last fault nobody leads"));
+        }
+        for node in self.nodes.iter().filter(|node| !node.is_spare) {
+            let Some(running) = &node.running else {
+                return Err(broken(claim, format!("node {} does not run", node.id)));
+            };
+            if !running.is_caught_up {
+                return Err(broken(claim, format!("node {} is not caught up", node.id)));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_end(&self) -> Result<(), Broken> {
+        self.model.every_call_has_one_cdr()?;
+        let mut states = Vec::new();
+        for node in self.nodes.iter().filter(|node| !node.is_spare) {
+            let Some(running) = &node.running else { continue };
+            let applied = running.driver.applied().0;
+            self.model.acknowledged_commands_survive(applied, &running.ledger)?;
+            crate::claims::nothing_is_left(&running.center)?;
+            if let Some(id) = running.servers.keys().next() {
+                let why = format!("node {} still serves {id}", node.id);
+                return Err(broken("nothing_is_left_after_quiet_time", why));
+            }
+            states.push((running.center.index(), running.center.state_hash()));
+        }
+        states.dedup();
+        if states.len() > 1 {
+            let why = format!("after quiet time nodes differ: {states:x?}");
+            return Err(broken("equal_logs_make_equal_states", why));
+        }
+        let left = self.ends.values().find(|end| end.far != Far::Gone);
+        if let Some(end) = left {
+            let why = format!("{:?} {:?}", end.id, end.far);
+            return Err(broken("nothing_is_left_on_the_wire", why));
+        }
+        match self.desks.iter().find(|desk| desk.is_waiting() && desk.socket.is_some()) {
+            Some(desk) => Err(broken("every_command_is_answered", format!("{} waits", desk.agent))),
+            None => Ok(()),
+        }
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), Broken> {
+        match event {
+            Event::Deliver(message) => self.deliver(*message),
+            Event::SnapshotSent { from, to, delivered } => self.snapshot_sent(from, to, delivered),
+            Event::Tick { node, start } => self.tick(node, start),
+            Event::Housekeeping { node, start } => self.housekeeping(node, start),
+            Event::Start { node } => self.start(node),
+            Event::Order { node, call, end, order } => {
+                self.order_arrives(node, call, end, &order);
+                Ok(())
+            }
+            Event::Report { node, call, end, leg, far } => {
+                self.report_arrives(node, call, (end, leg), far)
+            }
+            Event::Wake { end } => {
+                self.wake(end);
+                Ok(())
+            }
+            Event::Acted { node, start, call, seq, result } => {
+                self.propose_for(node, start, call, Command::Ivr { call, seq, result })
+            }
+            Event::Again { node, start, call, command } => {
+                self.propose_for(node, start, call, *command)
+            }
+            Event::Think { desk } => {
+                self.plan_in(THINKS_EVERY, Event::Think { desk });
+                self.think(desk)
+            }
+            Event::Answer { desk, socket, id, reply } => {
+                self.answer_arrives(desk, socket, &id, reply);
+                Ok(())
+            }
+            Event::Call => {
+                self.somebody_calls();
+                Ok(())
+            }
+            Event::Fault => self.something_goes_wrong(),
+        }
+    }
+
+    fn somebody_calls(&mut self) {
+        if !self.is_open {
+            return;
+        }
+        let mean = 1_000 * SECOND / self.plan.callers_per_1000_s.max(1);
+        let next = self.random.about(mean);
+        self.plan_in(next, Event::Call);
+        let node = self.random.between(1, self.plan.nodes + 1);
+        let number = *self.random.of(&directory::NUMBERS);
+        let temper = Temper::of_caller(&mut self.random);
+        self.new_caller(node, number, temper);
+    }
+
+    pub(crate) fn new_caller(&mut self, node: u64, number: &str, temper: Temper) -> EndId {
+        self.callers += 1;
+        let id = EndId::Caller(self.callers);
+        self.trace.note(self.now, "call", [u64::from(self.callers), node], || {
+            format!("caller {} dials {number} at node {node}", self.callers)
+        });
+        self.ends.insert(id, End::caller(self.now, id, node, number, temper));
+        self.arm(id);
+        id
+    }
+}
