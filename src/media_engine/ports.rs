@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 
 use super::StartError;
@@ -31,6 +32,8 @@ const FREE_PAIRS_MAX: usize = 4_096;
 const TRIES_MAX: usize = 64;
 /// Local addresses with a pool of their own. Past it a reservation on a further one fails.
 const ADDRESSES_MAX: usize = 64;
+/// Descriptors that the sockets leave to the rest of the node: SIP, HTTP, files, the log.
+const DESCRIPTORS_LEFT: u64 = 2_048;
 /// Datagrams thrown away from a socket before it is given out again; more than a receive buffer
 /// holds means that somebody floods the port, and the pair is closed instead.
 const DRAIN_MAX: usize = 512;
@@ -117,6 +120,8 @@ pub(super) struct PortPool {
     /// The first RTP port and the number of pairs.
     first: u16,
     pairs: usize,
+    /// Pairs that may be bound at once, on all addresses: as many as there are descriptors for.
+    bound_max: usize,
     addresses: Mutex<BTreeMap<IpAddr, Address>>,
 }
 
@@ -141,6 +146,7 @@ impl PortPool {
             Ok(even) if pairs > 0 => Ok(Arc::new(Self {
                 first: even,
                 pairs: pairs as usize,
+                bound_max: raise_descriptors(2 * pairs as usize) / 2,
                 addresses: Mutex::default(),
             })),
             Ok(_) | Err(_) => Err(no_pairs),
@@ -208,9 +214,10 @@ impl PortPool {
     /// not rested yet.
     fn take(&self, ip: IpAddr) -> Result<(usize, Option<Pair>), ReserveError> {
         let mut addresses = self.lock();
+        let bound: usize = addresses.values().map(Address::bound).sum();
         let address = self.address(&mut addresses, ip)?;
         let rested = address.resting.front().is_some_and(|(since, _)| since.elapsed() >= REST);
-        let fresh = if rested { None } else { address.fresh() };
+        let fresh = if rested || bound >= self.bound_max { None } else { address.fresh() };
         if let Some(number) = fresh {
             address.bound[number] = true;
             address.in_use += 1;
@@ -288,11 +295,15 @@ impl PortPool {
 }
 
 impl Address {
+    /// Pairs bound now.
+    fn bound(&self) -> usize {
+        self.in_use + self.resting.len()
+    }
+
     /// A pair that is not bound, round robin, so that a released port is the last to come again.
     fn fresh(&mut self) -> Option<usize> {
         let pairs = self.bound.len();
-        let (in_use, resting) = (self.in_use, self.resting.len());
-        if in_use + resting >= pairs {
+        if self.bound() >= pairs {
             return None;
         }
         let number = (0..pairs)
@@ -301,6 +312,27 @@ impl Address {
         self.next = (number + 1) % pairs;
         Some(number)
     }
+}
+
+/// Raises the limit of file descriptors as far as the sockets need it and the system allows;
+/// how many of them the sockets may take. The rest of the node keeps its own.
+fn raise_descriptors(sockets: usize) -> usize {
+    let wanted = sockets as u64 + DESCRIPTORS_LEFT;
+    let limit = getrlimit(Resource::Nofile);
+    let maximum = limit.maximum.unwrap_or(u64::MAX);
+    let mut current = limit.current.unwrap_or(u64::MAX);
+    if current < wanted {
+        let raised = Rlimit { current: Some(wanted.min(maximum)), maximum: limit.maximum };
+        match setrlimit(Resource::Nofile, raised) {
+            Ok(()) => current = wanted.min(maximum),
+            Err(error) => tracing::warn!(%error, current, "cannot raise the descriptor limit"),
+        }
+    }
+    let left = current.saturating_sub(DESCRIPTORS_LEFT).min(sockets as u64) as usize;
+    if left < sockets {
+        tracing::warn!(sockets, left, "too few descriptors for all RTP ports");
+    }
+    left
 }
 
 fn open(ip: IpAddr, rtp_port: u16) -> Result<Pair, Errno> {

@@ -34,6 +34,9 @@ use super::{PortEvent, PortKey, PortPlan, PortState};
 
 /// Ready sockets taken in one wait. The others are told in the next one, in turn.
 const READY_MAX: usize = 512;
+/// Times that the sockets are gone through in a round. A thread that was held up for a third of a
+/// second catches up within a round; what is left then waits for the clock and the mailbox.
+const PASSES_MAX: usize = 16;
 /// The least time from the beginning of one round to that of the next. It is what a packet waits
 /// at most on an idle machine; half of it on average.
 const ROUND_MIN: Duration = Duration::from_millis(1);
@@ -118,25 +121,16 @@ impl Worker {
         let mut buffers = Buffers::new();
         let mut ready = Vec::with_capacity(READY_MAX);
         loop {
-            self.wait(&mut ready);
-            self.now = Instant::now();
-            let mut asked = false;
-            for event in &ready {
-                let token = event.data.u64();
-                if token == WAKER {
-                    asked = true;
-                } else {
-                    self.handle_ready((token >> 1) as u32, token & 1 == 1, &mut buffers);
-                }
-            }
+            let asked = self.take_ready(&mut ready, &mut buffers);
             self.handle_beats(&mut buffers);
             self.keep_house(&mut buffers);
             let stop = asked && self.handle_mailbox();
+            let traffic = self.round.packets_in > 0;
             self.counters.add(&mem::take(&mut self.round));
             if stop {
                 break;
             }
-            if ready.len() > usize::from(asked) {
+            if traffic {
                 thread::sleep(ROUND_MIN.saturating_sub(self.now.elapsed()));
             }
         }
@@ -181,16 +175,36 @@ impl Worker {
         self.tell(PortEvent::Died { key });
     }
 
-    fn wait(&mut self, ready: &mut Vec<epoll::Event>) {
+    /// Waits, then reads every ready socket until none has anything left; true if the mailbox
+    /// has something.
+    fn take_ready(&mut self, ready: &mut Vec<epoll::Event>, buffers: &mut Buffers) -> bool {
         let visit = (!self.links.is_empty()).then_some(self.visit_due);
         let due = [self.wheel.next_due(), visit].into_iter().flatten().min();
-        let timeout = due.map(|due| {
+        let mut timeout = due.map(|due| {
             let wait = due.saturating_duration_since(Instant::now());
             Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) }
         });
-        ready.clear();
-        // An interrupted wait is a round without sockets; nothing else can go wrong with it.
-        let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(ready), timeout.as_ref());
+        let mut asked = false;
+        for _ in 0..PASSES_MAX {
+            ready.clear();
+            let spare = rustix::buffer::spare_capacity(ready);
+            // An interrupted wait is one without sockets; nothing else can go wrong with it.
+            let _ = epoll::wait(&self.epoll, spare, timeout.as_ref());
+            timeout = Some(Timespec { tv_sec: 0, tv_nsec: 0 });
+            self.now = Instant::now();
+            for event in &*ready {
+                let token = event.data.u64();
+                if token == WAKER {
+                    asked = true;
+                } else {
+                    self.handle_ready((token >> 1) as u32, token & 1 == 1, buffers);
+                }
+            }
+            if ready.len() <= usize::from(asked) {
+                break;
+            }
+        }
+        asked
     }
 
     /// Does what was asked; true when the thread is to end.

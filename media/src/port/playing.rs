@@ -77,8 +77,9 @@ impl Playing {
         if self.done {
             return Played::Nothing;
         }
-        // At most once around: a list of clips without a frame cannot hold the thread.
-        for _ in 0..=clips.len() {
+        // At most once around, to the clip where it began: a list of clips without a frame cannot
+        // hold the thread.
+        for _ in 0..clips.len() + 2 {
             match clips.get(self.clip) {
                 Some(clip) if self.frame < clip.frame_count() => {
                     let bytes = self.frame(clip, kind, payload);
