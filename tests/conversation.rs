@@ -4,6 +4,8 @@
 //! baresip is both phones; each plays a tone of its own, so that the recording's channels can be
 //! told apart by ear and by filter. The desk is `tandem agent`.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should end")]
+
 mod support;
 
 use std::fs;
