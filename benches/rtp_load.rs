@@ -333,8 +333,8 @@ impl Ends {
     fn run(&mut self, time: Duration) {
         let began = Instant::now();
         let mut slot = 0_usize;
-        while began.elapsed() < time || slot % SLOTS != 0 {
-            if slot % SLOTS == 0 {
+        while began.elapsed() < time || !slot.is_multiple_of(SLOTS) {
+            if slot.is_multiple_of(SLOTS) {
                 self.number = self.number.wrapping_add(1);
             }
             for index in (slot % SLOTS..self.peers.len()).step_by(SLOTS) {
