@@ -239,6 +239,23 @@ fn ports_are_reserved_to_the_last_and_all_come_back() {
 }
 
 #[test]
+fn calls_of_two_threads_do_not_mix() {
+    let (told, events) = mpsc::channel();
+    let config = EngineConfig { ports: 41_110..=41_119, threads: 2, ..EngineConfig::default() };
+    let engine = Engine::start(config, move |event| told.send(event).unwrap()).unwrap();
+    let site = Site { engine, events };
+    for call in [1, 2] {
+        let keys = [0, 1].map(|leg| PortKey { call, leg });
+        let mut one = site.phone(keys[0], CodecKind::Pcma, Source::Relay(keys[1]));
+        let mut other = site.phone(keys[1], CodecKind::Pcma, Source::Relay(keys[0]));
+        one.sends(&[call as u8; 160]);
+        assert_eq!(other.hears(1)[0].payload, [call as u8; 160]);
+        other.sends(&[10; 160]);
+        assert_eq!(one.hears(1)[0].payload, [10; 160]);
+    }
+}
+
+#[test]
 fn an_exported_stream_goes_on_at_another_engine() {
     let site = Site::on(41_100..=41_109);
     let mut caller = site.phone(CALLER, CodecKind::Pcma, Source::Echo);

@@ -7,12 +7,13 @@
 //! node after an adoption, and continues its output stream from an exported [`PortState`].
 //!
 //! Read in this order: this file, `ports`, `mailbox`, `worker`, `slot`,
-//! `wheel`, `recorder`.
+//! `wheel`, `recorder`, `preparer`.
 
 mod counters;
 mod links;
 mod mailbox;
 mod ports;
+mod preparer;
 mod recorder;
 mod slot;
 mod traffic;
@@ -40,6 +41,7 @@ pub use self::ports::{Reservation, ReserveError};
 use self::counters::Counters;
 use self::mailbox::Mailbox;
 use self::ports::PortPool;
+use self::preparer::Preparer;
 use self::recorder::Recorder;
 use self::worker::Worker;
 
@@ -51,7 +53,8 @@ const THREADS_MAX: usize = 2;
 pub struct EngineConfig {
     /// The UDP ports for RTP (even) and RTCP (odd), both ends included.
     pub ports: RangeInclusive<u16>,
-    /// Packet threads, 1 or 2; the legs of a call share one.
+    /// Packet threads, 1 or 2. The legs of a call share one; with 2, a port hears no port of
+    /// another call, and a conference is one call's.
     pub threads: usize,
     /// Silence from a peer that should be sending, after which [`PortEvent::Quiet`] is told.
     pub quiet: Duration,
@@ -163,12 +166,15 @@ struct Shared {
     pool: Arc<PortPool>,
     mailboxes: Vec<Arc<Mailbox>>,
     counters: Arc<Counters>,
+    /// Dropped before its thread is waited for.
+    preparer: Option<Preparer>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         self.mailboxes.iter().for_each(|mailbox| mailbox.stop());
+        self.preparer = None;
         let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner);
         for handle in threads.drain(..) {
             // The last handle may have been dropped by an event's receiver, on such a thread.
@@ -215,10 +221,13 @@ impl Engine {
             threads.push(thread.map_err(system("a packet thread"))?);
             mailboxes.push(mailbox);
         }
+        let (preparer, encoder) = Preparer::start().map_err(system("a thread to encode"))?;
+        threads.push(encoder);
+        let preparer = Some(preparer);
         // Joined last: it ends when the packet threads have dropped their handles to it.
         threads.push(writer);
         let threads = Mutex::new(threads);
-        Ok(Self { shared: Arc::new(Shared { pool, mailboxes, counters, threads }) })
+        Ok(Self { shared: Arc::new(Shared { pool, mailboxes, counters, preparer, threads }) })
     }
 
     /// Reserves and binds an RTP port and the RTCP port above it. Dropping the reservation
@@ -241,9 +250,15 @@ impl Engine {
     /// Says what a port should do from now on. Idempotent; never waits. Of plans that follow
     /// each other faster than the packet thread takes them, the last one counts.
     ///
-    /// Clips should have been prepared for the codec before ([`Clip::prepare`]); the packet
-    /// thread encodes those that were not, which costs it little in G.711 and much in Opus.
+    /// Clips are encoded for the codec by a thread of their own. Until that is done the packet
+    /// thread encodes their frames, which costs it little in G.711 and much in Opus: prepare
+    /// what many will hear at once ([`Clip::prepare`]) when it is loaded.
     pub fn apply(&self, key: PortKey, plan: PortPlan) {
+        if let Source::Play { clips, .. } = &plan.source {
+            if let Some(preparer) = &self.shared.preparer {
+                preparer.prepare(clips, plan.codec.kind);
+            }
+        }
         self.mailbox(key).apply(key, plan);
     }
 

@@ -35,13 +35,18 @@ use super::{PortEvent, PortKey, PortPlan, PortState};
 /// Ready sockets taken in one wait. The others are told in the next one, in turn.
 const READY_MAX: usize = 512;
 /// Times that the sockets are gone through in a round. A thread that was held up for a third of a
-/// second catches up within a round; what is left then waits for the clock and the mailbox.
+/// second catches up within a round; what is left then waits for the clock and the mailbox. It
+/// is also what bounds a flood: 16 datagrams a millisecond of one socket, the kernel drops the
+/// others.
 const PASSES_MAX: usize = 16;
 /// The least time from the beginning of one round to that of the next. It is what a packet waits
 /// at most on an idle machine; half of it on average.
 const ROUND_MIN: Duration = Duration::from_millis(1);
-/// Plans and sockets that wait for each other. Past it the oldest call's are dropped: the other
-/// half never came, or its port was closed before.
+/// The pause after a panic of the thread itself, so that one that comes again at once does not
+/// fill the log.
+const PANIC_PAUSE: Duration = Duration::from_millis(100);
+/// Plans that wait for their sockets. Past it the oldest call's are dropped: their ports were
+/// closed before. (Sockets that wait for a plan are as few as the ports.)
 const WAITING_MAX: usize = 4_096;
 /// Names the waker among the sockets.
 const WAKER: u64 = u64::MAX;
@@ -82,6 +87,14 @@ struct Waiting {
     sockets: Option<Reservation>,
 }
 
+/// What a round found.
+struct Ready {
+    /// The mailbox has something.
+    asked: bool,
+    /// Sockets had something.
+    traffic: bool,
+}
+
 impl Worker {
     pub(super) fn new(
         mailbox: Arc<Mailbox>,
@@ -116,16 +129,23 @@ impl Worker {
         })
     }
 
-    /// Works until the engine is dropped.
+    /// Works until the engine is dropped. A panic outside of any port is a defect of ours, but
+    /// no reason to end the audio of all calls.
     pub(super) fn run(&mut self) {
+        while panic::catch_unwind(AssertUnwindSafe(|| self.work())).is_err() {
+            tracing::error!("a packet thread panicked and goes on");
+            thread::sleep(PANIC_PAUSE);
+        }
+    }
+
+    fn work(&mut self) {
         let mut buffers = Buffers::new();
         let mut ready = Vec::with_capacity(READY_MAX);
         loop {
-            let asked = self.take_ready(&mut ready, &mut buffers);
+            let Ready { asked, traffic } = self.take_ready(&mut ready, &mut buffers);
             self.handle_beats(&mut buffers);
             self.keep_house(&mut buffers);
             let stop = asked && self.handle_mailbox();
-            let traffic = self.round.packets_in > 0;
             self.counters.add(&mem::take(&mut self.round));
             if stop {
                 break;
@@ -175,16 +195,15 @@ impl Worker {
         self.tell(PortEvent::Died { key });
     }
 
-    /// Waits, then reads every ready socket until none has anything left; true if the mailbox
-    /// has something.
-    fn take_ready(&mut self, ready: &mut Vec<epoll::Event>, buffers: &mut Buffers) -> bool {
+    /// Waits, then reads every ready socket until none has anything left.
+    fn take_ready(&mut self, ready: &mut Vec<epoll::Event>, buffers: &mut Buffers) -> Ready {
         let visit = (!self.links.is_empty()).then_some(self.visit_due);
         let due = [self.wheel.next_due(), visit].into_iter().flatten().min();
         let mut timeout = due.map(|due| {
             let wait = due.saturating_duration_since(Instant::now());
             Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) }
         });
-        let mut asked = false;
+        let (mut asked, mut traffic) = (false, false);
         for _ in 0..PASSES_MAX {
             ready.clear();
             let spare = rustix::buffer::spare_capacity(ready);
@@ -197,6 +216,7 @@ impl Worker {
                 if token == WAKER {
                     asked = true;
                 } else {
+                    traffic = true;
                     self.handle_ready((token >> 1) as u32, token & 1 == 1, buffers);
                 }
             }
@@ -204,7 +224,7 @@ impl Worker {
                 break;
             }
         }
-        asked
+        Ready { asked, traffic }
     }
 
     /// Does what was asked; true when the thread is to end.
@@ -256,7 +276,18 @@ impl Worker {
             self.open(key, plan, state, sockets);
         }
         if self.waiting.len() > WAITING_MAX {
-            self.waiting.pop_first();
+            self.forget_plan();
+        }
+    }
+
+    /// Drops the oldest call's plan that waits for its sockets.
+    fn forget_plan(&mut self) {
+        let without = |(key, waiting): (&PortKey, &Waiting)| match waiting.sockets {
+            Some(_) => None,
+            None => Some(*key),
+        };
+        if let Some(key) = self.waiting.iter().find_map(without) {
+            self.waiting.remove(&key);
         }
     }
 

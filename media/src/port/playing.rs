@@ -96,7 +96,11 @@ impl Playing {
     }
 
     fn frame(&mut self, clip: &Clip, kind: CodecKind, payload: &mut [u8]) -> Option<usize> {
-        if let Some(frames) = clip.frames(kind) {
+        // A clip that has been begun with an encoder is ended with it: a decoder would stumble.
+        if self.frame == 0 {
+            self.encoder = None;
+        }
+        if let (None, Some(frames)) = (&self.encoder, clip.frames(kind)) {
             let frame = frames.get(self.frame)?;
             payload.get_mut(..frame.len())?.copy_from_slice(frame);
             return Some(frame.len());

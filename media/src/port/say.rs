@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use super::hear::{Heard, What};
 use super::playing::Played;
 use super::translate::Translator;
 use super::{Output, Port, Source};
-use crate::codec::{CodecKind, g711};
+use crate::clip::Clip;
+use crate::codec::CodecKind;
 use crate::frame::{FRAME_MS, FRAME_SAMPLES_8K, PAYLOAD_BYTES_MAX, Rate};
 use crate::rtcp::{REPORT_BYTES_MAX, REPORT_INTERVAL, Report, SenderInfo};
 use crate::rtp::{HEADER_BYTES, Header};
@@ -133,7 +135,7 @@ impl Port {
             return None;
         }
         let (room, payload) = split(out);
-        let bytes = silence(self.plan.codec.kind, payload);
+        let bytes = silence(self.plan.codec.kind, payload)?;
         self.sender.interrupt();
         self.say(bytes, FRAME_MS, room, now)
     }
@@ -269,19 +271,14 @@ fn split(out: &mut [u8; PACKET_BYTES_MAX]) -> (&mut [u8; HEADER_BYTES], &mut [u8
 }
 
 /// Writes 20 ms of silence.
-fn silence(kind: CodecKind, payload: &mut [u8]) -> usize {
-    let (value, bytes): (&[u8], usize) = match kind {
-        CodecKind::Pcmu => (&[g711::ULAW_SILENCE], FRAME_SAMPLES_8K),
-        CodecKind::Pcma => (&[g711::ALAW_SILENCE], FRAME_SAMPLES_8K),
-        // Two sub-band codes of zero difference (G.722 clause 3.6).
-        CodecKind::G722 => (&[0xFA], FRAME_SAMPLES_8K),
-        // A 20 ms SILK frame of nothing: what libopus sends for digital silence.
-        CodecKind::Opus => (&[0xF8, 0xFF, 0xFE], 3),
-    };
-    for (at, byte) in payload[..bytes].iter_mut().enumerate() {
-        *byte = value[at % value.len()];
-    }
-    bytes
+fn silence(kind: CodecKind, payload: &mut [u8]) -> Option<usize> {
+    static SILENCE: LazyLock<Option<Clip>> =
+        LazyLock::new(|| Clip::from_pcm(&[0; FRAME_SAMPLES_8K]).ok());
+    let clip = SILENCE.as_ref()?;
+    clip.prepare(kind).ok()?;
+    let frame = clip.frames(kind)?.get(0)?;
+    payload.get_mut(..frame.len())?.copy_from_slice(frame);
+    Some(frame.len())
 }
 
 fn what_needs_scaling(what: What, from_hz: u32, to: CodecKind) -> bool {

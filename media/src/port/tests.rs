@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::clip::Clip;
-use crate::codec::CodecKind;
+use crate::codec::{CodecKind, Decoder};
 use crate::rtcp::{self, Part, REPORT_BYTES_MAX, REPORT_INTERVAL};
 use crate::rtp::{Header, Packet};
 use crate::session::epoch;
@@ -236,6 +236,24 @@ fn a_silent_port_keeps_the_path_open() {
     leg.applies(|plan| plan.source = play(1, &[clip(1)], true));
     leg.after_ms(60_000);
     assert_eq!(leg.keeps_alive(), None);
+}
+
+#[test]
+fn our_silence_is_silent_in_every_codec() {
+    for kind in CodecKind::ALL {
+        let mut leg = Leg::new(Source::Silence);
+        leg.applies(|plan| plan.codec = codec(kind));
+        let mut decoder = Decoder::new(kind, Rate::Khz8).unwrap();
+        let mut pcm = [0; crate::frame::FRAME_SAMPLES_MAX];
+        for _ in 0..5 {
+            let (_, payload) = leg.keeps_alive().unwrap();
+            let samples = decoder.decode(&payload, &mut pcm).unwrap();
+            assert_eq!(samples, 160, "{kind}");
+            let loudest = pcm[..samples].iter().map(|sample| sample.unsigned_abs()).max();
+            assert!(loudest <= Some(80), "{kind}: {loudest:?}"); // −52 dBFS
+            leg.after_ms(15_000);
+        }
+    }
 }
 
 #[test]
