@@ -50,6 +50,7 @@ bench:
 	cargo build --release --locked
 	cargo bench --locked --bench commits
 	cargo bench --locked --bench rtp_load
+	cargo bench --locked -p chaos-tests --bench simulation
 	cargo bench --locked --bench calls
 
 drill:
