@@ -156,8 +156,9 @@ fn a_node_that_joins_gets_state_and_records_by_snapshot() {
     let add = MembershipChange::AddLearner { node: second, address };
     runtime.block_on(node.0.change(add)).unwrap();
     wait_for("the state", || counted(&joining, "a") == 20);
+    // The leader hears a moment later how far the new node is.
     let promote = MembershipChange::Promote { node: second };
-    runtime.block_on(node.0.change(promote)).unwrap();
+    wait_for("promotion", || runtime.block_on(node.0.change(promote.clone())).is_ok());
     assert_eq!(count(&node, "a"), 21);
     wait_for("the entry", || counted(&joining, "a") == 21);
     node.0.transfer_leader(second);
