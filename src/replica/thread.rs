@@ -83,7 +83,8 @@ pub(super) struct State<M: Machine> {
     later: Vec<Input<M>>,
     /// Why it must not go on.
     failed: Option<String>,
-    stopping: bool,
+    /// When to end at the latest.
+    stop_at: Option<Instant>,
 }
 
 struct Change {
@@ -113,7 +114,7 @@ impl<M: Machine> State<M> {
             disk_full: false,
             later: Vec::new(),
             failed: None,
-            stopping: false,
+            stop_at: None,
         }
     }
 }
@@ -123,7 +124,7 @@ impl<M: Machine> RaftThread<M> {
     pub(super) fn run(mut self) -> Result<(), String> {
         self.set_peers(&self.driver.status().members);
         self.perform()?;
-        while !self.state.stopping {
+        while !self.may_stop() {
             self.take_inputs();
             self.pass_time();
             if let Some(why) = self.state.failed.take() {
@@ -135,6 +136,29 @@ impl<M: Machine> RaftThread<M> {
         }
         self.stop();
         Ok(())
+    }
+
+    /// A leader that ends lets another lead first, so that nobody waits for an election.
+    fn hand_over_and_stop(&mut self) {
+        let status = self.driver.status();
+        let able = status.peers.iter().filter(|peer| {
+            peer.recently_active && status.members.voters.contains(&peer.node)
+        });
+        let now = Instant::now();
+        let until = match able.max_by_key(|peer| peer.matched) {
+            Some(peer) => {
+                self.driver.transfer_leader(peer.node);
+                now + self.config.tick * self.config.election_ticks as u32
+            }
+            None => now,
+        };
+        self.state.stop_at.get_or_insert(until);
+    }
+
+    fn may_stop(&self) -> bool {
+        let role = self.driver.role();
+        let handed_over = !role.leading && role.leader.is_some();
+        self.state.stop_at.is_some_and(|at| handed_over || at <= Instant::now())
     }
 
     fn take_inputs(&mut self) {
@@ -183,7 +207,7 @@ impl<M: Machine> RaftThread<M> {
                 self.driver.report_snapshot(to, arrived);
             }
             Input::Snapshot => self.snapshot(),
-            Input::Stop => self.state.stopping = true,
+            Input::Stop => self.hand_over_and_stop(),
         }
     }
 
@@ -508,6 +532,7 @@ impl<M: Machine> RaftThread<M> {
     }
 
     fn stop(mut self) {
+        self.publish();
         self.keep(true);
         for waiter in self.pending.drain() {
             waiter(Err(ProposalError::Stopped));

@@ -116,6 +116,23 @@ fn three_nodes_agree_and_survive_the_end_of_their_leader() {
 }
 
 #[test]
+fn a_leader_that_is_stopped_hands_over_first() {
+    let data = tempfile::tempdir().unwrap();
+    let members = addresses(3);
+    let mut nodes: Vec<_> =
+        (1..=3).map(|n| start(n, data.path(), &members, |_| ()).unwrap()).collect();
+    nodes.iter().for_each(|node| drop(count(node, "a")));
+    let at = leader(&nodes.iter().collect::<Vec<_>>());
+    let (handle, replica) = nodes.remove(at);
+    let own = handle.status().node;
+    handle.shutdown();
+    replica.join();
+    let leader = handle.status().role.leader;
+    assert!(leader.is_some_and(|leader| leader != own), "{leader:?} leads after node {own}");
+    nodes.into_iter().for_each(stop);
+}
+
+#[test]
 fn without_a_majority_nothing_is_promised() {
     let data = tempfile::tempdir().unwrap();
     let members = addresses(3);
