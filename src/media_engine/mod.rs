@@ -254,10 +254,10 @@ impl Engine {
     /// thread encodes their frames, which costs it little in G.711 and much in Opus: prepare
     /// what many will hear at once ([`Clip::prepare`]) when it is loaded.
     pub fn apply(&self, key: PortKey, plan: PortPlan) {
-        if let Source::Play { clips, .. } = &plan.source {
-            if let Some(preparer) = &self.shared.preparer {
-                preparer.prepare(clips, plan.codec.kind);
-            }
+        if let Source::Play { clips, .. } = &plan.source
+            && let Some(preparer) = &self.shared.preparer
+        {
+            preparer.prepare(clips, plan.codec.kind);
         }
         self.mailbox(key).apply(key, plan);
     }

@@ -141,9 +141,10 @@ impl<M: Machine> RaftThread<M> {
     /// A leader that ends lets another lead first, so that nobody waits for an election.
     fn hand_over_and_stop(&mut self) {
         let status = self.driver.status();
-        let able = status.peers.iter().filter(|peer| {
-            peer.recently_active && status.members.voters.contains(&peer.node)
-        });
+        let able = status
+            .peers
+            .iter()
+            .filter(|peer| peer.recently_active && status.members.voters.contains(&peer.node));
         let now = Instant::now();
         let until = match able.max_by_key(|peer| peer.matched) {
             Some(peer) => {
