@@ -121,7 +121,9 @@ fn a_leader_that_is_stopped_hands_over_first() {
     let members = addresses(3);
     let mut nodes: Vec<_> =
         (1..=3).map(|n| start(n, data.path(), &members, |_| ()).unwrap()).collect();
-    nodes.iter().for_each(|node| drop(count(node, "a")));
+    nodes.iter().for_each(|node| {
+        count(node, "a");
+    });
     let at = leader(&nodes.iter().collect::<Vec<_>>());
     let (handle, replica) = nodes.remove(at);
     let own = handle.status().node;
