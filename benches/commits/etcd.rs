@@ -220,9 +220,9 @@ async fn call(connection: SendRequest<Bytes>, path: &str, message: &[u8]) -> Opt
 fn leader_and_own_id(framed: &[u8]) -> Option<(u64, u64)> {
     let mut leader = 0;
     let mut own = 0;
-    fields(framed.get(5..)?, &mut |field, value, inside| match (field, inside) {
+    fields(framed.get(5..)?, |field, value, inside| match (field, inside) {
         (1, Some(header)) => {
-            fields(header, &mut |field, value, _| {
+            fields(header, |field, value, _| {
                 if field == 2 {
                     own = value;
                 }
@@ -235,7 +235,7 @@ fn leader_and_own_id(framed: &[u8]) -> Option<(u64, u64)> {
 }
 
 /// The fields of a protobuf message: number, varint, or bytes.
-fn fields(mut bytes: &[u8], each: &mut dyn FnMut(u64, u64, Option<&[u8]>)) {
+fn fields(mut bytes: &[u8], mut each: impl FnMut(u64, u64, Option<&[u8]>)) {
     let varint = |bytes: &mut &[u8]| {
         let (mut value, mut shift) = (0_u64, 0);
         while let Some((byte, rest)) = bytes.split_first() {

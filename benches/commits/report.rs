@@ -94,6 +94,7 @@ impl Report {
 
     /// One value, with what is to be reached (higher or lower is better by its name) and what
     /// the peer has.
+    #[expect(clippy::too_many_arguments, reason = "a row of the table has so many columns")]
     pub(crate) fn value(
         &mut self,
         name: &str,
