@@ -28,7 +28,7 @@ const AGENT_TONE: f64 = 600.0;
 fn a_caller_reaches_an_agent_through_menu_and_queue_and_both_are_recorded() {
     let folder = fresh_directory("conversation");
     let node = Node::start(&config(&folder), HTTP);
-    let mut ana = Phone::start(&folder, "ana", 25_070, AGENT_TONE);
+    let mut ana = Phone::start(&folder, "ana", "127.0.0.51", AGENT_TONE);
     wait_until("ana's phone is registered", Duration::from_secs(20), || {
         metric("tandem_sip_registrations") >= 1.0
     });
@@ -39,7 +39,7 @@ fn a_caller_reaches_an_agent_through_menu_and_queue_and_both_are_recorded() {
     wait_until("ana is ready", Duration::from_secs(20), || {
         metric("tandem_agents{state=\"ready\"}") >= 1.0
     });
-    let mut caller = Phone::start(&folder, "caller", 25_090, CALLER_TONE);
+    let mut caller = Phone::start(&folder, "caller", "127.0.0.52", CALLER_TONE);
     caller.types(&format!("/dial sip:1000@{ADDRESS}:5060\n"));
     wait_until("the caller hears the menu", Duration::from_secs(20), || {
         metric("tandem_calls_active{phase=\"ivr\"}") >= 1.0
@@ -87,8 +87,9 @@ struct Phone {
 }
 
 impl Phone {
-    /// `ana` registers and answers by itself; anyone else only calls.
-    fn start(folder: &Path, name: &str, port: u16, hertz: f64) -> Self {
+    /// `ana` registers and answers by itself; anyone else only calls. Each has an address of its
+    /// own: baresip takes several ports, and those of 127.0.0.1 are everybody's.
+    fn start(folder: &Path, name: &str, address: &str, hertz: f64) -> Self {
         let home = folder.join(name);
         fs::create_dir_all(&home).unwrap();
         let voice = home.join("voice.wav");
@@ -99,8 +100,8 @@ impl Phone {
             .status();
         assert!(made.unwrap().success());
         let config = format!(
-            "module_path /usr/lib/baresip/modules\nsip_listen 127.0.0.1:{port}\n\
-             net_interface 127.0.0.1\naudio_player aufile,{}\naudio_source aufile,{}\n\
+            "module_path /usr/lib/baresip/modules\nsip_listen {address}:5060\n\
+             net_interface {address}\naudio_player aufile,{}\naudio_source aufile,{}\n\
              audio_alert aufile,/dev/null\nmodule stdio.so\nmodule g711.so\nmodule aufile.so\n\
              module account.so\nmodule menu.so\n",
             home.join("heard.wav").display(),
