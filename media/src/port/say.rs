@@ -23,6 +23,9 @@ pub const PACKET_BYTES_MAX: usize = HEADER_BYTES + PAYLOAD_BYTES_MAX;
 /// forget a path after 30 s (RFC 6263 §4 recommends 15 s; RFC 4787 §4.3 sets 2 minutes).
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// Frames of silence after which an adaptive encoder has come to rest.
+const REST_FRAMES: usize = 25;
+
 impl Port {
     /// Passes a packet of another port on, its header rewritten in place; what to send of the
     /// datagram. `None` for what does not pass: the peer is on hold, has no such payload type,
@@ -270,13 +273,13 @@ fn split(out: &mut [u8; PACKET_BYTES_MAX]) -> (&mut [u8; HEADER_BYTES], &mut [u8
     out.split_first_chunk_mut().expect("a packet is longer than its header")
 }
 
-/// Writes 20 ms of silence.
+/// Writes 20 ms of silence, as an encoder makes it that has come to rest.
 fn silence(kind: CodecKind, payload: &mut [u8]) -> Option<usize> {
     static SILENCE: LazyLock<Option<Clip>> =
-        LazyLock::new(|| Clip::from_pcm(&[0; FRAME_SAMPLES_8K]).ok());
+        LazyLock::new(|| Clip::from_pcm(&[0; REST_FRAMES * FRAME_SAMPLES_8K]).ok());
     let clip = SILENCE.as_ref()?;
     clip.prepare(kind).ok()?;
-    let frame = clip.frames(kind)?.get(0)?;
+    let frame = clip.frames(kind)?.get(REST_FRAMES - 1)?;
     payload.get_mut(..frame.len())?.copy_from_slice(frame);
     Some(frame.len())
 }
