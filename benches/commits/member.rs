@@ -74,6 +74,11 @@ pub(crate) fn run(arguments: &[String]) {
     config.listen = members.get(&node).copied();
     config.members = members;
     config.secret = b"bench".to_vec();
+    // Why a member ends is said there before it does.
+    config.fatal = std::sync::Arc::new(|why| {
+        eprintln!("the replica cannot go on: {why}");
+        std::process::abort();
+    });
     let (handle, _replica) = Replica::start(config, Map::default()).unwrap();
     // One thread, as the proposers of a node share its threads with much else.
     let runtime =

@@ -31,17 +31,16 @@ impl Load {
         }
     }
 
-    fn mean(loads: &[Self]) -> Self {
-        let of = |value: fn(&Self) -> f64| {
-            loads.iter().map(value).sum::<f64>() / loads.len().max(1) as f64
-        };
-        Self {
-            per_second: of(|load| load.per_second),
-            p50_ms: of(|load| load.p50_ms),
-            p99_ms: of(|load| load.p99_ms),
-            failed: loads.iter().map(|load| load.failed).sum(),
-            cpu_us_per_commit: of(|load| load.cpu_us_per_commit),
-        }
+    /// The run in the middle, by rate.
+    fn median(mut loads: Vec<Self>) -> Option<Self> {
+        loads.sort_by(|one, other| one.per_second.total_cmp(&other.per_second));
+        let middle = loads.len() / 2;
+        (middle < loads.len()).then(|| loads.swap_remove(middle))
+    }
+
+    /// The best run.
+    fn best(loads: Vec<Self>) -> Option<Self> {
+        loads.into_iter().max_by(|one, other| one.per_second.total_cmp(&other.per_second))
     }
 }
 
@@ -111,12 +110,13 @@ impl Report {
     }
 
     pub(crate) fn commits(&mut self, proposers: usize, runs: &[(Load, Load, Option<Load>)]) {
-        let ours = Load::mean(&runs.iter().map(|run| run.0.clone()).collect::<Vec<_>>());
-        let spread = Load::mean(&runs.iter().map(|run| run.1.clone()).collect::<Vec<_>>());
-        let peers: Vec<_> = runs.iter().filter_map(|run| run.2.clone()).collect();
+        let ours = Load::median(runs.iter().map(|run| run.0.clone()).collect());
+        let spread = Load::median(runs.iter().map(|run| run.1.clone()).collect());
+        let (ours, spread) = (ours.expect("there was a run"), spread.expect("there was a run"));
         println!("{proposers:>5} proposers  at the leader {ours}");
         println!("{proposers:>5} proposers  spread        {spread}");
-        let peer = (!peers.is_empty()).then(|| Load::mean(&peers));
+        // The best of the peer's rounds: on a busy machine it sometimes stalls for seconds.
+        let peer = Load::best(runs.iter().filter_map(|run| run.2.clone()).collect());
         if let Some(peer) = &peer {
             let ratio = ours.per_second / peer.per_second;
             println!("{proposers:>5} clients    etcd 3.4      {peer}   → {ratio:.1}×");
