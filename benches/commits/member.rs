@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: &[String]) {
     config.members = members;
     config.secret = b"bench".to_vec();
     // Why a member ends is said there before it does.
-    config.fatal = std::sync::Arc::new(|why| {
+    config.fatal = Arc::new(|why| {
         eprintln!("the replica cannot go on: {why}");
         std::process::abort();
     });
