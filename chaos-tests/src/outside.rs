@@ -306,9 +306,12 @@ impl World {
         lost.map(|session| session.id).collect()
     }
 
-    /// A membership change was applied somewhere: a node that is not a member any more stops.
-    pub(crate) fn members_changed(&mut self, members: &Members) {
-        if let Some(gone) = members.removed {
+    /// A node has applied a membership change: the leader switches off who is not a member any
+    /// more. Others may be late, and the node may have been added again meanwhile.
+    pub(crate) fn members_changed(&mut self, by: u64, members: &Members) {
+        if let Some(gone) = members.removed
+            && self.node(by).is_leading()
+        {
             let node = self.node(gone);
             node.running = None;
             node.is_spare = true;

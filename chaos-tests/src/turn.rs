@@ -201,7 +201,7 @@ impl World {
                 self.trace.note(now, "members", [id, members.voters.len() as u64], || {
                     format!("node {id}: {members:?}")
                 });
-                self.members_changed(&members);
+                self.members_changed(id, &members);
             }
             Output::Refused { proposal, error } => {
                 if let Some(waiting) = running.waiting.remove(&proposal.sequence) {

@@ -299,7 +299,7 @@ impl World {
         if !self.nodes.iter().any(Node::is_leading) {
             return Err(broken(claim, "15 s after the last fault nobody leads"));
         }
-        for node in self.nodes.iter().filter(|node| !node.is_spare) {
+        for node in self.members() {
             let Some(running) = &node.running else {
                 return Err(broken(claim, format!("node {} does not run", node.id)));
             };
@@ -310,10 +310,20 @@ impl World {
         Ok(())
     }
 
+    /// The nodes that the leader counts among the cluster. One that was started to join does not
+    /// belong to it if the change that adds it was lost with an earlier leader.
+    fn members(&self) -> impl Iterator<Item = &Node> {
+        let leader = self.leading().and_then(|id| self.nodes[id as usize - 1].running.as_ref());
+        let members = leader.map(|leader| leader.driver.status().members).unwrap_or_default();
+        self.nodes.iter().filter(move |node| {
+            members.voters.contains(&node.id) || members.learners.contains(&node.id)
+        })
+    }
+
     pub(crate) fn check_end(&self) -> Result<(), Broken> {
         self.model.every_call_has_one_cdr()?;
         let mut states = Vec::new();
-        for node in self.nodes.iter().filter(|node| !node.is_spare) {
+        for node in self.members() {
             let Some(running) = &node.running else { continue };
             let applied = running.driver.applied().0;
             self.model.acknowledged_commands_survive(applied, &running.ledger)?;
