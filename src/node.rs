@@ -95,6 +95,8 @@ pub struct Node {
     pub(crate) dispatcher: std::sync::OnceLock<Arc<Dispatcher>>,
     pub(crate) arrivals_uncommitted: AtomicUsize,
     pub(crate) call_counter: AtomicU64,
+    /// The cluster knows that this process is up, or is being told.
+    pub(crate) announced: AtomicBool,
     /// The directory that this node was configured with, with the flows as they are on its disk.
     pub(crate) directory: Mutex<Directory>,
 }
@@ -339,10 +341,21 @@ impl Node {
         }
     }
 
-    /// Tells the cluster that this node takes calls.
-    pub fn announce(&self) {
+    /// Tells the cluster, once in the life of this process, that the node takes calls. It also
+    /// says that the sockets of its former life are gone, so saying it again would sign out every
+    /// desk that sits here.
+    pub fn announce(self: &Arc<Self>) {
+        if self.announced.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let node = Arc::clone(self);
         let command = Command::NodeUp { node: self.id };
-        self.replica.propose_then(command.encode(), |_| ());
+        self.replica.propose_then(command.encode(), move |outcome| {
+            if outcome.is_err() {
+                node.announced.store(false, Ordering::Relaxed);
+                node.actors.tell_replica(ReplicaMessage::LookAtRoleSoon);
+            }
+        });
     }
 }
 

@@ -139,6 +139,7 @@ impl Running {
             dispatcher: OnceLock::new(),
             arrivals_uncommitted: AtomicUsize::new(0),
             call_counter: Default::default(),
+            announced: AtomicBool::new(false),
             phones: phones(&config),
             nonce_key: nonce_key(&config),
             directory: Mutex::new(directory),

@@ -11,11 +11,14 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::{Node, Sipp, fresh_directory, get, request, wait_until};
 
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
+
+/// How long a desk may be without its socket.
+const GRACE_SECONDS: u64 = 5;
 
 /// Where the agent's phone (SIPp) listens.
 const PHONE: &str = "127.0.0.1:5085";
@@ -47,6 +50,7 @@ fn calls_cross_three_nodes_and_survive_the_death_of_the_others() {
     talking.finishes(HALF_A_MINUTE);
     cluster.caller_is_served_at(survivor);
     cluster.records_are(carrier, 4);
+    cluster.desk_stays_signed_in(survivor);
 }
 
 /// The two nodes that are not this one.
@@ -112,6 +116,17 @@ impl Cluster {
         wait_until("ana is ready", HALF_A_MINUTE, || {
             metric(node, "tandem_agents{state=\"ready\"}") == Some(1.0)
         });
+    }
+
+    /// Longer than the grace of a lost socket: an election is no reason to sign anybody out.
+    fn desk_stays_signed_in(&self, node: usize) {
+        self.wait_for_ready_agent(node);
+        let until = Instant::now() + Duration::from_secs(GRACE_SECONDS + 4);
+        while Instant::now() < until {
+            let ready = metric(node, "tandem_agents{state=\"ready\"}");
+            assert_eq!(ready, Some(1.0), "ana was signed out though her desk is there");
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     /// A caller to the queue is answered by ana's phone, which hangs up.
@@ -190,7 +205,9 @@ fn config(folder: &Path, node: usize) -> PathBuf {
         .replace("\"../prompts\"", &format!("{:?}", config.join("prompts")))
         .replacen("phone_password = \"ana\"", &format!("device = \"sip:ana@{PHONE}\""), 1)
         .replace("wrap_up_seconds = ", "wrap_up_seconds = 0 # ");
-    assert!(text.contains(PHONE), "ana's phone is SIPp");
+    let grace = format!("[http]\nsession_grace_seconds = {GRACE_SECONDS}\n");
+    let text = text.replacen("[http]\n", &grace, 1);
+    assert!(text.contains(PHONE) && text.contains(&grace), "the file is as this test knows it");
     let file = folder.join(format!("node{node}.toml"));
     fs::write(&file, text).unwrap();
     file

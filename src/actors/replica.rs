@@ -26,6 +26,9 @@ use crate::replica::{Applied, Machine, RestoreError};
 const CLEARED_BATCH_MAX: usize = 512;
 const CLEARED_EVERY: Duration = Duration::from_millis(250);
 
+/// Between two tries of what a role asks for: about the time of an election.
+const PROPOSE_AGAIN: Duration = Duration::from_millis(250);
+
 /// The state machine of a node.
 #[derive(Debug)]
 pub struct CenterMachine {
@@ -226,6 +229,8 @@ pub enum Message {
     ProposeCleared,
     /// This node's part in the cluster changed.
     RoleChanged(Role),
+    /// What the present role asks for could not be committed: try again, not at once.
+    LookAtRoleSoon,
     /// The state was replaced, or this actor is new: look at every value.
     LookAtAll,
     /// A test of the supervision: die.
@@ -283,6 +288,10 @@ impl Actor for ReplicaActor {
                 state.propose_cleared();
             }
             Message::RoleChanged(role) => state.role_changed(role),
+            Message::LookAtRoleSoon => {
+                let role = state.node.replica.status().role;
+                drop(me.send_after(PROPOSE_AGAIN, move || Message::RoleChanged(role)));
+            }
             Message::LookAtAll => state.look_at_all(),
             #[expect(clippy::panic, reason = "the hook that tests of the supervision pull")]
             Message::Panic => panic!("the test hook was pulled"),
