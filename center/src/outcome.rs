@@ -68,6 +68,19 @@ pub struct Touched {
 }
 
 impl Touched {
+    /// What changed here and in `more`.
+    pub fn merge(&mut self, more: &Self) {
+        self.calls.extend(&more.calls);
+        self.agents.extend(more.agents.iter().cloned());
+        self.sessions.extend(&more.sessions);
+        self.queues.extend(more.queues.iter().cloned());
+        self.nodes.extend(&more.nodes);
+        self.flows.extend(more.flows.iter().cloned());
+        self.registrations.extend(more.registrations.iter().cloned());
+        self.directory |= more.directory;
+        self.results.extend(more.results.iter().cloned());
+    }
+
     /// Whether nothing changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {

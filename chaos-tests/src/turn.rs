@@ -421,7 +421,7 @@ impl Running {
     fn keep(&mut self, index: u64, result: &Result<Outcome, tandem_center::Rejected>) {
         let Ok(outcome) = result else { return };
         self.touched.extend(&outcome.touched.calls);
-        merge(&mut self.uncached, &outcome.touched);
+        self.uncached.merge(&outcome.touched);
         for record in &outcome.records {
             if let tandem_center::Record::Cdr(cdr) = record {
                 self.ledger.insert(cdr.call, index);
@@ -445,18 +445,6 @@ impl Node {
     pub(crate) fn center(&self) -> Option<&Center> {
         self.running.as_ref().map(|running| &running.center)
     }
-}
-
-fn merge(into: &mut Touched, more: &Touched) {
-    into.calls.extend(&more.calls);
-    into.agents.extend(more.agents.iter().cloned());
-    into.sessions.extend(&more.sessions);
-    into.queues.extend(more.queues.iter().cloned());
-    into.nodes.extend(&more.nodes);
-    into.flows.extend(more.flows.iter().cloned());
-    into.registrations.extend(more.registrations.iter().cloned());
-    into.directory |= more.directory;
-    into.results.extend(more.results.iter().cloned());
 }
 
 /// A command in a line: the directory of a configuration is left out.

@@ -104,8 +104,8 @@ impl Machine for CenterMachine {
         };
         match self.center.apply(entry.index, Millis(entry.at), command) {
             Ok(Outcome { reply, touched, events, records }) => {
-                merge(&mut self.uncached, &touched);
-                merge(&mut self.fresh, &touched);
+                self.uncached.merge(&touched);
+                self.fresh.merge(&touched);
                 self.count(reply, &touched, &records);
                 self.events.push(entry.index, Millis(entry.at), events);
                 let records = records.iter().map(Row::encode).collect();
@@ -204,18 +204,6 @@ impl CenterMachine {
         tracing::error!(index, %error, "start the build that wrote this log, or a newer one");
         std::process::exit(3)
     }
-}
-
-fn merge(into: &mut Touched, more: &Touched) {
-    into.calls.extend(&more.calls);
-    into.agents.extend(more.agents.iter().cloned());
-    into.sessions.extend(&more.sessions);
-    into.queues.extend(more.queues.iter().cloned());
-    into.nodes.extend(&more.nodes);
-    into.flows.extend(more.flows.iter().cloned());
-    into.registrations.extend(more.registrations.iter().cloned());
-    into.directory |= more.directory;
-    into.results.extend(more.results.iter().cloned());
 }
 
 /// What the replica's actor is told.
