@@ -230,7 +230,10 @@ impl Metrics {
         self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let known: &[(&IntCounterVec, &[&str])] = &[
             (&self.calls_total, &["inbound", "outbound"]),
-            (&self.calls_refused_total, &["calls_max", "overload", "draining", "disk_full"]),
+            (
+                &self.calls_refused_total,
+                &["calls_max", "unacknowledged", "overload", "draining", "disk_full"],
+            ),
             (&self.proposals_total, &["applied", "refused", "unknown"]),
             (&self.snapshots_total, &["written", "sent", "installed"]),
             (&self.rtp_packets_total, &["in", "out"]),

@@ -38,6 +38,11 @@ use crate::speech::PromptStore;
 /// calls/s this is a quarter of a second, beyond which the caller repeats the INVITE anyway.
 const ARRIVALS_UNCOMMITTED_MAX: usize = 256;
 
+/// Calls that have ended and still repeat their last response, beside those that `calls_max`
+/// counts. Each stays for 32 s (Timer H) if its caller never acknowledges: 500 such callers a
+/// second. Past it new callers are told to come again later.
+const CALLS_ENDED_MAX: usize = 16_384;
+
 /// Delay of the runtime's tasks at which calls are refused. SIP's T1 is 500 ms: what is answered
 /// later than that is sent twice, and the load doubles.
 const LAG_MAX: Duration = Duration::from_millis(150);
@@ -106,6 +111,8 @@ pub struct Node {
 pub enum NoPlace {
     /// As many calls as are configured.
     Calls,
+    /// Too many calls have ended whose callers do not acknowledge it.
+    Unacknowledged,
     /// More arrives than can be served in time.
     Overload,
     /// The node is about to stop.
@@ -119,6 +126,7 @@ impl NoPlace {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Calls => "calls_max",
+            Self::Unacknowledged => "unacknowledged",
             Self::Overload => "overload",
             Self::Draining => "draining",
             Self::DiskFull => "disk_full",
@@ -128,7 +136,7 @@ impl NoPlace {
     /// The reason phrase.
     pub fn phrase(self) -> &'static str {
         match self {
-            Self::Calls => "No Place For More Calls",
+            Self::Calls | Self::Unacknowledged => "No Place For More Calls",
             Self::Overload => "Overloaded",
             Self::Draining => "Going Out Of Service",
             Self::DiskFull => "Disk Full",
@@ -155,12 +163,15 @@ impl Node {
     /// Why not.
     pub fn admit(&self) -> Result<(), NoPlace> {
         let calls_max = self.config.limits.calls_max.get() as usize;
+        let ended = self.router.calls_ended();
         if self.draining.load(Ordering::Relaxed) {
             Err(NoPlace::Draining)
         } else if self.disk_full.load(Ordering::Relaxed) || self.replica.is_disk_low() {
             Err(NoPlace::DiskFull)
-        } else if self.router.calls_active() >= calls_max {
+        } else if self.router.calls_active().saturating_sub(ended) >= calls_max {
             Err(NoPlace::Calls)
+        } else if ended >= CALLS_ENDED_MAX {
+            Err(NoPlace::Unacknowledged)
         } else if self.arrivals_uncommitted.load(Ordering::Relaxed) >= ARRIVALS_UNCOMMITTED_MAX
             || self.lag.get() > LAG_MAX
         {

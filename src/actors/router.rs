@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,17 @@ pub struct Router {
     hasher: RandomState,
     dialogs: [Mutex<HashMap<Box<[u8]>, CallId>>; SHARDS],
     left: Mutex<Left>,
-    calls: [Mutex<HashMap<CallId, ActorRef<call::Message>>>; SHARDS],
+    calls: [Mutex<HashMap<CallId, Served>>; SHARDS],
+    /// Of `calls`, those that have ended.
+    ended: AtomicUsize,
+}
+
+/// A call that has an actor.
+#[derive(Debug)]
+struct Served {
+    actor: ActorRef<call::Message>,
+    /// Its end is committed; the actor only repeats last responses.
+    has_ended: bool,
 }
 
 impl Default for Router {
@@ -39,6 +50,7 @@ impl Default for Router {
             dialogs: std::array::from_fn(|_| Mutex::default()),
             calls: std::array::from_fn(|_| Mutex::default()),
             left: Mutex::default(),
+            ended: AtomicUsize::new(0),
         }
     }
 }
@@ -52,7 +64,7 @@ impl Router {
 
     /// The actor of a call.
     pub fn call(&self, call: CallId) -> Option<ActorRef<call::Message>> {
-        self.calls_of(call).get(&call).cloned()
+        self.calls_of(call).get(&call).map(|served| served.actor.clone())
     }
 
     /// Messages with this SIP Call-ID go to `call` from now on.
@@ -73,16 +85,43 @@ impl Router {
         locked(&self.left).answers.get(sip_call_id).cloned()
     }
 
-    /// `actor` serves `call` from now on.
-    pub fn serve(&self, call: CallId, actor: ActorRef<call::Message>) {
-        self.calls_of(call).insert(call, actor);
+    /// The actor that `start` starts serves `call` from now on. It cannot look itself up, end or
+    /// release before it is here, however soon it runs.
+    ///
+    /// # Errors
+    /// What `start` says.
+    pub fn serve<E>(
+        &self,
+        call: CallId,
+        start: impl FnOnce() -> Result<ActorRef<call::Message>, E>,
+    ) -> Result<(), E> {
+        let mut calls = self.calls_of(call);
+        let before = calls.insert(call, Served { actor: start()?, has_ended: false });
+        self.uncount(before);
+        Ok(())
+    }
+
+    /// The end of `call` is committed, or it was refused before it was a call: it takes no place
+    /// from others any more. Its actor stays until nothing of it can appear on the wire.
+    pub fn end(&self, call: CallId) {
+        if let Some(served) = self.calls_of(call).get_mut(&call)
+            && !std::mem::replace(&mut served.has_ended, true)
+        {
+            self.ended.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Nobody serves `call` any more, unless another actor than `actor` has taken it over.
     pub fn release(&self, call: CallId, actor: ractor::ActorId) {
         let mut calls = self.calls_of(call);
-        if calls.get(&call).is_some_and(|serving| serving.get_id() == actor) {
-            calls.remove(&call);
+        if calls.get(&call).is_some_and(|served| served.actor.get_id() == actor) {
+            self.uncount(calls.remove(&call));
+        }
+    }
+
+    fn uncount(&self, served: Option<Served>) {
+        if served.is_some_and(|served| served.has_ended) {
+            self.ended.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -90,13 +129,24 @@ impl Router {
     pub fn call_of_actor(&self, actor: ractor::ActorId) -> Option<CallId> {
         self.calls.iter().find_map(|shard| {
             let shard = locked(shard);
-            shard.iter().find(|(_, serving)| serving.get_id() == actor).map(|(call, _)| *call)
+            shard.iter().find(|(_, served)| served.actor.get_id() == actor).map(|(call, _)| *call)
         })
     }
 
     /// Calls that have an actor on this node.
     pub fn calls_active(&self) -> usize {
         self.calls.iter().map(|shard| locked(shard).len()).sum()
+    }
+
+    /// Calls whose end is committed and whose actor still waits: for an ACK that does not come,
+    /// or for an answer to our BYE.
+    pub fn calls_ended(&self) -> usize {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// SIP Call-IDs that lead to a call.
+    pub fn dialogs_bound(&self) -> usize {
+        self.dialogs.iter().map(|shard| locked(shard).len()).sum()
     }
 
     /// The ids of all calls that have an actor on this node.
@@ -111,7 +161,7 @@ impl Router {
         locked(&self.dialogs[self.hasher.hash_one(sip_call_id) as usize % SHARDS])
     }
 
-    fn calls_of(&self, call: CallId) -> MutexGuard<'_, HashMap<CallId, ActorRef<call::Message>>> {
+    fn calls_of(&self, call: CallId) -> MutexGuard<'_, HashMap<CallId, Served>> {
         locked(&self.calls[self.hasher.hash_one(call) as usize % SHARDS])
     }
 }

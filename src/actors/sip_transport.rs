@@ -203,7 +203,7 @@ impl Dispatcher {
         // the status is the one that an INVITE would get).
         let status = match self.node.admit() {
             Err(NoPlace::Draining | NoPlace::DiskFull) => 503,
-            Err(NoPlace::Calls | NoPlace::Overload) | Ok(()) => 200,
+            Err(NoPlace::Calls | NoPlace::Unacknowledged | NoPlace::Overload) | Ok(()) => 200,
         };
         let allow: Vec<_> = ABILITIES.methods.iter().map(Method::as_str).collect();
         let response = Response::to_request(request, status, Some(&tag_of(request)))

@@ -134,9 +134,12 @@ impl Actors {
     pub fn start_call(&self, node: &Arc<Node>, id: CallId, arguments: call::Arguments) {
         let Some(supervisor) = self.supervisor.get() else { return };
         let cell = supervisor.get_cell();
-        match ractor::ActorRuntime::spawn_linked_instant(None, call::CallActor, arguments, cell) {
-            Ok((actor, _)) => node.router.serve(id, actor),
-            Err(error) => tracing::error!(call = %id, %error, "the call's actor does not start"),
+        let started = node.router.serve(id, || {
+            ractor::ActorRuntime::spawn_linked_instant(None, call::CallActor, arguments, cell)
+                .map(|(actor, _)| actor)
+        });
+        if let Err(error) = started {
+            tracing::error!(call = %id, %error, "the call's actor does not start");
         }
     }
 

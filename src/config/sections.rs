@@ -245,6 +245,7 @@ pub struct Member {
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Calls of this node at a time. 5,000 is 10,000 legs, what the default ports can carry.
+    /// A call that has ended does not count, even while its last response is repeated.
     pub calls_max: CallsMax,
     /// Space left on the disk of `node.data` below which new calls are refused, so that those
     /// in progress can still be written down.

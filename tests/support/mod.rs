@@ -10,6 +10,8 @@
 )]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on should end")]
 
+pub mod line;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

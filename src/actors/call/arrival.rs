@@ -24,7 +24,7 @@ impl State {
         if hops_left(invite).is_none() {
             let refusal = Response::to_request(invite, 483, Some(&tag_of(invite))).build();
             self.node.send_sip(&reply_to(invite, &peer), refusal.to_bytes());
-            return self.abandon();
+            return self.turn_away(invite);
         }
         let salt = rand::random();
         let names = LegNames::derive(self.id, salt, LegNumber::FIRST);
@@ -32,7 +32,7 @@ impl State {
             Ok(dialog) => dialog,
             Err(refusal) => {
                 self.node.send_sip(&refusal.peer, refusal.bytes);
-                return self.abandon();
+                return self.turn_away(invite);
             }
         };
         let key = port_key(self.id, LegNumber::FIRST);
@@ -67,6 +67,12 @@ impl State {
         })));
     }
 
+    /// The INVITE was refused without a leg, so nobody else takes its Call-ID out of the table.
+    fn turn_away(&mut self, invite: &Request) {
+        self.node.router.leave(invite.call_id().as_bytes(), None);
+        self.abandon();
+    }
+
     /// Refuses a call that the cluster never knew.
     pub(super) fn refuse_uncommitted(&mut self, now: Instant, status: u16) {
         self.uncommitted_refused = true;
@@ -74,6 +80,7 @@ impl State {
         if let Some(leg) = self.legs.get_mut(&LegNumber::FIRST) {
             leg.refuse(now, status);
         }
+        self.give_up_place();
     }
 }
 

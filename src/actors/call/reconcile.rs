@@ -63,6 +63,7 @@ impl State {
                 self.propose(report.clone());
             }
         }
+        let has_ended = call.has_ended();
         self.call = Some(call);
         for (&number, want) in &wants.legs {
             self.close_difference(now, number, want);
@@ -72,6 +73,18 @@ impl State {
         }
         self.perform(&wants);
         self.arrange_audio(&wants);
+        if has_ended {
+            self.give_up_place();
+        }
+    }
+
+    /// The call is over: it takes no place and no port from another one, however long its legs
+    /// still have to repeat their last response (Timer H is 32 s).
+    pub(super) fn give_up_place(&self) {
+        self.node.router.end(self.id);
+        for &number in self.legs.keys() {
+            self.node.engine.close(port_key(self.id, number));
+        }
     }
 
     fn close_difference(&mut self, now: Instant, number: LegNumber, want: &LegWant) {
