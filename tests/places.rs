@@ -62,16 +62,16 @@ fn refused_calls_that_nobody_acknowledges_hold_no_place_and_no_port() {
 }
 
 #[test]
-fn an_invite_that_is_refused_without_a_call_leaves_nothing_behind() {
+fn an_invite_that_has_no_hop_left_leaves_nothing_behind() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let running = runtime.block_on(Running::start(config_on("127.0.0.10"))).unwrap();
     let node = &running.node;
     let sip: SocketAddr = "127.0.0.10:5060".parse().unwrap();
     let mut caller = Line::new("127.0.0.10", sip);
-    caller.requires("a-thing-unknown");
+    caller.may_hop(0);
     let sdp = caller.sdp("sendrecv");
     caller.calls("caller", "echo", &sdp);
-    caller.is_told(420);
+    caller.is_told(483);
     wait_until("nothing is left", SOON, || {
         node.router.calls_active() == 0 && node.router.dialogs_bound() == 0
     });

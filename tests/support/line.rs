@@ -1,7 +1,8 @@
-//! A telephone line by hand: one SIP call over UDP and its RTP, spoken byte by byte.
+//! A caller by hand: one SIP call over UDP, spoken byte by byte.
 //!
-//! For the flows that no ready-made program speaks: an ACK that never comes, a hold without an
-//! offer, a 183 with audio. Every wait has a deadline and says what it waited for.
+//! For the flows that no ready-made program speaks, such as an ACK that never comes. Owns the
+//! port that its description names, but no audio. Every wait has a deadline and says what it
+//! waited for.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A request or a response, as text.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct Message(String);
 
 impl Message {
@@ -18,15 +19,6 @@ impl Message {
     pub fn status(&self) -> u16 {
         let code = self.0.strip_prefix("SIP/2.0 ").and_then(|rest| rest.get(..3));
         code.and_then(|code| code.parse().ok()).unwrap_or(0)
-    }
-
-    /// The method of a request, and of what a response answers.
-    pub fn method(&self) -> &str {
-        self.header("CSeq").split_whitespace().nth(1).unwrap_or("")
-    }
-
-    fn is_request(&self) -> bool {
-        self.status() == 0
     }
 
     fn cseq(&self) -> u32 {
@@ -40,37 +32,6 @@ impl Message {
         let found = fields.find(|(field, _)| field.trim().eq_ignore_ascii_case(name));
         found.map_or("", |(_, value)| value.trim())
     }
-
-    fn lines_of(&self, name: &str) -> String {
-        let head = self.0.split("\r\n\r\n").next().unwrap_or("");
-        let of = |line: &&str| {
-            line.split_once(':').is_some_and(|(field, _)| field.eq_ignore_ascii_case(name))
-        };
-        head.lines().filter(of).map(|line| format!("{line}\r\n")).collect()
-    }
-
-    /// The body; empty if there is none.
-    pub fn body(&self) -> &str {
-        self.0.split_once("\r\n\r\n").map_or("", |(_, body)| body)
-    }
-
-    /// The Request-URI.
-    pub fn target(&self) -> &str {
-        self.0.split(' ').nth(1).unwrap_or("")
-    }
-
-    /// Whether the description has this line.
-    pub fn says(&self, line: &str) -> bool {
-        self.body().lines().any(|said| said == line)
-    }
-
-    /// Where the description wants its audio sent.
-    pub fn audio(&self) -> SocketAddr {
-        let ip = self.body().lines().find_map(|line| line.strip_prefix("c=IN IP4 "));
-        let port = self.body().lines().find_map(|line| line.strip_prefix("m=audio "));
-        let port = port.and_then(|rest| rest.split(' ').next()).expect("an m= line with a port");
-        format!("{}:{port}", ip.expect("a c= line")).parse().expect("an address for audio")
-    }
 }
 
 /// See the file. One call at a time.
@@ -78,7 +39,6 @@ pub struct Line {
     socket: UdpSocket,
     node: SocketAddr,
     rtp: UdpSocket,
-    rtp_sequence: u16,
     call_id: String,
     /// Our address with our tag, theirs with theirs, and where requests go.
     us: String,
@@ -86,45 +46,35 @@ pub struct Line {
     target: String,
     cseq: u32,
     branch: u32,
-    /// The INVITE that waits for our answer.
-    invited: Message,
     sdp_version: u32,
-    /// Header lines of every request.
-    headers: String,
+    /// Hops that every request may take.
+    max_forwards: u8,
 }
 
 impl Line {
     /// A phone on this address, at any port.
     pub fn new(ip: &str, node: SocketAddr) -> Self {
-        Self::at(SocketAddr::new(ip.parse().unwrap(), 0), node)
-    }
-
-    /// A phone on this address and port.
-    pub fn at(address: SocketAddr, node: SocketAddr) -> Self {
-        let socket = UdpSocket::bind(address).unwrap();
+        let socket = UdpSocket::bind((ip, 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        let rtp = UdpSocket::bind((address.ip(), 0)).unwrap();
-        rtp.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let rtp = UdpSocket::bind((ip, 0)).unwrap();
         Self {
             socket,
             node,
             rtp,
-            rtp_sequence: 0,
             call_id: String::new(),
             us: String::new(),
             them: String::new(),
             target: String::new(),
             cseq: 0,
             branch: 0,
-            invited: Message::default(),
             sdp_version: 0,
-            headers: String::new(),
+            max_forwards: 70,
         }
     }
 
-    /// Asks for an extension from now on.
-    pub fn requires(&mut self, extension: &str) {
-        self.headers = format!("Require: {extension}\r\n");
+    /// Requests may take so many hops from now on.
+    pub fn may_hop(&mut self, times: u8) {
+        self.max_forwards = times;
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -154,11 +104,6 @@ impl Line {
         self.request("INVITE", sdp);
     }
 
-    /// A re-INVITE with this description, or without any.
-    pub fn reinvites(&mut self, sdp: &str) {
-        self.request("INVITE", sdp);
-    }
-
     fn request(&mut self, method: &str, sdp: &str) {
         self.cseq += 1;
         self.send_request(method, self.cseq, sdp);
@@ -170,14 +115,14 @@ impl Line {
         let content = if sdp.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         let text = format!(
             "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bK-{}-{branch}\r\n\
-             From: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\nMax-Forwards: 70\r\n\
-             Contact: <sip:line@{here}>\r\n{}{content}Content-Length: {}\r\n\r\n{sdp}",
+             From: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\nMax-Forwards: {}\r\n\
+             Contact: <sip:line@{here}>\r\n{content}Content-Length: {}\r\n\r\n{sdp}",
             self.target,
             self.call_id,
             self.us,
             self.them,
             self.call_id,
-            self.headers,
+            self.max_forwards,
             sdp.len()
         );
         self.socket.send_to(text.as_bytes(), self.node).unwrap();
@@ -208,70 +153,10 @@ impl Line {
         self.send_request("ACK", self.cseq, sdp);
     }
 
-    /// Waits for a call to this phone.
-    pub fn is_invited(&mut self) -> Message {
-        let invite = self
-            .waits_for("an INVITE", |message| message.is_request() && message.method() == "INVITE");
-        let tag = self.address().port();
-        self.call_id = invite.header("Call-ID").to_owned();
-        self.us = format!("{};tag=l{tag}", invite.header("To"));
-        self.them = invite.header("From").to_owned();
-        self.target = uri_of(invite.header("Contact"));
-        self.invited = invite.clone();
-        invite
-    }
-
-    /// Waits for a re-INVITE of the call.
-    pub fn is_reinvited(&mut self) -> Message {
-        let last = self.invited.cseq();
-        self.invited = self.waits_for("a re-INVITE", |message| {
-            message.is_request() && message.method() == "INVITE" && message.cseq() > last
-        });
-        self.invited.clone()
-    }
-
-    /// Answers the INVITE.
-    pub fn answers(&mut self, status: u16, headers: &str, sdp: &str) {
-        let invited = self.invited.clone();
-        self.respond(&invited, status, headers, sdp);
-    }
-
-    fn respond(&self, request: &Message, status: u16, headers: &str, sdp: &str) {
-        let content = if sdp.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
-        let text = format!(
-            "SIP/2.0 {status} Test\r\n{}{}{}To: {}\r\n{}{}Contact: <sip:line@{}>\r\n\
-             {headers}{content}Content-Length: {}\r\n\r\n{sdp}",
-            request.lines_of("Via"),
-            request.lines_of("Record-Route"),
-            request.lines_of("From"),
-            self.us,
-            request.lines_of("Call-ID"),
-            request.lines_of("CSeq"),
-            self.address(),
-            sdp.len()
-        );
-        self.socket.send_to(text.as_bytes(), self.node).unwrap();
-    }
-
-    /// Waits for the ACK of the INVITE that was answered last.
-    pub fn is_acked(&mut self) -> Message {
-        let cseq = self.invited.cseq();
-        self.waits_for("the ACK", |message| {
-            message.is_request() && message.method() == "ACK" && message.cseq() == cseq
-        })
-    }
-
     /// Sends a BYE and waits for its 200.
     pub fn hangs_up(&mut self) {
         self.request("BYE", "");
         self.is_told(200);
-    }
-
-    /// Waits for a BYE and answers it.
-    pub fn is_hung_up(&mut self) {
-        let bye =
-            self.waits_for("a BYE", |message| message.is_request() && message.method() == "BYE");
-        self.respond(&bye, 200, "", "");
     }
 
     fn waits_for(&mut self, what: &str, mut is_it: impl FnMut(&Message) -> bool) -> Message {
@@ -287,41 +172,6 @@ impl Line {
             seen.push(message.0.lines().next().unwrap_or("").to_owned());
         }
         panic!("{what} did not come; what came: {seen:?}");
-    }
-
-    /// Sends audio of this sample until `heard` holds; 50 packets a second.
-    pub fn speaks_until(&mut self, to: SocketAddr, sample: u8, mut heard: impl FnMut() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !heard() {
-            assert!(Instant::now() < deadline, "nobody hears {sample:#x}");
-            self.speaks(to, sample);
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Sends one packet of 20 ms.
-    pub fn speaks(&mut self, to: SocketAddr, sample: u8) {
-        self.rtp_sequence = self.rtp_sequence.wrapping_add(1);
-        let sequence = self.rtp_sequence;
-        let timestamp = u32::from(sequence) * 160;
-        let mut packet = vec![0x80, 0];
-        packet.extend(sequence.to_be_bytes());
-        packet.extend(timestamp.to_be_bytes());
-        packet.extend(0x1234_5678_u32.to_be_bytes());
-        packet.extend([sample; 160]);
-        self.rtp.send_to(&packet, to).unwrap();
-    }
-
-    /// The samples of the next packet, if one is there or comes within 20 ms.
-    pub fn hears(&self) -> Option<Vec<u8>> {
-        let mut buffer = [0; 2_048];
-        let (length, _) = self.rtp.recv_from(&mut buffer).ok()?;
-        (length > 12).then(|| buffer[12..length].to_vec())
-    }
-
-    /// Drops what was heard so far.
-    pub fn forgets_audio(&self) {
-        while self.hears().is_some() {}
     }
 }
 
