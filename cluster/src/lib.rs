@@ -9,12 +9,13 @@
 //!
 //! Read in this order: [`entry`] (what is in a log entry), [`driver`] (the machine), [`log`] (its
 //! disk), [`store`] (the directory), [`snapshot`], [`cache`] (applied state), [`records`],
-//! [`wire`] (frames and handshake between nodes).
+//! [`wire`] (frames and handshake between nodes), [`presence`] (who is there, and who may act).
 
 pub mod cache;
 pub mod driver;
 pub mod entry;
 pub mod log;
+pub mod presence;
 pub mod records;
 pub mod snapshot;
 pub mod store;

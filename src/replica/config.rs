@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tandem_cluster::presence::Timing;
 use tandem_cluster::records::RecordSink;
 use tandem_cluster::store::StoreError;
 use tandem_cluster::{Millis, NodeId};
@@ -35,6 +36,8 @@ pub struct ReplicaConfig {
     pub election_ticks: usize,
     /// Ticks between heartbeats.
     pub heartbeat_ticks: usize,
+    /// How soon nodes miss each other, and how long one acts without the others.
+    pub presence: Timing,
     /// How often the cache and the records are written. 100 ms by default: longer encodes fewer
     /// values, but records (CDRs) are seen later and a restart replays more.
     pub cache_every: Duration,
@@ -72,6 +75,7 @@ impl ReplicaConfig {
             tick: Duration::from_millis(25),
             election_ticks: 12,
             heartbeat_ticks: 3,
+            presence: Timing::default(),
             cache_every: Duration::from_millis(100),
             snapshot_entries: 200_000,
             kept_entries: 20_000,

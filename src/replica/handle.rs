@@ -4,6 +4,7 @@
 //! Futures need no particular runtime.
 
 use super::machine::Machine;
+use super::presence::{Lease, Present};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -41,6 +42,7 @@ pub(super) struct Shared<M: Machine> {
     pub(super) waiting: AtomicUsize,
     pub(super) metrics: Arc<Metrics>,
     pub(super) disk_low: AtomicBool,
+    pub(super) present: Arc<Present>,
 }
 
 /// What became of a proposal, for the metrics.
@@ -244,6 +246,17 @@ impl<M: Machine> ReplicaHandle<M> {
     /// way.
     pub fn is_disk_low(&self) -> bool {
         self.shared.disk_low.load(Ordering::Relaxed)
+    }
+
+    /// Until when this node may act for the cluster.
+    pub fn lease(&self) -> Lease {
+        self.shared.present.lease()
+    }
+
+    /// The nodes that this one, as the leader, misses: their leases have ended, or they have no
+    /// process. None anywhere else.
+    pub fn missed(&self) -> Vec<NodeId> {
+        self.shared.present.missed()
     }
 
     /// Asks the leader to hand over to `to`; see the status for whether it did.

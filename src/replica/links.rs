@@ -45,6 +45,8 @@ pub(super) trait Inbox: Send + Sync + 'static {
     fn messages(&self, messages: Vec<Message>);
     /// The peer was not reached.
     fn unreachable(&self, node: NodeId);
+    /// The peer's machine refuses connections: it has no process there.
+    fn refused(&self, node: NodeId);
     /// A snapshot arrived there, or did not.
     fn snapshot_sent(&self, to: NodeId, arrived: bool);
 }
@@ -56,6 +58,10 @@ impl<M: Machine> Inbox for Shared<M> {
 
     fn unreachable(&self, node: NodeId) {
         drop(self.inputs.try_send(Input::Unreachable(node)));
+    }
+
+    fn refused(&self, node: NodeId) {
+        self.present.refused(node);
     }
 
     fn snapshot_sent(&self, to: NodeId, arrived: bool) {

@@ -12,6 +12,7 @@ mod links;
 mod logger;
 mod machine;
 mod pending;
+mod presence;
 mod start;
 mod thread;
 
@@ -20,11 +21,13 @@ pub use handle::{
     Answer, ChangeFailed, PROPOSALS_WAITING_MAX, Proposal, ProposalError, ReadError, ReplicaHandle,
 };
 pub use machine::{Applied, Machine, RestoreError};
+pub use presence::Lease;
 
 use handle::Shared;
 use keeper::Keeper;
 use links::{Common, Inbox, Links};
 use pending::Pending;
+use presence::Present;
 use start::{Recovered, recover};
 use std::any::Any;
 use std::net::TcpListener;
@@ -32,6 +35,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tandem_cluster::Log;
+use tandem_cluster::presence::Presence;
 use tandem_cluster::wire::Secret;
 use thread::{RaftThread, State};
 
@@ -60,6 +64,9 @@ impl Replica {
         };
         let Recovered { store, driver, machine, files, cache, records, kept } =
             recover(&mut config, machine)?;
+        let incarnation = (config.clock)();
+        let presence = Presence::new(config.node, incarnation, config.presence);
+        let present = Arc::new(Present::new(presence));
         let (sender, inputs) = sync_channel(INPUTS_WAITING_MAX);
         let shared = Arc::new(Shared {
             inputs: sender,
@@ -68,9 +75,11 @@ impl Replica {
             waiting: 0.into(),
             metrics: Arc::clone(&config.metrics),
             disk_low: false.into(),
+            present: Arc::clone(&present),
         });
         let inbox: Arc<dyn Inbox> = Arc::<Shared<M>>::clone(&shared);
         let secret = Secret::new(std::mem::take(&mut config.secret));
+        presence::start(present, config.listen, secret.clone()).map_err(StartError::Thread)?;
         let common = Common::new(config.node, secret, files.clone(), inbox);
         let links = Links::start(Arc::new(common), listener).map_err(StartError::Thread)?;
         let keeper = Keeper {
@@ -88,7 +97,6 @@ impl Replica {
             }))
             .map_err(StartError::Thread)?;
         let snapshot = driver.log().snapshot().map_or(0, |s| s.get_metadata().index);
-        let incarnation = (config.clock)();
         let pending = Pending::new(config.node, incarnation, config.proposal_timeout);
         let fatal = Arc::clone(&config.fatal);
         let state = State::new(kept, snapshot);

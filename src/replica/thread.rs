@@ -387,6 +387,8 @@ impl<M: Machine> RaftThread<M> {
     }
 
     fn flush_sends(&mut self) {
+        // Before a vote leaves: who voted for another must not say that it follows the old leader.
+        self.shared.present.set_role(self.driver.role());
         for (to, messages) in &mut self.state.outgoing {
             if !messages.is_empty() && !self.links.send(*to, std::mem::take(messages)) {
                 self.state.later.push(Input::Unreachable(*to));
@@ -524,6 +526,7 @@ impl<M: Machine> RaftThread<M> {
             // Not a member yet: answer those who will add us.
             peers.clone_from(&self.config.members);
         }
+        self.shared.present.set_members(&members.voters, &peers);
         self.links.set_peers(&peers);
     }
 
@@ -541,6 +544,7 @@ impl<M: Machine> RaftThread<M> {
         for then in std::mem::take(&mut self.state.reads).into_values() {
             then(Err(ReadError::Stopped));
         }
+        self.shared.present.stop();
         self.links.stop();
         self.keeper.stop();
     }

@@ -74,7 +74,7 @@ impl Secret {
         Self(bytes)
     }
 
-    fn mac(&self, role: &[u8], hello: &[u8], nonce: &[u8]) -> Hmac<Sha256> {
+    pub(super) fn mac(&self, role: &[u8], hello: &[u8], nonce: &[u8]) -> Hmac<Sha256> {
         let mut mac =
             Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
         for part in [role, hello, nonce] {

@@ -49,6 +49,9 @@ impl Link {
                     }
                 }
                 Err(error) => {
+                    if error.kind() == std::io::ErrorKind::ConnectionRefused {
+                        self.common.inbox.refused(self.peer.0);
+                    }
                     let error = error.to_string();
                     if reported.as_ref() != Some(&error) {
                         tracing::warn!(node = self.peer.0, address = %self.peer.1, error,

@@ -1,0 +1,278 @@
+//! Presence: which nodes are there, and until when this node may act for the cluster.
+//!
+//! Every node sends every other a [`Beat`] a few times a second. A beat carries the sender's clock
+//! and echoes the newest clock that it has of the receiver, so each knows which of its own beats
+//! the other had when it spoke. From that follow the two halves of fencing:
+//!
+//! - **The lease.** A leader may act for [`Timing::lease_ms`] after it *sent* the beat that a
+//!   majority of voters, following it in its term, have echoed. A follower may act for as long as
+//!   the leader that it follows granted it, counted from when the follower sent the beat that the
+//!   leader echoed. A node that was frozen finds its lease expired by its own clock, before it
+//!   reads anything.
+//! - **The loss.** A leader misses a node that it has not heard for [`Timing::loss_ms`], which is
+//!   longer than the lease, and never sooner than that after it began to lead or to hold a lease
+//!   again. So the lease of a node that can still be running has ended when others are given
+//!   its calls: a beat is sent before it is heard, a vote for another leader ends what its
+//!   predecessor is granted, and only the rates of clocks are compared, never their readings.
+//!   A node whose machine refuses connections to it has no process any more, and is missed at
+//!   once.
+//!
+//! (Leases by echoed send times: Gray and Cheriton, "Leases", SOSP 1989.) Owns no socket and no
+//! clock; decides nothing about calls.
+
+use crate::driver::Role;
+use crate::entry::NodeId;
+use std::collections::BTreeMap;
+
+/// This node's clock: milliseconds since an arbitrary moment, never going back, and going on
+/// while the process is stopped (CLOCK_MONOTONIC).
+pub type Moment = u64;
+
+/// How presence is measured, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Between two beats to a node.
+    pub beat_ms: u64,
+    /// How long a node may act after the last beat that is known to have arrived.
+    pub lease_ms: u64,
+    /// Silence after which a node is missed. Above `lease_ms` by more than two beats.
+    pub loss_ms: u64,
+}
+
+impl Default for Timing {
+    /// A node is missed after 16 beats in a row were lost or late. On a machine that is busy with
+    /// other things threads are late by tens of milliseconds; see `docs/cluster.md` for what was
+    /// measured.
+    fn default() -> Self {
+        Self { beat_ms: 50, lease_ms: 500, loss_ms: 800 }
+    }
+}
+
+/// What one node says to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beat {
+    /// Grows with every start of the sender's process.
+    pub incarnation: u64,
+    /// The sender's clock.
+    pub sent: Moment,
+    /// The newest `sent` that it has of the receiver's present process; 0 if none.
+    pub echo: Moment,
+    /// The receiver's incarnation that `echo` is of.
+    pub echo_of: u64,
+    /// The sender's term.
+    pub term: u64,
+    /// Whom it follows, itself if it leads; 0 for nobody.
+    pub leader: NodeId,
+    /// If it leads: how long its own lease still holds.
+    pub grants_ms: u64,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Presence {
+    node: NodeId,
+    incarnation: u64,
+    timing: Timing,
+    role: Role,
+    voters: Vec<NodeId>,
+    peers: BTreeMap<NodeId, Peer>,
+    /// Never shortened: what was granted was promised.
+    lease_until: Moment,
+    /// Since when this node has been leading with a lease, without a pause.
+    watching_since: Option<Moment>,
+    beat_due: Moment,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Peer {
+    last: Beat,
+    /// When its last beat came, by our clock.
+    heard: Option<Moment>,
+    /// Its machine refuses connections: there is no process.
+    refused: bool,
+}
+
+/// A beat that is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// To whom.
+    pub to: NodeId,
+    /// What.
+    pub beat: Beat,
+}
+
+impl Presence {
+    /// A node that follows nobody yet and knows no other.
+    pub fn new(node: NodeId, incarnation: u64, timing: Timing) -> Self {
+        let role = Role { term: 0, leader: None, leading: false };
+        Self {
+            node,
+            incarnation,
+            timing,
+            role,
+            voters: Vec::new(),
+            peers: BTreeMap::new(),
+            lease_until: 0,
+            watching_since: None,
+            beat_due: 0,
+        }
+    }
+
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// The members are these; `others` are voters and learners without this node.
+    pub fn set_members(
+        &mut self,
+        now: Moment,
+        voters: &[NodeId],
+        others: impl IntoIterator<Item = NodeId>,
+    ) {
+        self.voters = voters.to_vec();
+        let before = std::mem::take(&mut self.peers);
+        self.peers = others
+            .into_iter()
+            .map(|node| (node, before.get(&node).copied().unwrap_or_default()))
+            .collect();
+        if self.peers.is_empty() && self.voters.contains(&self.node) {
+            // Alone: there is nobody who could act in its place.
+            self.lease_until = Moment::MAX;
+        } else if self.lease_until == Moment::MAX {
+            // Alone no more; nobody can have missed it yet.
+            self.lease_until = now + self.timing.lease_ms;
+        }
+    }
+
+    /// The term, the leader or this node's part changed. To be said before anything that follows
+    /// from it (a vote above all) is sent.
+    pub fn set_role(&mut self, now: Moment, role: Role) {
+        if role != self.role {
+            self.role = role;
+            self.watching_since = None;
+            self.renew(now);
+        }
+    }
+
+    /// A beat came. Old ones, and those of a process that has a successor, are passed over.
+    pub fn handle_beat(&mut self, now: Moment, from: NodeId, beat: Beat) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        let newer = (beat.incarnation, beat.sent) > (peer.last.incarnation, peer.last.sent);
+        if !newer {
+            return;
+        }
+        *peer = Peer { last: beat, heard: Some(now), refused: false };
+        self.renew(now);
+    }
+
+    /// The machine of this peer refuses connections.
+    pub fn handle_refused(&mut self, node: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.refused = true;
+        }
+    }
+
+    /// The beats that are due, if any.
+    pub fn poll_beats(&mut self, now: Moment) -> Vec<Due> {
+        if now < self.beat_due {
+            return Vec::new();
+        }
+        self.beat_due = now + self.timing.beat_ms;
+        self.renew(now);
+        let grants_ms = match self.role.leading {
+            true => self.lease_until.saturating_sub(now),
+            false => 0,
+        };
+        let peers = self.peers.iter();
+        peers
+            .map(|(&to, peer)| {
+                let beat = Beat {
+                    incarnation: self.incarnation,
+                    sent: now,
+                    echo: peer.last.sent,
+                    echo_of: peer.last.incarnation,
+                    term: self.role.term,
+                    leader: self.role.leader.unwrap_or(0),
+                    grants_ms,
+                };
+                Due { to, beat }
+            })
+            .collect()
+    }
+
+    /// When [`Self::poll_beats`] has something.
+    pub fn poll_timeout(&self) -> Moment {
+        self.beat_due
+    }
+
+    /// Until when this node may act. A node alone may always.
+    pub fn lease_until(&self) -> Moment {
+        self.lease_until
+    }
+
+    /// The nodes that this one, as the leader, misses. Empty at the others.
+    pub fn missed(&self, now: Moment) -> Vec<NodeId> {
+        let Some(since) = self.watching_since.filter(|_| now < self.lease_until) else {
+            return Vec::new();
+        };
+        let is_missed = |peer: &Peer| {
+            let heard = peer.heard.unwrap_or(since).max(since);
+            // Who was never heard has no process that could have been refused: it is not there yet.
+            (peer.refused && peer.heard.is_some_and(|heard| now > heard))
+                || now.saturating_sub(heard) >= self.timing.loss_ms
+        };
+        self.peers.iter().filter(|(_, peer)| is_missed(peer)).map(|(node, _)| *node).collect()
+    }
+
+    /// Takes what the newest beats grant.
+    fn renew(&mut self, now: Moment) {
+        let held = now < self.lease_until;
+        let granted = if self.role.leading { self.as_leader(now) } else { self.as_follower() };
+        self.lease_until = self.lease_until.max(granted.unwrap_or(0));
+        if self.role.leading && now < self.lease_until {
+            if !held || self.watching_since.is_none() {
+                self.watching_since = Some(now);
+            }
+        } else {
+            self.watching_since = None;
+        }
+    }
+
+    /// Counted from the oldest of the newest beats that a majority has echoed.
+    fn as_leader(&self, now: Moment) -> Option<Moment> {
+        let mut echoed: Vec<Moment> = self
+            .voters
+            .iter()
+            .filter_map(|voter| match self.peers.get(voter) {
+                Some(peer) => self.follows(peer).then_some(peer.last.echo),
+                None => (*voter == self.node).then_some(now),
+            })
+            .collect();
+        let majority = self.voters.len() / 2 + 1;
+        if echoed.len() < majority {
+            return None;
+        }
+        echoed.sort_unstable_by(|a, b| b.cmp(a));
+        Some(echoed[majority - 1] + self.timing.lease_ms)
+    }
+
+    /// Whether its last beat says that it follows this node in this term, and answers this process.
+    fn follows(&self, peer: &Peer) -> bool {
+        let Beat { echo, echo_of, term, leader, .. } = peer.last;
+        echo > 0 && echo_of == self.incarnation && (term, leader) == (self.role.term, self.node)
+    }
+
+    fn as_follower(&self) -> Option<Moment> {
+        let leader = self.role.leader?;
+        let Beat { echo, echo_of, term, leader: its_leader, grants_ms, .. } =
+            self.peers.get(&leader)?.last;
+        let leads = echo > 0
+            && echo_of == self.incarnation
+            && (term, its_leader) == (self.role.term, leader);
+        leads.then(|| echo + grants_ms.min(self.timing.lease_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests;

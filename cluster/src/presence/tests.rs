@@ -1,0 +1,237 @@
+//! Three nodes that beat to each other, and what they believe when one falls silent.
+
+use super::*;
+use std::collections::BTreeSet;
+
+const LEASE: u64 = 500;
+const LOSS: u64 = 800;
+
+/// Three nodes, node 1 leading in term 5, on a network that delivers at once unless it is cut.
+/// Their clocks differ by a lot; only the rates are equal.
+struct Script {
+    now: u64,
+    nodes: BTreeMap<NodeId, Presence>,
+    cut: BTreeSet<(NodeId, NodeId)>,
+    frozen: BTreeSet<NodeId>,
+    /// Beats that wait in the socket of a frozen node.
+    unread: Vec<(NodeId, NodeId, Beat)>,
+}
+
+fn role(node: NodeId, leader: NodeId, term: u64) -> Role {
+    Role { term, leader: Some(leader), leading: node == leader }
+}
+
+impl Script {
+    fn new() -> Self {
+        let nodes = (1..=3)
+            .map(|node| {
+                let mut presence = Presence::new(node, 100 + node, Timing::default());
+                presence.set_members(0, &[1, 2, 3], (1..=3).filter(|other| *other != node));
+                (node, presence)
+            })
+            .collect();
+        let (cut, frozen, unread) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        let mut script = Self { now: 10_000, nodes, cut, frozen, unread };
+        (1..=3).for_each(|node| script.follows(node, 1, 5));
+        script
+    }
+
+    fn clock(&self, node: NodeId) -> Moment {
+        self.now + node * 1_000_000
+    }
+
+    fn follows(&mut self, node: NodeId, leader: NodeId, term: u64) {
+        let now = self.clock(node);
+        self.nodes.get_mut(&node).unwrap().set_role(now, role(node, leader, term));
+    }
+
+    fn runs_ms(&mut self, ms: u64) -> &mut Self {
+        for _ in 0..ms {
+            self.now += 1;
+            let awake: Vec<_> = (1..=3).filter(|node| !self.frozen.contains(node)).collect();
+            for from in awake {
+                let now = self.clock(from);
+                let due = self.nodes.get_mut(&from).unwrap().poll_beats(now);
+                for Due { to, beat } in due {
+                    self.unread.push((from, to, beat));
+                }
+            }
+            self.deliver();
+        }
+        self
+    }
+
+    fn deliver(&mut self) {
+        let (frozen, cut) = (self.frozen.clone(), self.cut.clone());
+        self.unread.retain(|(from, to, _)| !cut.contains(&(*from, *to)));
+        let (ready, waiting) = std::mem::take(&mut self.unread)
+            .into_iter()
+            .partition(|(_, to, _)| !frozen.contains(to));
+        self.unread = waiting;
+        for (from, to, beat) in Vec::<(NodeId, NodeId, Beat)>::from(ready) {
+            let now = self.clock(to);
+            self.nodes.get_mut(&to).unwrap().handle_beat(now, from, beat);
+        }
+    }
+
+    fn cuts_off(&mut self, node: NodeId) {
+        for other in (1..=3).filter(|other| *other != node) {
+            self.cut.extend([(node, other), (other, node)]);
+        }
+    }
+
+    fn may_act(&self, node: NodeId) -> bool {
+        self.clock(node) < self.nodes[&node].lease_until()
+    }
+
+    fn missed_by(&self, node: NodeId) -> Vec<NodeId> {
+        self.nodes[&node].missed(self.clock(node))
+    }
+}
+
+#[test]
+fn all_may_act_and_none_is_missed_while_beats_come() {
+    let mut three = Script::new();
+    three.runs_ms(300);
+    for _ in 0..100 {
+        three.runs_ms(37);
+        assert!((1..=3).all(|node| three.may_act(node)));
+        assert!((1..=3).all(|node| three.missed_by(node).is_empty()));
+    }
+}
+
+#[test]
+fn a_node_alone_may_always_act() {
+    let mut alone = Presence::new(1, 7, Timing::default());
+    alone.set_members(0, &[1], []);
+    alone.set_role(5, role(1, 1, 1));
+    assert_eq!(alone.lease_until(), Moment::MAX);
+    assert_eq!(alone.missed(1_000_000), []);
+    alone.set_members(70, &[1, 2, 3], [2, 3]);
+    assert_eq!(alone.lease_until(), 70 + LEASE, "it is alone no more");
+}
+
+#[test]
+fn a_follower_that_is_cut_off_stops_before_it_is_missed() {
+    let mut three = Script::new();
+    three.runs_ms(1_000);
+    three.cuts_off(3);
+    let cut = three.now;
+    let mut stopped = None;
+    while three.missed_by(1).is_empty() {
+        three.runs_ms(1);
+        if !three.may_act(3) {
+            stopped.get_or_insert(three.now);
+        }
+        assert!(three.now < cut + 2_000, "node 3 is never missed");
+    }
+    assert_eq!(three.missed_by(1), [3]);
+    let (stopped, missed) = (stopped.expect("it stopped first") - cut, three.now - cut);
+    assert!(stopped <= LEASE && (LOSS - 60..=LOSS).contains(&missed), "{stopped} {missed}");
+    assert!(three.may_act(1) && three.may_act(2));
+}
+
+#[test]
+fn a_leader_that_is_cut_off_stops_before_its_successor_misses_it() {
+    let mut three = Script::new();
+    three.runs_ms(1_000);
+    three.cuts_off(1);
+    // The fastest election that there can be.
+    three.runs_ms(1);
+    three.follows(2, 2, 6);
+    three.follows(3, 2, 6);
+    let elected = three.now;
+    while three.missed_by(2).is_empty() {
+        three.runs_ms(1);
+        assert!(three.missed_by(1).is_empty() || three.now < elected + LEASE);
+    }
+    assert_eq!(three.missed_by(2), [1]);
+    assert!(!three.may_act(1), "two nodes may act for the calls of node 1");
+    assert!(three.now - elected >= LOSS);
+}
+
+#[test]
+fn a_follower_of_a_deposed_leader_has_no_longer_lease_than_that_has() {
+    let mut three = Script::new();
+    three.runs_ms(1_000);
+    // Node 2 leads, with the vote of a node that is not here any more; 1 and 3 do not know.
+    three.cut.extend([(2, 1), (1, 2), (2, 3), (3, 2)]);
+    three.follows(2, 2, 6);
+    let elected = three.now;
+    three.runs_ms(LOSS);
+    // 1 and 3 are a majority: they go on, and node 2 has no lease to miss anyone with.
+    assert!(three.may_act(3) && three.missed_by(2).is_empty());
+    // Now 3 falls away: what it has from node 1 ends with what node 1 has.
+    three.cut.extend([(1, 3), (3, 1)]);
+    three.runs_ms(LEASE);
+    assert!(!three.may_act(1) && !three.may_act(3));
+    assert!(three.now > elected);
+}
+
+#[test]
+fn a_frozen_node_wakes_without_a_lease_though_old_beats_wait_for_it() {
+    let mut three = Script::new();
+    three.runs_ms(1_000);
+    three.frozen.insert(1);
+    three.runs_ms(5_000);
+    assert!(!three.may_act(1));
+    three.frozen.clear();
+    three.deliver();
+    assert!(!three.may_act(1), "what was echoed long ago grants nothing");
+    assert_eq!(three.missed_by(1), [], "it was away itself");
+    three.runs_ms(120);
+    assert!(three.may_act(1));
+    assert_eq!(three.missed_by(1), []);
+}
+
+#[test]
+fn a_leader_that_slept_does_not_miss_those_who_are_there() {
+    let mut three = Script::new();
+    three.runs_ms(1_000);
+    three.frozen.insert(1);
+    three.runs_ms(LOSS + 200);
+    three.frozen.clear();
+    for _ in 0..1_000 {
+        three.runs_ms(1);
+        assert_eq!(three.missed_by(1), []);
+    }
+}
+
+#[test]
+fn a_process_that_is_gone_is_missed_at_once_and_its_successor_is_not() {
+    let mut three = Script::new();
+    three.runs_ms(1_000);
+    three.frozen.insert(3);
+    three.runs_ms(2);
+    three.nodes.get_mut(&1).unwrap().handle_refused(3);
+    assert_eq!(three.missed_by(1), [3]);
+    let mut again = Presence::new(3, 999, Timing::default());
+    again.set_members(0, &[1, 2, 3], [1, 2]);
+    again.set_role(1, role(3, 1, 5));
+    three.nodes.insert(3, again);
+    three.frozen.clear();
+    three.runs_ms(60);
+    assert_eq!(three.missed_by(1), []);
+}
+
+#[test]
+fn beats_of_a_dead_process_are_not_believed() {
+    let mut presence = Presence::new(1, 1, Timing::default());
+    presence.set_members(0, &[1, 2], [2]);
+    presence.set_role(0, role(1, 1, 5));
+    let beat = |incarnation, sent, echo_of| Beat {
+        incarnation,
+        sent,
+        echo: 90,
+        echo_of,
+        term: 5,
+        leader: 1,
+        grants_ms: 0,
+    };
+    presence.handle_beat(100, 2, beat(8, 50, 77));
+    assert_eq!(presence.lease_until(), 0, "it echoes another process of ours");
+    presence.handle_beat(100, 2, beat(7, 60, 1));
+    assert_eq!(presence.lease_until(), 0, "its process has a successor");
+    presence.handle_beat(100, 2, beat(8, 60, 1));
+    assert_eq!(presence.lease_until(), 90 + LEASE);
+}

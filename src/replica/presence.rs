@@ -1,0 +1,179 @@
+//! Beats to and from the other nodes, on a thread and a UDP socket of their own.
+//!
+//! Owns the socket and the clock around [`tandem_cluster::presence`]. It shares nothing with the
+//! log's disk or with the TCP links, so that neither a slow disk nor a long snapshot makes a node
+//! look dead. A beat that cannot be sent is lost, as the network would lose it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tandem_cluster::presence::{Moment, Presence};
+use tandem_cluster::wire::{BEAT_BYTES, Secret, open_beat, seal_beat};
+use tandem_cluster::{NodeId, Role};
+
+/// Until when this node may act for the cluster; see [`tandem_cluster::presence`].
+///
+/// Cheap to ask before everything that is sent: one load and one reading of the clock.
+#[derive(Clone, Debug)]
+pub struct Lease(Arc<AtomicU64>);
+
+impl Lease {
+    /// Of a node that is alone.
+    pub fn for_ever() -> Self {
+        Self(Arc::new(AtomicU64::new(Moment::MAX)))
+    }
+
+    /// Whether it holds now.
+    pub fn holds(&self) -> bool {
+        self.until() > moment()
+    }
+
+    fn until(&self) -> Moment {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The machine, and what it says, for all threads.
+#[derive(Debug)]
+pub(super) struct Present {
+    machine: Mutex<Presence>,
+    lease: Lease,
+    addresses: Mutex<BTreeMap<NodeId, SocketAddr>>,
+    stopped: AtomicBool,
+}
+
+impl Present {
+    pub(super) fn new(machine: Presence) -> Self {
+        Self {
+            machine: Mutex::new(machine),
+            lease: Lease(Arc::new(AtomicU64::new(0))),
+            addresses: Mutex::default(),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn lease(&self) -> Lease {
+        self.lease.clone()
+    }
+
+    /// The nodes that the leader misses; none anywhere else.
+    pub(super) fn missed(&self) -> Vec<NodeId> {
+        self.machine().missed(moment())
+    }
+
+    pub(super) fn set_role(&self, role: Role) {
+        self.with(|machine| machine.set_role(moment(), role));
+    }
+
+    pub(super) fn set_members(&self, voters: &[NodeId], peers: &BTreeMap<NodeId, SocketAddr>) {
+        let me = self.machine().node();
+        let others = peers.iter().filter(|(node, _)| **node != me);
+        let others: BTreeMap<_, _> = others.map(|(node, address)| (*node, *address)).collect();
+        self.with(|machine| machine.set_members(moment(), voters, others.keys().copied()));
+        *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = others;
+    }
+
+    pub(super) fn refused(&self, node: NodeId) {
+        self.with(|machine| machine.handle_refused(node));
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    fn machine(&self) -> MutexGuard<'_, Presence> {
+        // No code that holds the lock panics half-way through a change.
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Presence) -> T) -> T {
+        let mut machine = self.machine();
+        let result = change(&mut machine);
+        self.lease.0.store(machine.lease_until(), Ordering::Relaxed);
+        result
+    }
+}
+
+/// Starts the thread. Without an address to listen on there is nobody to beat to.
+pub(super) fn start(
+    present: Arc<Present>,
+    listen: Option<SocketAddr>,
+    secret: Secret,
+) -> io::Result<()> {
+    let Some(listen) = listen else { return Ok(()) };
+    let socket = UdpSocket::bind(listen)?;
+    let beats = Beats { present, socket, secret };
+    std::thread::Builder::new().name("presence".to_owned()).spawn(move || beats.run()).map(drop)
+}
+
+struct Beats {
+    present: Arc<Present>,
+    socket: UdpSocket,
+    secret: Secret,
+}
+
+impl Beats {
+    fn run(self) {
+        let mut buffer = [0; BEAT_BYTES + 1];
+        let mut reported = None;
+        while !self.present.stopped.load(Ordering::Relaxed) {
+            self.send();
+            let due = self.present.machine().poll_timeout();
+            let wait = Duration::from_millis(due.saturating_sub(moment()).max(1));
+            // A zero time-out is refused, and `wait` is never zero.
+            let _ = self.socket.set_read_timeout(Some(wait));
+            match self.socket.recv_from(&mut buffer) {
+                Ok((length, _)) => {
+                    let me = self.present.machine().node();
+                    if let Some((from, beat)) = open_beat(&self.secret, me, &buffer[..length]) {
+                        self.present.with(|machine| machine.handle_beat(moment(), from, beat));
+                    }
+                }
+                Err(error) if is_usual(&error) => (),
+                Err(error) => {
+                    let error = error.to_string();
+                    if reported.as_ref() != Some(&error) {
+                        tracing::warn!(error, "the beats of other nodes cannot be read");
+                        reported = Some(error);
+                    }
+                    std::thread::sleep(wait);
+                }
+            }
+        }
+    }
+
+    fn send(&self) {
+        let due = self.present.with(|machine| machine.poll_beats(moment()));
+        let me = self.present.machine().node();
+        let addresses = self.present.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        for due in due {
+            if let Some(address) = addresses.get(&due.to) {
+                let bytes = seal_beat(&self.secret, me, due.to, &due.beat);
+                // Lost, as the network would lose it: the next one comes soon.
+                let _ = self.socket.send_to(&bytes, address);
+            }
+        }
+    }
+}
+
+/// Time-outs, and ICMP's answers to earlier sends.
+fn is_usual(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::ConnectionRefused
+    )
+}
+
+/// This process' clock. Begins at 1: 0 is never.
+pub(super) fn moment() -> Moment {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    let passed = BEGAN.get_or_init(Instant::now).elapsed().as_millis();
+    Moment::try_from(passed).unwrap_or(Moment::MAX - 1) + 1
+}
