@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     CONTACTS_MAX, EndCause, LegEvent, Outgoing, Refused,
     compose::{self, text},
-    line::{Draft, Heard, Line, News, Purpose},
+    line::{Draft, Heard, Line, News, Purpose, Silence},
     retry::{self, Retry},
     session::{self, Asked},
     talking::{ATTEMPTS_MAX, Talking},
@@ -148,8 +148,7 @@ fn invite(
     compose::push_contact(&mut out, identity);
     // A reliable provisional response to an INVITE without an offer would carry theirs, and the
     // PRACK our answer (RFC 3262 §5): not offered there.
-    let supported =
-        if outgoing.sdp.is_empty() { "timer, replaces" } else { "100rel, timer, replaces" };
+    let supported = if outgoing.sdp.is_empty() { "timer" } else { "100rel, timer" };
     let _ = write!(out, "Allow: {}\r\nSupported: {supported}\r\n", compose::ALLOW);
     compose::push_product(&mut out, &identity.settings, "User-Agent");
     session::push_request(&mut out, &identity.settings, None, 0);
@@ -327,11 +326,16 @@ impl Calling {
     }
 
     /// The INVITE got no answer: timer B, or nothing after the CANCEL, or nobody there.
-    pub(super) fn handle_unanswered(&mut self, line: &mut Line, news: News) -> Then {
+    pub(super) fn handle_unanswered(
+        &mut self,
+        line: &mut Line,
+        news: News,
+        silence: Silence,
+    ) -> Then {
         if news != (News { purpose: Purpose::Invite, cseq: self.cseq }) {
             return Then::Stay;
         }
-        self.over(line, Refused::without_response(408))
+        self.over(line, Refused::without_response(silence.status()))
     }
 
     fn over(&self, line: &mut Line, refused: Refused) -> Then {

@@ -301,6 +301,16 @@ impl Leg {
         }
     }
 
+    /// Whether this INVITE begins a call of its own though it has the Call-ID of this leg: a caller
+    /// that was refused tries again with it and a higher CSeq (RFC 3261 §8.1.3.5). The leg cannot
+    /// serve it; given to the leg all the same, it gets 481.
+    pub fn begins_another(&self, request: &Request) -> bool {
+        *request.method() == Method::Invite
+            && request.to_tag().is_none()
+            && request.call_id() == &*self.line.call_id
+            && !self.owns(request)
+    }
+
     /// RFC 3261 §8.2.2.2: the INVITE that we serve, come by another way.
     fn is_merged(&self, request: &Request) -> bool {
         let is_new = *request.method() == Method::Invite && request.to_tag().is_none();
