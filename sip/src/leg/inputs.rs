@@ -118,14 +118,15 @@ impl Leg {
         }
     }
 
-    /// RFC 3261 §9.2: 200 if the INVITE is known, whatever became of it.
+    /// RFC 3261 §9.2: 200 if the request is known, whatever became of it. Only an INVITE can be
+    /// cancelled.
     fn handle_cancel(&mut self, now: Moment, key: TransactionKey, cancel: (&Request, Peer)) {
         let (request, peer) = cancel;
         if self.line.absorbs(&key) || !self.line.open(key.clone(), request, peer) {
             return;
         }
         let cancelled = TransactionKey::of_cancelled(request);
-        let status = if self.line.knows_invite(&cancelled) { 200 } else { 481 };
+        let status = if self.line.knows_cancelled(&key) { 200 } else { 481 };
         self.line.respond(now, &key, Content::status(status));
         match &mut self.phase {
             Phase::Arriving(arriving) if *arriving.key() == cancelled => {

@@ -328,6 +328,13 @@ impl Line {
         is_prack && self.unpracked.is_some() && rack(request) == self.unpracked
     }
 
+    /// Whether a request is known that this CANCEL means, answered or not.
+    pub(super) fn knows_cancelled(&self, cancel: &TransactionKey) -> bool {
+        let invites = self.invite_servers.iter().map(|server| &server.key);
+        let mut keys = invites.chain(self.servers.iter().map(|server| &server.key));
+        keys.any(|key| key.is_cancelled_by(cancel))
+    }
+
     /// Whether an INVITE with this key is known, answered or not.
     pub(super) fn knows_invite(&self, key: &TransactionKey) -> bool {
         self.invite_servers.iter().any(|server| server.key == *key)
@@ -555,7 +562,7 @@ pub(super) fn earliest(one: Option<Moment>, other: Option<Moment>) -> Option<Mom
 
 /// FNV-1a, with its last bits mixed (MurmurHash3's finaliser): what differs in one digit differs
 /// everywhere.
-fn fold(text: &str) -> u64 {
+pub(super) fn fold(text: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     let mut hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, step);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);

@@ -325,8 +325,10 @@ pub fn answer_stray(request: &Request, peer: Peer) -> Option<Stateless> {
         return None;
     }
     let sourced = request.clone().with_source(peer.remote);
-    // A tag as each response has one (RFC 3261 §8.2.6.2); the same for the same request.
-    let tag = format!("stray-{}", request.cseq().number);
+    // A tag as each response has one (RFC 3261 §8.2.6.2): the same for the same request, and
+    // another one for another (§8.2.7, §19.3).
+    let named = format!("{} {:?}", request.call_id(), request.branch());
+    let tag = format!("{:016x}", line::fold(&named));
     let bytes = Response::to_request(&sourced, 481, Some(&tag)).build().to_bytes();
     let remote = request.via_top().reply_address(peer.remote);
     Some(Stateless { status: 481, peer: Peer { remote, ..peer }, bytes })

@@ -2,7 +2,7 @@
 
 use tandem_sip::{
     leg::answer_stray,
-    wire::{HeaderName, Transport},
+    wire::{HeaderName, Message, Transport},
 };
 
 use crate::script::{
@@ -170,6 +170,17 @@ fn a_cancel_after_the_2xx_has_no_effect_9_2() {
 }
 
 #[test]
+fn a_cancel_of_another_request_gets_200_and_has_no_effect_9_2() {
+    each_way(|way| {
+        let mut call = way.answered();
+        call.far_asks("BYE", "", "").gives(&["ByeReceived"]);
+        let cancel = call.cancel_of_last();
+        call.far_sends(cancel).gives(&["200 CANCEL"]);
+        call.accepts_bye().gives(&["200 BYE", "Ended TheyHungUp"]);
+    });
+}
+
+#[test]
 fn the_tag_of_the_200_to_a_cancel_is_that_of_the_invites_response_9_2() {
     each_way(|way| {
         let mut call = way.callee();
@@ -250,6 +261,12 @@ fn equal_requests_must_get_equal_stateless_answers_8_2_7() {
     let text = crate::script::invite_text(Transport::Udp, "", None).replace("INVITE", "BYE");
     let stray = || answer_stray(&crate::script::request(&text), udp()).unwrap();
     assert_eq!(stray(), stray());
+    // Another call gets another tag (§19.3).
+    let tag = |text: &str| {
+        let answer = answer_stray(&crate::script::request(text), udp()).unwrap();
+        Message::parse(&answer.bytes).unwrap().head().to_tag().unwrap().to_owned()
+    };
+    assert_ne!(tag(&text), tag(&text.replace("call@test", "other@test")));
 }
 
 #[test]
@@ -286,6 +303,9 @@ fn a_refused_caller_that_tries_again_begins_another_call_8_1_3_5() {
             assert!(!call.leg.begins_another(&first) && call.leg.owns(&first));
             call.far_acks_failure();
             assert!(call.leg.begins_another(&anew));
+            let refused = format!("{status} INVITE");
+            call.gives(&[&refused, "Ended WeRefused"]);
+            call.does(|leg, now| leg.handle_request(now, &anew, udp())).gives(&["481 INVITE"]);
             let elsewhere = crate::script::request(&text.replace("call@test", "other@test"));
             assert!(!call.leg.begins_another(&elsewhere));
         }

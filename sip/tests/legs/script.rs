@@ -547,7 +547,8 @@ impl Script {
         let (bytes, _) = self.last_from_far.as_ref().unwrap();
         let text = String::from_utf8_lossy(bytes);
         let (head, _) = text.split_once("\r\nContact").unwrap();
-        let head = head.replace("INVITE", "CANCEL");
+        let (method, _) = head.split_once(' ').unwrap();
+        let head = head.replace(method, "CANCEL");
         format!("{head}\r\nContent-Length: 0\r\n\r\n").into_bytes()
     }
 
