@@ -16,7 +16,7 @@ use super::{
     talking::{ATTEMPTS_MAX, Talking},
 };
 use crate::{
-    dialog::{Dialog, Stray, push_line},
+    dialog::{Dialog, Stray, push_line, request_uri},
     transaction::Moment,
     wire::{HeaderName, Method, NameAddr, Request, Response, Uri},
 };
@@ -138,9 +138,17 @@ fn invite(
     let mut out = Vec::with_capacity(1_024 + outgoing.sdp.len());
     let via = compose::via(identity, outgoing.peer.transport, branch);
     let hops = outgoing.max_forwards;
-    let _ = write!(out, "INVITE {target} SIP/2.0\r\nVia: {via}\r\nMax-Forwards: {hops}\r\n");
-    for route in outgoing.routes.iter().filter(|route| NameAddr::parse(route.as_bytes()).is_ok()) {
+    let read = |route: &String| NameAddr::parse(route.as_bytes()).ok();
+    let routes: Vec<NameAddr> = outgoing.routes.iter().filter_map(read).collect();
+    // RFC 3261 §8.1.2: a strict router is the Request-URI, and the target comes last.
+    let strict = routes.first().filter(|route| route.uri().param("lr").is_none());
+    let uri = strict.map_or_else(|| target.clone(), |route| request_uri(&route.uri()));
+    let _ = write!(out, "INVITE {uri} SIP/2.0\r\nVia: {via}\r\nMax-Forwards: {hops}\r\n");
+    for route in &routes[usize::from(strict.is_some())..] {
         push_line(&mut out, "Route", route.as_bytes());
+    }
+    if strict.is_some() {
+        let _ = write!(out, "Route: <{target}>\r\n");
     }
     push_line(&mut out, "From", from.as_bytes());
     push_line(&mut out, "To", to.as_bytes());

@@ -326,6 +326,8 @@ fn every_request_must_have_its_six_headers_and_a_branch_of_its_own_8_1_1() {
         call.does(|leg, now| leg.accept_refer(now).unwrap()).hangs_up();
         let mut branches = Vec::new();
         for (_, message) in &call.sent {
+            // Without it a stream has no frames (§18.3).
+            assert!(message.head().header(HeaderName::ContentLength).is_some());
             let Message::Request(request) = message else { continue };
             // Via, From, To, Call-ID and CSeq are there, or it could not be read.
             assert_eq!(request.max_forwards(), Some(70), "{request:?}");

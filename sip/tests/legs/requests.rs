@@ -69,6 +69,18 @@ fn an_info_of_another_type_gets_415_8_2_3() {
 }
 
 #[test]
+fn an_info_of_a_package_that_we_did_not_ask_for_must_get_469_6086_4_2_2() {
+    each_way(|way| {
+        let mut call = way.answered();
+        for kind in [RELAY, "Content-Type: application/keys\r\n"] {
+            let headers = format!("Info-Package: keys\r\n{kind}");
+            call.far_asks("INFO", &headers, "Signal=5\r\n").gives(&["469 INFO"]);
+        }
+        assert_eq!(call.last_response().header(HeaderName::RecvInfo), Some(&b""[..]));
+    });
+}
+
+#[test]
 fn an_unknown_method_gets_501_a_known_one_405_and_allow_8_2_1() {
     each_way(|way| {
         let mut call = way.answered();
