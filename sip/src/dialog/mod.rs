@@ -209,7 +209,7 @@ fn routes(message: &Head) -> Result<Vec<Box<[u8]>>, DialogError> {
 
 /// A URI as a Request-URI: without headers and without a `method` parameter, which may not stand
 /// there (RFC 3261 §19.1.1, table 1).
-fn request_uri(uri: &Uri) -> Uri {
+pub(crate) fn request_uri(uri: &Uri) -> Uri {
     let plain = uri.without_headers();
     if plain.param("method").is_none() {
         return plain;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     EndCause, LegEvent, ReliableProvisional, Stateless,
     compose::{self, Content},
-    line::{Line, earliest},
+    line::{Line, Rack, earliest},
     session::Asked,
     talking::Talking,
     unacked::Unacked,
@@ -22,6 +22,9 @@ use crate::{
 /// How often a provisional response is said again, milliseconds: a proxy gives up three minutes
 /// after the last one (RFC 3261 §13.3.1.1).
 const REMIND_MS: u64 = 60_000;
+
+/// The same for a reliable one, which cannot get lost on the way.
+const REMIND_RELIABLY_MS: u64 = 150_000;
 
 /// See the module.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,6 +40,9 @@ pub(super) struct Arriving {
     early: Early,
     rung: Rung,
     unacked: Option<Unpracked>,
+    /// When the reliable ring is said again. Who takes the leg over rings otherwise.
+    #[serde(skip)]
+    reliably_again_at: Option<Moment>,
     next: Next,
     rseq: u32,
     /// The INVITE's own Expires (RFC 3261 §13.3.1).
@@ -153,6 +159,7 @@ impl Arriving {
             early: Early::Nothing,
             rung: Rung::Nothing,
             unacked: None,
+            reliably_again_at: None,
             next: Next::Nothing,
             rseq: 0,
             expires: invite.expires().map(|s| now.after_ms(u64::from(s) * 1_000)),
@@ -278,6 +285,11 @@ impl Arriving {
             return;
         }
         self.rung = Rung::Reliably { status, sdp: sdp.clone() };
+        self.say_reliably(now, line, status, sdp);
+    }
+
+    fn say_reliably(&mut self, now: Moment, line: &mut Line, status: u16, sdp: Option<Vec<u8>>) {
+        self.reliably_again_at = Some(now.after_ms(REMIND_RELIABLY_MS));
         // An answer is given once (RFC 3261 §13.2.1).
         let sdp = sdp.filter(|_| self.early == Early::Nothing);
         self.rseq += 1;
@@ -316,6 +328,7 @@ impl Arriving {
         let content = Content { status: 200, reason: "", headers: &headers, sdp: in_200 };
         let wants_answer = in_200.is_some() && self.offer.is_empty();
         let Some(sent) = line.respond(now, &self.key, content) else { return Then::Stay };
+        self.overtake(line);
         let unacked = Unacked::of_invite(now, self.cseq, sent, wants_answer);
         let mut talking = Talking::new(self.dialog.clone(), local, remote);
         talking.expect_ack(unacked);
@@ -326,6 +339,14 @@ impl Arriving {
     /// Sends a final response other than 2xx.
     pub(super) fn refuse(&self, now: Moment, line: &mut Line, content: Content<'_>) {
         line.respond(now, &self.key, content);
+        self.overtake(line);
+    }
+
+    /// The final response is out: a reliable provisional one is not repeated any more, but its
+    /// PRACK may still come (RFC 3262 §3).
+    fn overtake(&self, line: &mut Line) {
+        let unacked = self.unacked.as_ref();
+        line.unpracked = unacked.map(|unacked| Rack { rseq: unacked.rseq, cseq: self.cseq });
     }
 }
 
@@ -337,7 +358,7 @@ fn status_of(sdp: &Option<Vec<u8>>) -> u16 {
 impl Arriving {
     /// The INVITE's own CANCEL came, or the caller's BYE in the early dialog (RFC 3261 §15.1.2).
     pub(super) fn cancelled(&self, now: Moment, line: &mut Line) -> Then {
-        line.respond(now, &self.key, Content::status(487));
+        self.refuse(now, line, Content::status(487));
         line.event(LegEvent::Cancelled);
         Then::Over
     }
@@ -350,7 +371,7 @@ impl Arriving {
         prack: (&TransactionKey, &Request),
     ) -> Then {
         let (key, request) = prack;
-        let meant = rack(request).filter(|(_, cseq)| *cseq == self.cseq).map(|(rseq, _)| rseq);
+        let meant = rack(request).filter(|rack| rack.cseq == self.cseq).map(|rack| rack.rseq);
         let Some(unacked) = self.unacked.take_if(|unacked| Some(unacked.rseq) == meant) else {
             line.respond(now, key, Content::status(481));
             return Then::Stay;
@@ -382,13 +403,13 @@ impl Arriving {
     /// Time passed.
     pub(super) fn handle_timeout(&mut self, now: Moment, line: &mut Line) -> Then {
         if self.expires.is_some_and(|at| at <= now) {
-            line.respond(now, &self.key, Content::status(487));
+            self.refuse(now, line, Content::status(487));
             line.event(LegEvent::Ended { cause: EndCause::Expired });
             return Then::Over;
         }
         match &mut self.unacked {
             Some(unacked) if unacked.until <= now => {
-                line.respond(now, &self.key, Content::status(504));
+                self.refuse(now, line, Content::status(504));
                 line.event(LegEvent::Ended { cause: EndCause::NoPrack });
                 return Then::Over;
             }
@@ -405,6 +426,13 @@ impl Arriving {
             self.say(now, line, status, sdp.as_deref());
             self.rung = Rung::Unreliably { status, sdp, again_at: now.after_ms(REMIND_MS) };
         }
+        if let Rung::Reliably { status, sdp } = &self.rung
+            && self.reliably_again_at.is_some_and(|at| at <= now)
+        {
+            // One that waits for its PRACK is repeated anyway, and given up before this is due.
+            let (status, sdp) = (*status, sdp.clone());
+            self.say_reliably(now, line, status, sdp);
+        }
         Then::Stay
     }
 
@@ -412,16 +440,17 @@ impl Arriving {
     pub(super) fn poll_timeout(&self) -> Option<Moment> {
         let remind = match &self.rung {
             Rung::Unreliably { again_at, .. } => Some(*again_at),
-            Rung::Nothing | Rung::Trying | Rung::Reliably { .. } => None,
+            Rung::Reliably { .. } => self.reliably_again_at,
+            Rung::Nothing | Rung::Trying => None,
         };
         let unacked = self.unacked.as_ref().map(|unacked| unacked.repeat.at.min(unacked.until));
         earliest(self.expires, earliest(remind, unacked))
     }
 }
 
-/// RSeq and CSeq in `RAck: 1 314159 INVITE` (RFC 3262 §7.2).
-fn rack(prack: &Request) -> Option<(u32, u32)> {
+/// What `RAck: 1 314159 INVITE` acknowledges (RFC 3262 §7.2).
+pub(super) fn rack(prack: &Request) -> Option<Rack> {
     let mut words = prack.header_str(HeaderName::RAck)?.split_ascii_whitespace();
     let (rseq, cseq) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    (words.next()? == "INVITE").then_some((rseq, cseq))
+    (words.next()? == "INVITE").then_some(Rack { rseq, cseq })
 }

@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use super::{
     CONTACTS_MAX, EndCause, LegEvent, Outgoing, Refused,
     compose::{self, text},
-    line::{Draft, Heard, Line, News, Purpose},
+    line::{Draft, Heard, Line, News, Purpose, Silence},
     retry::{self, Retry},
     session::{self, Asked},
     talking::{ATTEMPTS_MAX, Talking},
 };
 use crate::{
-    dialog::{Dialog, Stray, push_line},
+    dialog::{Dialog, Stray, push_line, request_uri},
     transaction::Moment,
     wire::{HeaderName, Method, NameAddr, Request, Response, Uri},
 };
@@ -138,9 +138,17 @@ fn invite(
     let mut out = Vec::with_capacity(1_024 + outgoing.sdp.len());
     let via = compose::via(identity, outgoing.peer.transport, branch);
     let hops = outgoing.max_forwards;
-    let _ = write!(out, "INVITE {target} SIP/2.0\r\nVia: {via}\r\nMax-Forwards: {hops}\r\n");
-    for route in outgoing.routes.iter().filter(|route| NameAddr::parse(route.as_bytes()).is_ok()) {
+    let read = |route: &String| NameAddr::parse(route.as_bytes()).ok();
+    let routes: Vec<NameAddr> = outgoing.routes.iter().filter_map(read).collect();
+    // RFC 3261 §8.1.2: a strict router is the Request-URI, and the target comes last.
+    let strict = routes.first().filter(|route| route.uri().param("lr").is_none());
+    let uri = strict.map_or_else(|| target.clone(), |route| request_uri(&route.uri()));
+    let _ = write!(out, "INVITE {uri} SIP/2.0\r\nVia: {via}\r\nMax-Forwards: {hops}\r\n");
+    for route in &routes[usize::from(strict.is_some())..] {
         push_line(&mut out, "Route", route.as_bytes());
+    }
+    if strict.is_some() {
+        let _ = write!(out, "Route: <{target}>\r\n");
     }
     push_line(&mut out, "From", from.as_bytes());
     push_line(&mut out, "To", to.as_bytes());
@@ -148,8 +156,7 @@ fn invite(
     compose::push_contact(&mut out, identity);
     // A reliable provisional response to an INVITE without an offer would carry theirs, and the
     // PRACK our answer (RFC 3262 §5): not offered there.
-    let supported =
-        if outgoing.sdp.is_empty() { "timer, replaces" } else { "100rel, timer, replaces" };
+    let supported = if outgoing.sdp.is_empty() { "timer" } else { "100rel, timer" };
     let _ = write!(out, "Allow: {}\r\nSupported: {supported}\r\n", compose::ALLOW);
     compose::push_product(&mut out, &identity.settings, "User-Agent");
     session::push_request(&mut out, &identity.settings, None, 0);
@@ -327,11 +334,16 @@ impl Calling {
     }
 
     /// The INVITE got no answer: timer B, or nothing after the CANCEL, or nobody there.
-    pub(super) fn handle_unanswered(&mut self, line: &mut Line, news: News) -> Then {
+    pub(super) fn handle_unanswered(
+        &mut self,
+        line: &mut Line,
+        news: News,
+        silence: Silence,
+    ) -> Then {
         if news != (News { purpose: Purpose::Invite, cseq: self.cseq }) {
             return Then::Stay;
         }
-        self.over(line, Refused::without_response(408))
+        self.over(line, Refused::without_response(silence.status()))
     }
 
     fn over(&self, line: &mut Line, refused: Refused) -> Then {

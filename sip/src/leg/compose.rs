@@ -12,10 +12,11 @@ use crate::{
 
 /// The methods that a leg understands. UPDATE is answered when it refreshes a session, but not
 /// offered: peers that see it offered use it with SDP, and a re-INVITE does all that it can.
-pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, INFO, REFER, NOTIFY";
+pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, INFO, REFER";
 
-/// The extensions that a leg understands in Require.
-pub(super) const EXTENSIONS: &[&str] = &["100rel", "timer", "replaces"];
+/// The extensions that a leg understands in Require. Not `replaces`: the header is read, but
+/// nothing is replaced, and a caller that requires it must not get a call beside the other.
+pub(super) const EXTENSIONS: &[&str] = &["100rel", "timer"];
 
 /// The type of the bodies that a leg carries.
 pub(super) const SDP: &str = "application/sdp";
@@ -125,7 +126,7 @@ pub(super) fn via(identity: &Identity, transport: Transport, branch: &str) -> St
 /// (RFC 3261 §13.2.1, §13.3.1.4).
 pub(super) fn push_capabilities(out: &mut Vec<u8>, identity: &Identity, product_header: &str) {
     push_contact(out, identity);
-    let _ = write!(out, "Allow: {ALLOW}\r\nSupported: 100rel, timer, replaces\r\n");
+    let _ = write!(out, "Allow: {ALLOW}\r\nSupported: 100rel, timer\r\n");
     push_product(out, &identity.settings, product_header);
 }
 

@@ -27,7 +27,8 @@ pub enum LegEvent {
     /// reliable provisional response; where we sent no offer it is theirs, and
     /// [`super::Leg::acknowledge`] must follow.
     Answered { sdp: Option<Vec<u8>> },
-    /// Outgoing: a final response other than 2xx, or none (then 408).
+    /// Outgoing: a final response other than 2xx, or none (408: no answer; 503: it could
+    /// not be sent).
     Refused(Refused),
     /// Incoming: the caller gave up before our final response. It has been answered.
     Cancelled,
@@ -41,7 +42,8 @@ pub enum LegEvent {
     /// [`super::Leg::acknowledge`] must follow. It comes unasked when a session refresh brought
     /// an SDP that differs from the last.
     ReofferAnswered { sdp: Option<Vec<u8>> },
-    /// Our re-INVITE was refused (408: not answered); the session is as before. A 491 is retried
+    /// Our re-INVITE was refused (503: it could not be sent); the session is as
+    /// before. A 491 is retried
     /// inside (RFC 3261 §14.1) and comes out only when it stays.
     ReofferRefused { status: u16 },
     /// The far end hangs up. [`super::Leg::accept_bye`] must follow; until then its BYE waits.
@@ -60,7 +62,7 @@ pub enum LegEvent {
 /// Why an outgoing call was not answered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refused {
-    /// The status code; 408 also when nothing came.
+    /// The status code; 408 also when nothing came, 503 when nothing could be sent.
     pub status: u16,
     /// The reason phrase as received; empty when nothing came.
     pub reason: String,

@@ -6,7 +6,7 @@ use super::{
     Leg, Output, Phase, calling,
     compose::{self, Content},
     leaving::{self, Leaving, Untold},
-    line::{Draft, Heard, News, Purpose, earliest},
+    line::{Draft, Heard, News, Purpose, Silence, earliest},
     requests, talking,
 };
 use crate::{
@@ -69,11 +69,11 @@ impl Leg {
     }
 
     /// What was to be sent to this peer cannot be (RFC 3261 §17.1.4): requests that wait for its
-    /// answer count as not answered.
+    /// answer count as answered with 503 (§8.1.3.1).
     pub fn handle_unreachable(&mut self, now: Instant, peer: Peer) {
         let now = self.clock.read(now);
         for news in self.line.handle_unreachable(peer) {
-            self.handle_unanswered(now, news);
+            self.handle_unanswered(now, news, Silence::Unreachable);
         }
         self.settle();
     }
@@ -86,7 +86,7 @@ impl Leg {
                 break;
             }
             for news in self.line.handle_timeout(now) {
-                self.handle_unanswered(now, news);
+                self.handle_unanswered(now, news, Silence::TimedOut);
             }
             self.handle_phase_timeout(now);
         }
@@ -118,14 +118,15 @@ impl Leg {
         }
     }
 
-    /// RFC 3261 §9.2: 200 if the INVITE is known, whatever became of it.
+    /// RFC 3261 §9.2: 200 if the request is known, whatever became of it. Only an INVITE can be
+    /// cancelled.
     fn handle_cancel(&mut self, now: Moment, key: TransactionKey, cancel: (&Request, Peer)) {
         let (request, peer) = cancel;
         if self.line.absorbs(&key) || !self.line.open(key.clone(), request, peer) {
             return;
         }
         let cancelled = TransactionKey::of_cancelled(request);
-        let status = if self.line.knows_invite(&cancelled) { 200 } else { 481 };
+        let status = if self.line.knows_cancelled(&key) { 200 } else { 481 };
         self.line.respond(now, &key, Content::status(status));
         match &mut self.phase {
             Phase::Arriving(arriving) if *arriving.key() == cancelled => {
@@ -150,6 +151,7 @@ impl Leg {
                 Phase::Calling(calling) => calling.admit(request),
                 Phase::Talking(talking) => talking.dialog.admit(request),
                 Phase::Leaving(leaving) => leaving.dialog_mut().admit(request),
+                Phase::Over if self.line.awaits_prack(request) => Ok(()),
                 Phase::Over | Phase::Terminated => Err(Stray::OtherDialog),
             }
             .map_err(|stray| match stray {
@@ -245,7 +247,9 @@ impl Leg {
             let then = arriving.handle_prack(now, &mut self.line, (key, prack));
             self.after_arriving(now, then);
         } else {
-            self.line.respond(now, key, Content::status(481));
+            let awaited = self.line.awaits_prack(prack);
+            self.line.unpracked.take_if(|_| awaited);
+            self.line.respond(now, key, Content::status(if awaited { 200 } else { 481 }));
         }
     }
 
@@ -317,14 +321,14 @@ impl Leg {
         }
     }
 
-    fn handle_unanswered(&mut self, now: Moment, news: News) {
+    fn handle_unanswered(&mut self, now: Moment, news: News, silence: Silence) {
         match &mut self.phase {
             Phase::Calling(calling) => {
-                let then = calling.handle_unanswered(&mut self.line, news);
+                let then = calling.handle_unanswered(&mut self.line, news, silence);
                 self.after_calling(now, then);
             }
             Phase::Talking(talking) => {
-                let then = talking.handle_unanswered(news);
+                let then = talking.handle_unanswered(now, &mut self.line, (news, silence));
                 self.after_talking(now, then);
             }
             Phase::Leaving(leaving) => {

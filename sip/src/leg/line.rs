@@ -1,14 +1,20 @@
 //! The leg's line: who we are, the transactions on the wire, and what is to be done.
 //!
 //! It runs the transactions and keeps what they need to be found again. What their results mean
-//! is decided by the leg's phase. Bounded by [`TRANSACTIONS_MAX`] and [`ACKS_MAX`].
+//! is decided by the leg's phase. Which request a response is to is in `hearing`. Bounded by
+//! [`TRANSACTIONS_MAX`] and [`ACKS_MAX`].
+
+mod hearing;
 
 use std::{collections::VecDeque, fmt::Write as _, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use hearing::Heard;
+
 use super::{
     Identity, LegEvent, Output,
+    arriving::rack,
     compose::{self, Content, Reply},
 };
 use crate::{
@@ -19,7 +25,7 @@ use crate::{
         GIVE_UP_MS, InviteClient, InviteServer, Moment, NonInviteClient, NonInviteServer,
         Output as TransactionOutput, TransactionKey, cancel_of,
     },
-    wire::{Message, Method, Peer, Request, Response},
+    wire::{Method, Peer, Request},
 };
 
 /// Transactions of one leg at a time, of each kind. A dialog needs two or three; a far end that
@@ -53,6 +59,10 @@ pub(super) struct Line {
     /// The credentials' header lines of the last INVITE, which its ACK repeats
     /// (RFC 3261 §13.2.2.4).
     pub(super) authorization: Vec<u8>,
+    /// The reliable provisional response that our final one overtook. Who takes the leg over does
+    /// not know it: see [`super::arriving`].
+    #[serde(skip)]
+    pub(super) unpracked: Option<Rack>,
     /// Never in an export, which is kept and sent: a password is the configuration's.
     #[serde(skip)]
     pub(super) credentials: Option<Credentials>,
@@ -106,6 +116,19 @@ pub(super) enum Purpose {
     Notify,
 }
 
+impl Purpose {
+    /// The method of such a request.
+    fn method(self) -> Method {
+        match self {
+            Self::Invite => Method::Invite,
+            Self::Cancel => Method::Cancel,
+            Self::Bye | Self::StrayBye => Method::Bye,
+            Self::Prack => Method::Prack,
+            Self::Notify => Method::Notify,
+        }
+    }
+}
+
 /// Which request of ours there is news of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct News {
@@ -113,14 +136,30 @@ pub(super) struct News {
     pub(super) cseq: u32,
 }
 
-/// A response to a request of ours that is news.
-#[derive(Clone, Debug)]
-pub(super) struct Heard {
-    pub(super) news: News,
-    /// Where the request went.
-    pub(super) peer: Peer,
-    /// The request, if the response is one that another attempt may follow.
-    pub(super) request: Option<Request>,
+/// Which reliable provisional response, of which INVITE (RFC 3262 §7.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Rack {
+    pub(super) rseq: u32,
+    pub(super) cseq: u32,
+}
+
+/// Why a request of ours has no answer, and what that counts as (RFC 3261 §8.1.3.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Silence {
+    /// Nothing came in time.
+    TimedOut,
+    /// It cannot be sent.
+    Unreachable,
+}
+
+impl Silence {
+    /// The status that it counts as.
+    pub(super) fn status(self) -> u16 {
+        match self {
+            Self::TimedOut => 408,
+            Self::Unreachable => 503,
+        }
+    }
 }
 
 /// A request in a dialog.
@@ -156,6 +195,7 @@ impl Line {
             clients: Vec::new(),
             acks: Vec::new(),
             authorization: Vec::new(),
+            unpracked: None,
             credentials: None,
             output: VecDeque::new(),
         }
@@ -282,6 +322,19 @@ impl Line {
         Some((server.reply.peer, server.reply.with(content)))
     }
 
+    /// Whether this is the PRACK of the response that our final one overtook (RFC 3262 §3).
+    pub(super) fn awaits_prack(&self, request: &Request) -> bool {
+        let is_prack = *request.method() == Method::Prack;
+        is_prack && self.unpracked.is_some() && rack(request) == self.unpracked
+    }
+
+    /// Whether a request is known that this CANCEL means, answered or not.
+    pub(super) fn knows_cancelled(&self, cancel: &TransactionKey) -> bool {
+        let invites = self.invite_servers.iter().map(|server| &server.key);
+        let mut keys = invites.chain(self.servers.iter().map(|server| &server.key));
+        keys.any(|key| key.is_cancelled_by(cancel))
+    }
+
     /// Whether an INVITE with this key is known, answered or not.
     pub(super) fn knows_invite(&self, key: &TransactionKey) -> bool {
         self.invite_servers.iter().any(|server| server.key == *key)
@@ -403,65 +456,6 @@ impl Line {
             client.give_up.get_or_insert(now.after_ms(GIVE_UP_MS));
         }
     }
-
-    /// Whether the response is to a request of this leg, by its branch.
-    pub(super) fn handle_response(&mut self, now: Moment, response: &Response) -> Option<Heard> {
-        // RFC 3261 §8.1.3.3: a response with more Vias than ours went astray.
-        if response.via_count() != 1 {
-            return None;
-        }
-        let branch = response.branch()?;
-        let heard = if response.cseq().method == Method::Invite {
-            self.handle_invite_response(now, response, branch)
-        } else {
-            self.handle_other_response(now, response, branch)
-        };
-        self.flush();
-        heard
-    }
-
-    fn handle_invite_response(
-        &mut self,
-        now: Moment,
-        response: &Response,
-        branch: &str,
-    ) -> Option<Heard> {
-        let client = self.invite_clients.iter_mut().find(|client| *client.branch == *branch)?;
-        let request = asks_for_more(response).then(|| parse(client.machine.invite())).flatten();
-        let (news, peer) = (client.news, client.peer);
-        if !client.machine.handle_response(now, response) {
-            return None;
-        }
-        if response.is_success() {
-            let tag = response.to_tag().unwrap_or_default();
-            let of_this = |ack: &&Ack| ack.cseq == news.cseq && *ack.remote_tag == *tag;
-            if let Some(ack) = self.acks.iter().find(of_this) {
-                let (peer, bytes) = (ack.peer, ack.bytes.clone());
-                self.send(peer, bytes);
-                return None;
-            }
-            if self.acks.len() >= ACKS_MAX {
-                return None;
-            }
-        }
-        Some(Heard { news, peer, request })
-    }
-
-    fn handle_other_response(
-        &mut self,
-        now: Moment,
-        response: &Response,
-        branch: &str,
-    ) -> Option<Heard> {
-        let is_cancel = response.cseq().method == Method::Cancel;
-        let client = self.clients.iter_mut().find(|client| {
-            *client.branch == *branch && (client.news.purpose == Purpose::Cancel) == is_cancel
-        })?;
-        let request = asks_for_more(response).then(|| parse(client.machine.request())).flatten();
-        let (news, peer) = (client.news, client.peer);
-        let is_news = client.machine.handle_response(now, response.status());
-        is_news.then_some(Heard { news, peer, request })
-    }
 }
 
 /// Time.
@@ -568,7 +562,7 @@ pub(super) fn earliest(one: Option<Moment>, other: Option<Moment>) -> Option<Mom
 
 /// FNV-1a, with its last bits mixed (MurmurHash3's finaliser): what differs in one digit differs
 /// everywhere.
-fn fold(text: &str) -> u64 {
+pub(super) fn fold(text: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     let mut hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, step);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
@@ -582,13 +576,4 @@ fn push_bounded<T>(list: &mut Vec<T>, item: T) -> bool {
         list.push(item);
     }
     has_room
-}
-
-/// Responses that another attempt of the same request may follow.
-fn asks_for_more(response: &Response) -> bool {
-    matches!(response.status(), 401 | 407 | 422)
-}
-
-fn parse(request: Option<&[u8]>) -> Option<Request> {
-    Message::parse(request?).ok()?.into_request()
 }

@@ -301,6 +301,16 @@ impl Leg {
         }
     }
 
+    /// Whether this INVITE begins a call of its own though it has the Call-ID of this leg: a caller
+    /// that was refused tries again with it and a higher CSeq (RFC 3261 §8.1.3.5). The leg cannot
+    /// serve it; given to the leg all the same, it gets 481.
+    pub fn begins_another(&self, request: &Request) -> bool {
+        *request.method() == Method::Invite
+            && request.to_tag().is_none()
+            && request.call_id() == &*self.line.call_id
+            && !self.owns(request)
+    }
+
     /// RFC 3261 §8.2.2.2: the INVITE that we serve, come by another way.
     fn is_merged(&self, request: &Request) -> bool {
         let is_new = *request.method() == Method::Invite && request.to_tag().is_none();
@@ -315,8 +325,10 @@ pub fn answer_stray(request: &Request, peer: Peer) -> Option<Stateless> {
         return None;
     }
     let sourced = request.clone().with_source(peer.remote);
-    // A tag as each response has one (RFC 3261 §8.2.6.2); the same for the same request.
-    let tag = format!("stray-{}", request.cseq().number);
+    // A tag as each response has one (RFC 3261 §8.2.6.2): the same for the same request, and
+    // another one for another (§8.2.7, §19.3).
+    let named = format!("{} {:?}", request.call_id(), request.branch());
+    let tag = format!("{:016x}", line::fold(&named));
     let bytes = Response::to_request(&sourced, 481, Some(&tag)).build().to_bytes();
     let remote = request.via_top().reply_address(peer.remote);
     Some(Stateless { status: 481, peer: Peer { remote, ..peer }, bytes })

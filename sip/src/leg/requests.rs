@@ -60,6 +60,12 @@ pub(super) fn is_servable(
     if *request.method() == Method::Bye {
         return true;
     }
+    // An INFO of a package, whatever is in it: we asked for none (RFC 6086 §4.2.2). Keys come as
+    // they came before there were packages.
+    if *request.method() == Method::Info && request.header(HeaderName::InfoPackage).is_some() {
+        line.respond(now, key, Content { headers: b"Recv-Info:\r\n", ..Content::status(469) });
+        return false;
+    }
     let Err(refusal) = validate_request(request, &CAN) else { return true };
     let mut headers = Vec::new();
     for (name, value) in &refusal.headers {

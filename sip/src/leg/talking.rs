@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     EndCause, LegEvent,
     compose::{self, Content},
-    line::{Draft, Heard, Line, News, Purpose, earliest},
+    line::{Draft, Heard, Line, News, Purpose, Silence, earliest},
     requests::Transfer,
     retry::{self, Retry},
     session::{self, Asked, Due, Session},
@@ -462,16 +462,25 @@ impl Talking {
         if self.caller { 2_100 + 10 * line.draw(191) } else { 10 * line.draw(201) }
     }
 
-    /// No response came to our re-INVITE: RFC 3261 §12.2.1.2.
-    pub(super) fn handle_unanswered(&mut self, news: News) -> Then {
-        match &self.exchange {
-            Exchange::Asking { cseq, .. } if *cseq == news.cseq => Then::Lost(EndCause::Lost),
-            Exchange::Idle
-            | Exchange::Asking { .. }
-            | Exchange::Glare { .. }
-            | Exchange::Offered { .. }
-            | Exchange::Asked { .. } => Then::Stay,
+    /// No response came to our re-INVITE: without any the dialog is lost (RFC 3261 §12.2.1.2); one
+    /// that could not be sent counts as refused, and the session stays (§8.1.3.1, §14.1).
+    pub(super) fn handle_unanswered(
+        &mut self,
+        now: Moment,
+        line: &mut Line,
+        what: (News, Silence),
+    ) -> Then {
+        let (news, silence) = what;
+        match (std::mem::replace(&mut self.exchange, Exchange::Idle), silence) {
+            (Exchange::Asking { cseq, .. }, Silence::TimedOut) if cseq == news.cseq => {
+                return Then::Lost(EndCause::Lost);
+            }
+            (Exchange::Asking { cseq, ours }, Silence::Unreachable) if cseq == news.cseq => {
+                self.reoffer_refused(now, line, (ours, silence.status()));
+            }
+            (other, _) => self.exchange = other,
         }
+        Then::Stay
     }
 
     /// An UPDATE without SDP: a target refresh, and mostly one of the session (RFC 4028 §7.4).

@@ -250,6 +250,15 @@ fn a_path_is_ignored() {
 }
 
 #[test]
+fn a_record_route_must_be_ignored_10_3() {
+    let mut bob = Script::new();
+    let response = bob.sends("Record-Route: <sip:edge.example.com;lr>\r\nContact: <sip:a@h>\r\n");
+    assert_eq!((response.status(), response.header(HeaderName::RecordRoute)), (200, None));
+    let bindings = bob.registrar.export_one("bob@example.com").unwrap().bindings;
+    assert_eq!(bindings[0].uri().to_string(), "sip:a@h");
+}
+
+#[test]
 fn bindings_go_on_elsewhere() {
     let mut bob = Script::new();
     bob.sends("Contact: <sip:a@h>;q=0.5, <sip:b@h>;expires=60\r\n");

@@ -25,6 +25,20 @@ impl TransactionKey {
         Self::with_method(cancel, "INVITE")
     }
 
+    /// Whether a CANCEL with this key means the transaction with our key: all but the method is the
+    /// same, and neither a CANCEL nor an ACK can be cancelled (RFC 3261 §9.2).
+    pub fn is_cancelled_by(&self, cancel: &Self) -> bool {
+        let (method, rest) = self.parts();
+        let (cancels, meant) = cancel.parts();
+        cancels == b"CANCEL" && rest == meant && !matches!(method, b"CANCEL" | b"ACK")
+    }
+
+    /// The method, and what else makes the transaction.
+    fn parts(&self) -> (&[u8], &[u8]) {
+        let space = self.0.iter().position(|byte| *byte == b' ').unwrap_or(self.0.len());
+        self.0.split_at(space)
+    }
+
     fn with_method(request: &Request, method: &str) -> Self {
         let via = request.via_top();
         let mut key = Vec::with_capacity(80);

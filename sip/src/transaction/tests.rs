@@ -246,6 +246,14 @@ mod messages {
         let cancel = request(&INVITE.replace(" INVITE", " CANCEL").replace("INVITE ", "CANCEL "));
         assert_ne!(TransactionKey::of(&cancel), TransactionKey::of(&invite));
         assert_eq!(TransactionKey::of_cancelled(&cancel), TransactionKey::of(&invite));
+        let bye = request(&INVITE.replace(" INVITE", " BYE").replace("INVITE ", "BYE "));
+        let of_cancel = TransactionKey::of(&cancel);
+        for (request, is_meant) in [(&invite, true), (&bye, true), (&cancel, false)] {
+            assert_eq!(TransactionKey::of(request).is_cancelled_by(&of_cancel), is_meant);
+        }
+        let other = request(&INVITE.replace("z9hG4bKa1", "z9hG4bKa2"));
+        assert!(!TransactionKey::of(&other).is_cancelled_by(&of_cancel));
+        assert!(!TransactionKey::of(&invite).is_cancelled_by(&TransactionKey::of(&bye)));
     }
 
     #[test]

@@ -29,8 +29,9 @@ pub enum Fault {
     /// No empty line after the headers.
     #[error("headers without an end")]
     Unfinished,
-    /// Longer than [`super::MESSAGE_BYTES_MAX`], more lines than [`super::HEADER_LINES_MAX`], more
-    /// Vias than [`super::VIAS_MAX`], or a longer address than there can be.
+    /// Longer than [`super::MESSAGE_BYTES_MAX`] or [`super::HEAD_BYTES_MAX`], more lines than
+    /// [`super::HEADER_LINES_MAX`], more Vias than [`super::VIAS_MAX`], or a longer address than
+    /// there can be.
     #[error("message too large")]
     TooLarge,
     /// A header without which the message means nothing.

@@ -14,10 +14,14 @@ use super::{
     via::ViaSpans,
 };
 
-/// The largest message that is read, in bytes. UDP carries no more; on a stream, what is longer
-/// is answered with 513 and the connection closed. What we build may be a little longer, since
-/// an answer repeats what was asked.
-pub const MESSAGE_BYTES_MAX: usize = 60_000;
+/// The largest message that is read, in bytes: what a UDP datagram can carry over IPv4, all of
+/// which must be read (RFC 3261 §18.1.1). On a stream, what is longer is answered with 513 and
+/// the connection closed.
+pub const MESSAGE_BYTES_MAX: usize = 65_507;
+
+/// The longest start line and headers together, in bytes; longer ones are answered with 513. An
+/// answer repeats most of them and adds a little, and must fit into a datagram, too.
+pub const HEAD_BYTES_MAX: usize = 60_000;
 
 /// The most header lines that are read. The longest message of RFC 4475 has 34; more than these
 /// are an attack on who walks through them, and answered with 513.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{
     Fault, HeaderName, Malformed, Method, ResponseBuilder, Uri,
-    head::{Head, Line, MESSAGE_BYTES_MAX, Rejected, content_length, index},
+    head::{HEAD_BYTES_MAX, Head, Line, MESSAGE_BYTES_MAX, Rejected, content_length, index},
     scan::{Span, VALUE_BYTES_MAX, is_token, number},
     uri::Parts,
 };
@@ -148,6 +148,7 @@ fn read_head(bytes: &[u8], start: usize) -> Result<Head, Rejected> {
     let found = index(&mut bytes, start, &mut lines)
         .and_then(|body_start| Ok((body_start, content_length(&bytes, &lines)?)));
     let fault = match found {
+        Ok((body_start, _)) if body_start > HEAD_BYTES_MAX => Fault::TooLarge,
         Ok((body_start, None)) if !cut => return Head::new(bytes, lines, body_start),
         Ok((body_start, Some(length))) if length <= bytes.len() - body_start => {
             bytes.truncate(body_start + length);

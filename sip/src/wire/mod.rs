@@ -30,7 +30,7 @@ mod via;
 
 pub use build::{RequestBuilder, RequestParts, ResponseBuilder, reason_phrase};
 pub use fault::Fault;
-pub use head::{HEADER_LINES_MAX, Head, MESSAGE_BYTES_MAX, VIAS_MAX};
+pub use head::{HEAD_BYTES_MAX, HEADER_LINES_MAX, Head, MESSAGE_BYTES_MAX, VIAS_MAX};
 pub use header_name::HeaderName;
 pub use malformed::Malformed;
 pub use message::{CSeq, Message, Request, Response};

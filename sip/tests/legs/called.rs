@@ -1,9 +1,12 @@
-//! Calls that come in (RFC 3261 §8.2, §9.2, §13.3, §17.2.1; RFC 3262 §3; RFC 3581; RFC 6026).
+//! Calls that come in (RFC 3261 §8.2, §9.2, §13.3, §17.2.1; RFC 3581; RFC 6026).
 
-use tandem_sip::wire::{HeaderName, Transport};
+use tandem_sip::{
+    leg::answer_stray,
+    wire::{HeaderName, Message, Transport},
+};
 
 use crate::script::{
-    ANSWER, OFFER, Script, each_way, eager_settings, on_one_machine, peer, settings, stateless, udp,
+    ANSWER, OFFER, Script, each_way, on_one_machine, peer, settings, stateless, udp,
 };
 
 #[test]
@@ -167,6 +170,17 @@ fn a_cancel_after_the_2xx_has_no_effect_9_2() {
 }
 
 #[test]
+fn a_cancel_of_another_request_gets_200_and_has_no_effect_9_2() {
+    each_way(|way| {
+        let mut call = way.answered();
+        call.far_asks("BYE", "", "").gives(&["ByeReceived"]);
+        let cancel = call.cancel_of_last();
+        call.far_sends(cancel).gives(&["200 CANCEL"]);
+        call.accepts_bye().gives(&["200 BYE", "Ended TheyHungUp"]);
+    });
+}
+
+#[test]
 fn the_tag_of_the_200_to_a_cancel_is_that_of_the_invites_response_9_2() {
     each_way(|way| {
         let mut call = way.callee();
@@ -226,6 +240,94 @@ fn the_response_repeats_via_from_call_id_cseq_and_adds_our_tag_8_2_6_2() {
         let routes: Vec<_> = response.values(HeaderName::RecordRoute).collect();
         assert_eq!(routes, invite.values(HeaderName::RecordRoute).collect::<Vec<_>>());
         assert_eq!(response.contact().unwrap().uri().as_str(), "sip:leg@198.51.100.9:5060");
+    });
+}
+
+#[test]
+fn every_response_to_an_invite_must_have_the_same_tag_8_2_6_2() {
+    each_way(|way| {
+        let mut call = way.callee();
+        call.rings().does(|leg, now| leg.ring(now, Some(ANSWER.into())).unwrap()).answers();
+        call.gives(&["180 INVITE", "183 INVITE+sdp", "200 INVITE+sdp"]);
+        assert!(call.sent.iter().all(|(_, message)| message.head().to_tag() == Some("ours")));
+    });
+}
+
+#[test]
+fn equal_requests_must_get_equal_stateless_answers_8_2_7() {
+    let headers = "Require: teleport\r\n";
+    let refused = || stateless(headers, Some(OFFER), settings());
+    assert_eq!(refused(), refused());
+    let text = crate::script::invite_text(Transport::Udp, "", None).replace("INVITE", "BYE");
+    let stray = || answer_stray(&crate::script::request(&text), udp()).unwrap();
+    assert_eq!(stray(), stray());
+    // Another call gets another tag (§19.3).
+    let tag = |text: &str| {
+        let answer = answer_stray(&crate::script::request(text), udp()).unwrap();
+        Message::parse(&answer.bytes).unwrap().head().to_tag().unwrap().to_owned()
+    };
+    assert_ne!(tag(&text), tag(&text.replace("call@test", "other@test")));
+}
+
+#[test]
+fn an_ack_must_never_be_answered_17() {
+    let text = crate::script::invite_text(Transport::Udp, "", None).replace("INVITE", "ACK");
+    assert_eq!(answer_stray(&crate::script::request(&text), udp()), None);
+}
+
+#[test]
+fn a_caller_without_a_tag_must_be_served_12_1_1() {
+    let without = |text: &str| text.replace(";tag=far", "");
+    let text = without(&crate::script::invite_text(Transport::Udp, "", Some(OFFER)));
+    let mut call = Script::called_by(&text);
+    call.answers().gives(&["200 INVITE+sdp"]);
+    let bye = call.request_text("BYE", "", "");
+    call.far_sends(without(&String::from_utf8(bye).unwrap()).into_bytes());
+    call.gives(&["ByeReceived"]);
+}
+
+/// RFC 3261 §8.1.3.5: a caller that was refused tries again with the same Call-ID, a new branch,
+/// a higher CSeq and no To tag.
+#[test]
+fn a_refused_caller_that_tries_again_begins_another_call_8_1_3_5() {
+    each_way(|way| {
+        for status in [401, 407, 503] {
+            let mut call = way.callee();
+            let first = call.invite.clone().unwrap();
+            let text = String::from_utf8(first.to_bytes()).unwrap();
+            let anew = text.replace("far-1", "far-9").replace("CSeq: 1", "CSeq: 2");
+            let anew = crate::script::request(&anew);
+            call.does(|leg, now| leg.refuse(now, status, "", &[]).unwrap());
+            assert!(call.leg.begins_another(&anew) && !call.leg.owns(&anew));
+            // The refused INVITE itself, and what belongs to it, do not.
+            assert!(!call.leg.begins_another(&first) && call.leg.owns(&first));
+            call.far_acks_failure();
+            assert!(call.leg.begins_another(&anew));
+            let refused = format!("{status} INVITE");
+            call.gives(&[&refused, "Ended WeRefused"]);
+            call.does(|leg, now| leg.handle_request(now, &anew, udp())).gives(&["481 INVITE"]);
+            let elsewhere = crate::script::request(&text.replace("call@test", "other@test"));
+            assert!(!call.leg.begins_another(&elsewhere));
+        }
+        // By another way it is the same call (§8.2.2.2), and with our tag it is in its dialog.
+        let call = way.callee();
+        let text = String::from_utf8(call.invite.as_ref().unwrap().to_bytes()).unwrap();
+        let merged = text.replace("far-1", "far-9");
+        let inside = merged.replace("example.com>\r\nCall", "example.com>;tag=ours\r\nCall");
+        for known in [merged, inside] {
+            assert!(!call.leg.begins_another(&crate::script::request(&known)), "{known}");
+        }
+    });
+}
+
+#[test]
+fn the_response_must_leave_from_where_the_request_came_3581_4() {
+    each_way(|way| {
+        let mut second = udp();
+        second.local = "198.51.100.77:5070".parse().unwrap();
+        let mut call = way.callee_over(second, "", Some(OFFER), settings());
+        call.rings().answers();
+        assert!(call.sent.iter().all(|(peer, _)| peer.local == second.local));
     });
 }
 
@@ -321,7 +423,7 @@ fn an_invite_in_an_unknown_dialog_gets_481_12_2_2() {
     let now = crate::script::some_instant();
     let refused = tandem_sip::leg::Leg::incoming(now, &invite, udp(), identity).unwrap_err();
     assert_eq!(refused.status, 481);
-    let stray = tandem_sip::leg::answer_stray(&invite, udp()).unwrap();
+    let stray = answer_stray(&invite, udp()).unwrap();
     assert_eq!(stray.status, 481);
 }
 
@@ -346,133 +448,4 @@ fn another_invite_before_the_answer_gets_500_and_retry_after_14_2() {
         call.far_asks("INVITE", "", OFFER).gives(&["500 INVITE"]);
         assert!(call.last_response().header(HeaderName::RetryAfter).is_some());
     });
-}
-
-mod reliable_3262 {
-    use super::*;
-
-    const REQUIRED: &str = "Require: 100rel\r\n";
-    const RACK: &str = "RAck: 1 1 INVITE\r\n";
-
-    #[test]
-    fn a_provisional_response_is_reliable_when_the_caller_requires_it_3() {
-        on_one_machine(|way| {
-            let mut call = way.callee_with(REQUIRED, Some(OFFER), settings());
-            call.rings().gives(&["180 INVITE"]);
-            let response = call.last_response();
-            assert!(response.lists(HeaderName::Require, "100rel"));
-            assert_eq!(response.header(HeaderName::RSeq), Some(&b"1"[..]));
-            call.after_ms(500).gives(&["180 INVITE"]);
-            call.after_ms(1_000).gives(&["180 INVITE"]);
-            call.far_asks("PRACK", RACK, "").gives(&["200 PRACK"]);
-            call.after_ms(50_000).is_silent();
-            call.answers().gives(&["200 INVITE+sdp"]);
-        });
-    }
-
-    #[test]
-    fn it_is_not_reliable_when_the_caller_does_not_support_it_3() {
-        each_way(|way| {
-            let mut call = way.callee_with("", Some(OFFER), eager_settings());
-            call.rings().gives(&["180 INVITE"]);
-            assert_eq!(call.last_response().header(HeaderName::RSeq), None);
-            call.after_ms(30_000).is_silent();
-        });
-    }
-
-    #[test]
-    fn it_is_reliable_when_supported_and_the_settings_say_so_3() {
-        on_one_machine(|way| {
-            let mut call = way.callee_with("Supported: 100rel\r\n", Some(OFFER), eager_settings());
-            call.rings().gives(&["180 INVITE"]);
-            assert_eq!(call.last_response().header(HeaderName::RSeq), Some(&b"1"[..]));
-        });
-    }
-
-    #[test]
-    fn a_100_is_never_reliable_3() {
-        each_way(|way| {
-            let mut call = way.callee_with(REQUIRED, Some(OFFER), settings());
-            call.does(|leg, now| leg.trying(now).unwrap()).gives(&["100 INVITE"]);
-            assert_eq!(call.last_response().header(HeaderName::RSeq), None);
-        });
-    }
-
-    #[test]
-    fn a_second_one_waits_for_the_prack_of_the_first_3() {
-        on_one_machine(|way| {
-            let mut call = way.callee_with(REQUIRED, Some(OFFER), settings());
-            call.rings().gives(&["180 INVITE"]);
-            call.does(|leg, now| leg.ring(now, Some(ANSWER.into())).unwrap()).is_silent();
-            call.far_asks("PRACK", RACK, "").gives(&["200 PRACK", "183 INVITE+sdp"]);
-            assert_eq!(call.last_response().header(HeaderName::RSeq), Some(&b"2"[..]));
-        });
-    }
-
-    #[test]
-    fn the_2xx_waits_for_the_prack_of_our_sdp_and_does_not_repeat_it_3() {
-        on_one_machine(|way| {
-            let mut call = way.callee_with(REQUIRED, Some(OFFER), settings());
-            call.does(|leg, now| leg.ring(now, Some(ANSWER.into())).unwrap());
-            call.gives(&["183 INVITE+sdp"]);
-            call.answers().is_silent();
-            call.far_asks("PRACK", RACK, "").gives(&["200 PRACK", "200 INVITE"]);
-            call.far_acks("").gives(&["Acked"]);
-        });
-    }
-
-    #[test]
-    fn the_2xx_does_not_wait_for_a_prack_without_sdp_3() {
-        on_one_machine(|way| {
-            let mut call = way.callee_with(REQUIRED, Some(OFFER), settings());
-            call.rings().gives(&["180 INVITE"]);
-            call.answers().gives(&["200 INVITE+sdp"]);
-            call.far_asks("PRACK", RACK, "").gives(&["481 PRACK"]);
-        });
-    }
-
-    #[test]
-    fn a_prack_of_nothing_gets_481_3() {
-        on_one_machine(|way| {
-            let mut call = way.callee_with(REQUIRED, Some(OFFER), settings());
-            call.far_asks("PRACK", RACK, "").gives(&["481 PRACK"]);
-            call.rings().gives(&["180 INVITE"]);
-            call.far_asks("PRACK", "RAck: 2 1 INVITE\r\n", "").gives(&["481 PRACK"]);
-            call.far_asks("PRACK", "RAck: 1 9 INVITE\r\n", "").gives(&["481 PRACK"]);
-            call.far_asks("PRACK", "RAck: 1 1 UPDATE\r\n", "").gives(&["481 PRACK"]);
-            call.far_asks("PRACK", RACK, "").gives(&["200 PRACK"]);
-        });
-    }
-
-    #[test]
-    fn without_a_prack_the_call_is_refused_with_5xx_3() {
-        on_one_machine(|way| {
-            let mut call = way.callee_with(REQUIRED, Some(OFFER), settings());
-            call.rings().after_ms(31_999).gives(&["180 INVITE"; 7]);
-            call.after_ms(1).gives(&["504 INVITE", "Ended NoPrack"]);
-        });
-    }
-
-    #[test]
-    fn a_late_offer_may_be_answered_in_the_prack_5() {
-        on_one_machine(|way| {
-            let mut call = way.callee_with(REQUIRED, None, settings());
-            // The first reliable response must carry the offer: without one it is not sent.
-            call.rings().is_silent();
-            call.does(|leg, now| leg.ring(now, Some(OFFER.into())).unwrap());
-            call.gives(&["183 INVITE+sdp"]);
-            call.far_asks("PRACK", RACK, ANSWER).gives(&["200 PRACK", "Acked+sdp"]);
-            call.answers().gives(&["200 INVITE"]);
-            call.far_acks("").gives(&["Acked"]);
-        });
-    }
-
-    #[test]
-    fn the_reliable_response_goes_again_with_the_invite() {
-        on_one_machine(|way| {
-            let mut call = way.callee_with(REQUIRED, Some(OFFER), settings());
-            call.rings().gives(&["180 INVITE"]);
-            call.far_repeats().gives(&["180 INVITE"]);
-        });
-    }
 }

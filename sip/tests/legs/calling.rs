@@ -1,11 +1,11 @@
 //! Calls that go out (RFC 3261 §8.1, §9.1, §13.2, §17.1, §22; RFC 3262 §4; RFC 6026).
 
 use tandem_sip::{
-    leg::{Leg, Outgoing},
-    wire::{HeaderName, Transport},
+    leg::{Leg, LegEvent, Outgoing, Output},
+    wire::{HeaderName, Message, Transport},
 };
 
-use crate::script::{ANSWER, OFFER, credentials, each_way, outgoing, peer, settings};
+use crate::script::{ANSWER, OFFER, Script, Way, credentials, each_way, outgoing, peer, settings};
 
 #[test]
 fn a_call_rings_is_answered_and_we_hang_up() {
@@ -225,13 +225,136 @@ fn a_redirection_names_its_contacts_8_1_3_4() {
 }
 
 #[test]
-fn nobody_there_counts_as_no_answer_17_1_4() {
+fn an_invite_that_cannot_be_sent_must_count_as_503_8_1_3_1() {
     each_way(|way| {
         let mut call = way.caller();
         call.gives(&["INVITE+sdp"]);
         call.does(|leg, now| leg.handle_unreachable(now, peer(Transport::Udp)));
-        call.gives(&["Refused 408", "Terminated"]);
+        call.gives(&["Refused 503", "Terminated"]);
     });
+}
+
+#[test]
+fn a_re_invite_that_cannot_be_sent_leaves_the_session_as_it_was_8_1_3_1() {
+    each_way(|way| {
+        let mut call = way.connected();
+        call.does(|leg, now| leg.reoffer(now, OFFER.into()).unwrap()).gives(&["INVITE+sdp"]);
+        call.does(|leg, now| leg.handle_unreachable(now, peer(Transport::Udp)));
+        call.gives(&["ReofferRefused 503"]);
+        call.hangs_up().gives(&["BYE"]);
+    });
+}
+
+#[test]
+fn an_unknown_response_must_count_as_its_class_8_1_3_2() {
+    each_way(|way| {
+        let mut call = way.caller();
+        call.far_says("INVITE", 199, "", "").gives(&["INVITE+sdp", "Ringing 199"]);
+        call.far_says("INVITE", 299, "", ANSWER).gives(&["ACK", "Answered+sdp"]);
+        let mut call = way.caller();
+        call.far_says("INVITE", 499, "", "").gives(&["INVITE+sdp", "ACK", "Refused 499"]);
+    });
+}
+
+/// A response to the INVITE, with something in it replaced.
+fn altered(call: &Script, status: u16, from: &str, to: &str) -> Vec<u8> {
+    let text = String::from_utf8(call.response_to(0, status, ("far", "", ""))).unwrap();
+    assert!(text.contains(from), "{text}");
+    text.replace(from, to).into_bytes()
+}
+
+#[test]
+fn a_response_with_the_via_of_somebody_else_must_be_discarded_18_1_2() {
+    each_way(|way| {
+        let mut call = way.caller();
+        call.gives(&["INVITE+sdp"]);
+        for other in ["198.51.100.8:5060", "198.51.100.9:5062", "198.51.100.9", "pbx.example.com"] {
+            let stray = altered(&call, 486, "UDP 198.51.100.9:5060", &format!("UDP {other}"));
+            call.far_sends(stray).is_silent();
+        }
+        call.far_says("INVITE", 486, "", "").gives(&["ACK", "Refused 486"]);
+    });
+    let mut six = outgoing(settings());
+    six.identity.sent_by = "[2001:db8::9]:5060".into();
+    let mut call = Way::Straight.caller_with(&six);
+    let anew = altered(&call, 486, "[2001:db8::9]", "[2001:DB8:0:0::9]");
+    call.far_sends(anew).gives(&["INVITE+sdp", "ACK", "Refused 486"]);
+}
+
+#[test]
+fn a_response_must_have_the_method_and_the_number_of_the_request_17_1_3() {
+    each_way(|way| {
+        let mut call = way.caller();
+        call.gives(&["INVITE+sdp"]);
+        for other in ["CSeq: 1 BYE", "CSeq: 2 INVITE", "CSeq: 2147483647 INVITE"] {
+            let stray = altered(&call, 200, "CSeq: 1 INVITE", other);
+            call.far_sends(stray).is_silent();
+        }
+        let mut call = way.connected();
+        call.hangs_up().gives(&["BYE"]);
+        let bye = call.last_request("BYE").cseq().to_string();
+        let at = call.sent.len() - 1;
+        let text = String::from_utf8(call.response_to(at, 200, ("far", "", ""))).unwrap();
+        let stray = text.replace(&bye, &bye.replace("BYE", "OPTIONS"));
+        call.far_sends(stray.into_bytes()).is_silent();
+        call.far_sends(text.into_bytes()).gives(&["Ended WeHungUp"]);
+    });
+}
+
+#[test]
+fn ack_and_cancel_must_go_where_the_invite_went_9_1() {
+    each_way(|way| {
+        let mut wanted = outgoing(settings());
+        wanted.peer.remote = "203.0.113.4:5099".parse().unwrap();
+        let mut call = way.caller_with(&wanted);
+        call.far_says("INVITE", 180, "", "").hangs_up();
+        call.far_says("INVITE", 487, "", "");
+        call.gives(&["INVITE+sdp", "Ringing 180", "CANCEL", "ACK", "Ended WeHungUp"]);
+        assert!(call.sent.iter().all(|(peer, _)| *peer == wanted.peer));
+    });
+}
+
+#[test]
+fn every_request_must_have_its_six_headers_and_a_branch_of_its_own_8_1_1() {
+    each_way(|way| {
+        let mut call = way.caller();
+        call.far_says("INVITE", 183, "Require: 100rel\r\nRSeq: 1", ANSWER);
+        call.far_says("INVITE", 200, "", "");
+        call.does(|leg, now| leg.reoffer(now, OFFER.into()).unwrap());
+        call.far_says("INVITE", 200, "", ANSWER);
+        call.far_asks("REFER", "Refer-To: <sip:c@192.0.2.9>\r\n", "");
+        call.does(|leg, now| leg.accept_refer(now).unwrap()).hangs_up();
+        let mut branches = Vec::new();
+        for (_, message) in &call.sent {
+            // Without it a stream has no frames (§18.3).
+            assert!(message.head().header(HeaderName::ContentLength).is_some());
+            let Message::Request(request) = message else { continue };
+            // Via, From, To, Call-ID and CSeq are there, or it could not be read.
+            assert_eq!(request.max_forwards(), Some(70), "{request:?}");
+            assert_eq!(request.from_tag(), Some("ours"));
+            assert!(request.via_top().has_unique_branch() && request.vias().count() == 1);
+            branches.push(request.branch().unwrap().to_owned());
+        }
+        assert_eq!(branches.len(), 7, "INVITE, PRACK, ACK, INVITE, ACK, NOTIFY, BYE");
+        branches.sort();
+        branches.dedup();
+        assert_eq!(branches.len(), 7);
+    });
+}
+
+#[test]
+fn the_first_reliable_answer_must_count_13_2_1() {
+    let mut call = Way::Straight.caller();
+    call.far_says("INVITE", 183, "Require: 100rel\r\nRSeq: 1", ANSWER);
+    call.gives(&["INVITE+sdp", "PRACK", "Ringing 183 reliably+sdp"]);
+    let other = ANSWER.replace("5000", "6000");
+    let second = call.response_to(0, 200, ("far", "", &other));
+    let second = Message::parse(&second).unwrap().into_response().unwrap();
+    call.leg.handle_response(call.now, &second);
+    let answered = std::iter::from_fn(|| call.leg.poll_output())
+        .find(|output| matches!(output, Output::Event(_)));
+    let sdp = Some(ANSWER.as_bytes().to_vec());
+    assert_eq!(answered, Some(Output::Event(LegEvent::Answered { sdp })));
 }
 
 #[test]

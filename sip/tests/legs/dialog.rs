@@ -9,7 +9,7 @@ use crate::script::{
     ANSWER, HELD, OFFER, Script, Way, each_way, outgoing, peer, request, settings, udp,
 };
 
-fn routes(call: &Script, method: &str) -> Vec<String> {
+fn routes_of(call: &Script, method: &str) -> Vec<String> {
     let request = call.last_request(method);
     request.values(HeaderName::Route).map(|value| String::from_utf8_lossy(value).into()).collect()
 }
@@ -24,10 +24,10 @@ fn a_callers_route_set_is_the_record_route_reversed_12_1_2() {
         let mut call = way.caller();
         call.far_record_routes("<sip:192.0.2.20;lr>|<sip:192.0.2.10:5070;lr>");
         call.far_says("INVITE", 200, "", ANSWER);
-        assert_eq!(routes(&call, "ACK"), ["<sip:192.0.2.10:5070;lr>", "<sip:192.0.2.20;lr>"]);
+        assert_eq!(routes_of(&call, "ACK"), ["<sip:192.0.2.10:5070;lr>", "<sip:192.0.2.20;lr>"]);
         assert_eq!(goes_to(&call), "192.0.2.10:5070");
         call.hangs_up();
-        assert_eq!(routes(&call, "BYE"), ["<sip:192.0.2.10:5070;lr>", "<sip:192.0.2.20;lr>"]);
+        assert_eq!(routes_of(&call, "BYE"), ["<sip:192.0.2.10:5070;lr>", "<sip:192.0.2.20;lr>"]);
         assert_eq!(call.last_request("BYE").uri().as_str(), "sip:bob@192.0.2.1:5060");
     });
 }
@@ -38,7 +38,7 @@ fn a_callees_route_set_is_the_record_route_in_order_12_1_1() {
         let headers = "Record-Route: <sip:192.0.2.20;lr>, <sip:192.0.2.10;lr>\r\n";
         let mut call = way.answered_with(headers, settings());
         call.hangs_up();
-        assert_eq!(routes(&call, "BYE"), ["<sip:192.0.2.20;lr>", "<sip:192.0.2.10;lr>"]);
+        assert_eq!(routes_of(&call, "BYE"), ["<sip:192.0.2.20;lr>", "<sip:192.0.2.10;lr>"]);
         assert_eq!(goes_to(&call), "192.0.2.20:5060");
     });
 }
@@ -51,8 +51,23 @@ fn a_strict_router_gets_the_request_uri_and_the_target_comes_last_12_2_1_1() {
         call.hangs_up();
         let bye = call.last_request("BYE");
         assert_eq!(bye.uri().as_str(), "sip:192.0.2.20");
-        assert_eq!(routes(&call, "BYE"), ["<sip:192.0.2.10;lr>", "<sip:bob@192.0.2.1:5060>"]);
+        assert_eq!(routes_of(&call, "BYE"), ["<sip:192.0.2.10;lr>", "<sip:bob@192.0.2.1:5060>"]);
         assert_eq!(goes_to(&call), "192.0.2.20:5060");
+    });
+}
+
+#[test]
+fn a_strict_router_gets_the_first_invite_by_its_own_uri_8_1_2() {
+    each_way(|way| {
+        let routes = vec!["<sip:192.0.2.20>".into(), "<sip:192.0.2.10;lr>".into()];
+        let mut call = way.caller_with(&Outgoing { routes, ..outgoing(settings()) });
+        assert_eq!(call.last_request("INVITE").uri().as_str(), "sip:192.0.2.20");
+        let last = ["<sip:192.0.2.10;lr>", "<sip:bob@192.0.2.1>"];
+        assert_eq!(routes_of(&call, "INVITE"), last);
+        // What belongs to it goes the same way.
+        call.far_says("INVITE", 180, "", "").hangs_up();
+        assert_eq!(call.last_request("CANCEL").uri().as_str(), "sip:192.0.2.20");
+        assert_eq!(routes_of(&call, "CANCEL"), last);
     });
 }
 
@@ -62,7 +77,7 @@ fn the_2xx_recomputes_the_route_set_of_an_early_dialog_13_2_2_4() {
         let mut call = way.caller();
         call.far_record_routes("<sip:192.0.2.20;lr>").far_says("INVITE", 180, "", "");
         call.far_record_routes("<sip:192.0.2.30;lr>").far_says("INVITE", 200, "", ANSWER);
-        assert_eq!(routes(&call, "ACK"), ["<sip:192.0.2.30;lr>"]);
+        assert_eq!(routes_of(&call, "ACK"), ["<sip:192.0.2.30;lr>"]);
     });
 }
 
@@ -73,7 +88,7 @@ fn a_re_invite_does_not_change_the_route_set_12_2() {
         call.far_record_routes("<sip:192.0.2.20;lr>").far_says("INVITE", 200, "", ANSWER);
         call.does(|leg, now| leg.reoffer(now, HELD.into()).unwrap());
         call.far_record_routes("<sip:192.0.2.30;lr>").far_says("INVITE", 200, "", ANSWER);
-        assert_eq!(routes(&call, "ACK"), ["<sip:192.0.2.20;lr>"]);
+        assert_eq!(routes_of(&call, "ACK"), ["<sip:192.0.2.20;lr>"]);
     });
 }
 

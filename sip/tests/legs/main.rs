@@ -10,6 +10,7 @@ mod calling;
 mod dialog;
 mod lossy;
 mod noise;
+mod reliable;
 mod requests;
 mod script;
 mod sessions;

@@ -69,6 +69,18 @@ fn an_info_of_another_type_gets_415_8_2_3() {
 }
 
 #[test]
+fn an_info_of_a_package_that_we_did_not_ask_for_must_get_469_6086_4_2_2() {
+    each_way(|way| {
+        let mut call = way.answered();
+        for kind in [RELAY, "Content-Type: application/keys\r\n"] {
+            let headers = format!("Info-Package: keys\r\n{kind}");
+            call.far_asks("INFO", &headers, "Signal=5\r\n").gives(&["469 INFO"]);
+        }
+        assert_eq!(call.last_response().header(HeaderName::RecvInfo), Some(&b""[..]));
+    });
+}
+
+#[test]
 fn an_unknown_method_gets_501_a_known_one_405_and_allow_8_2_1() {
     each_way(|way| {
         let mut call = way.answered();
@@ -77,6 +89,46 @@ fn an_unknown_method_gets_501_a_known_one_405_and_allow_8_2_1() {
         let allow = call.last_response().header_str(HeaderName::Allow).unwrap();
         assert!(allow.contains("INVITE") && !allow.contains("SUBSCRIBE"));
         call.far_asks("NOTIFY", "", "").gives(&["405 NOTIFY"]);
+    });
+}
+
+#[test]
+fn allow_must_name_what_is_served_and_nothing_else_8_2_1_20_5() {
+    each_way(|way| {
+        let mut call = way.answered();
+        let allow = call.invite_answer().header_str(HeaderName::Allow).unwrap().to_owned();
+        for method in allow.split(", ").filter(|method| !matches!(*method, "ACK" | "CANCEL")) {
+            call.far_asks(method, "", "");
+            let refused = |(_, message): &(_, Message)| match message {
+                Message::Response(response) => matches!(response.status(), 405 | 501),
+                Message::Request(_) => false,
+            };
+            assert!(!call.sent.iter().any(refused), "{method} is in Allow and refused");
+            if method == "BYE" {
+                call = way.answered();
+            }
+        }
+        for method in ["NOTIFY", "SUBSCRIBE", "MESSAGE", "PUBLISH", "REGISTER"] {
+            assert!(!allow.contains(method), "{allow}");
+            call.far_asks(method, "", "");
+            assert_eq!(call.last_response().status(), 405, "{method}");
+        }
+    });
+}
+
+#[test]
+fn replaces_must_not_be_claimed_while_nothing_is_replaced_3891_3() {
+    let headers = "Require: replaces\r\nReplaces: x;to-tag=a;from-tag=b\r\n";
+    let refused = crate::script::stateless(headers, Some(OFFER), settings());
+    assert_eq!(refused.status, 420);
+    assert!(String::from_utf8_lossy(&refused.bytes).contains("Unsupported: replaces\r\n"));
+    each_way(|way| {
+        for call in [way.caller(), way.answered()] {
+            let supported = |(_, message): &(_, Message)| {
+                message.head().lists(HeaderName::Supported, "replaces")
+            };
+            assert!(!call.sent.iter().any(supported));
+        }
     });
 }
 

@@ -240,6 +240,13 @@ impl Script {
         Self::new(way, leg, now, source)
     }
 
+    /// A leg that is called by this INVITE.
+    pub(crate) fn called_by(invite: &str) -> Self {
+        let now = some_instant();
+        let leg = Leg::incoming(now, &request(invite), udp(), identity(settings())).unwrap();
+        Self::new(Way::Straight, leg, now, udp())
+    }
+
     fn new(way: Way, leg: Leg, now: Instant, peer: Peer) -> Self {
         let far = Far {
             tag: "far",
@@ -424,6 +431,17 @@ impl Script {
         }
     }
 
+    /// Our last response to an INVITE.
+    pub(crate) fn invite_answer(&self) -> &Response {
+        let found = self.sent.iter().rev().find_map(|(_, message)| match message {
+            Message::Response(response) if response.cseq().method == Method::Invite => {
+                Some(response)
+            }
+            Message::Response(_) | Message::Request(_) => None,
+        });
+        found.unwrap()
+    }
+
     /// The far end answers our last request of this method.
     pub(crate) fn far_says(
         &mut self,
@@ -529,7 +547,8 @@ impl Script {
         let (bytes, _) = self.last_from_far.as_ref().unwrap();
         let text = String::from_utf8_lossy(bytes);
         let (head, _) = text.split_once("\r\nContact").unwrap();
-        let head = head.replace("INVITE", "CANCEL");
+        let (method, _) = head.split_once(' ').unwrap();
+        let head = head.replace(method, "CANCEL");
         format!("{head}\r\nContent-Length: 0\r\n\r\n").into_bytes()
     }
 

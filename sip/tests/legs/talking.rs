@@ -2,7 +2,9 @@
 
 use tandem_sip::wire::HeaderName;
 
-use crate::script::{ANSWER, HELD, OFFER, Way, credentials, each_way, outgoing, settings};
+use crate::script::{
+    ANSWER, HELD, OFFER, Way, credentials, each_way, on_one_machine, outgoing, settings,
+};
 
 #[test]
 fn the_caller_holds_and_the_node_answers() {
@@ -48,6 +50,17 @@ fn a_re_invite_without_an_offer_gets_ours_14_2() {
         call.does(|leg, now| leg.answer_reoffer(now, OFFER.into()).unwrap());
         call.gives(&["200 INVITE+sdp"]);
         call.far_acks(ANSWER).gives(&["Acked+sdp"]);
+    });
+}
+
+#[test]
+fn a_re_invite_whose_2xx_is_never_acknowledged_ends_the_call_14_2() {
+    on_one_machine(|way| {
+        let mut call = way.answered();
+        call.far_asks("INVITE", "", HELD).gives(&["Reoffered+sdp"]);
+        call.does(|leg, now| leg.answer_reoffer(now, ANSWER.into()).unwrap());
+        call.after_ms(31_999).gives(&["200 INVITE+sdp"; 11]);
+        call.after_ms(1).gives(&["Ended NoAck", "BYE"]);
     });
 }
 

@@ -2,7 +2,8 @@
 
 use super::{parsed, request};
 use crate::wire::{
-    Fault, HEADER_LINES_MAX, HeaderName, MESSAGE_BYTES_MAX, Message, Method, VIAS_MAX,
+    Fault, HEAD_BYTES_MAX, HEADER_LINES_MAX, HeaderName, MESSAGE_BYTES_MAX, Message, Method,
+    VIAS_MAX,
 };
 
 const LEAST: &str = "OPTIONS sip:b@h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\n\
@@ -218,6 +219,18 @@ fn too_large_is_answered_with_513() {
     }
     let body = "x".repeat(MESSAGE_BYTES_MAX - LEAST.len() - 2);
     assert!(Message::parse(format!("{LEAST}\r\n{body}").as_bytes()).is_ok());
+}
+
+#[test]
+fn the_largest_datagram_must_be_read_18_1_1() {
+    // 65,535 bytes with the headers of IPv4 and UDP.
+    let text = format!("{LEAST}\r\n{}", "x".repeat(65_507 - LEAST.len() - 2));
+    assert_eq!(text.len(), 65_507);
+    let message = Message::parse(text.as_bytes()).unwrap();
+    assert_eq!(message.head().body().len(), 65_507 - LEAST.len() - 2);
+    // Headers have a limit of their own, so that an answer has room for them.
+    let long = format!("{LEAST}X: {}\r\n\r\n", "x".repeat(HEAD_BYTES_MAX - LEAST.len()));
+    assert_eq!(Message::parse(long.as_bytes()).unwrap_err().status(), Some(513));
 }
 
 #[test]

@@ -142,6 +142,19 @@ fn a_bad_line_does_not_hide_what_the_answer_needs() {
 }
 
 #[test]
+fn a_truncated_request_must_get_400_and_a_truncated_response_must_be_discarded_18_3() {
+    let lines = "Via: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag=1\r\n\
+        To: <sip:b@h>;tag=2\r\nCall-ID: c\r\nCSeq: 1 BYE\r\nContent-Length: 5\r\n\r\nfour";
+    let status = |start: &str| {
+        let malformed = Message::parse(format!("{start}\r\n{lines}").as_bytes()).unwrap_err();
+        assert_eq!(malformed.fault(), Fault::Truncated);
+        malformed.status()
+    };
+    assert_eq!(status("BYE sip:b@h SIP/2.0"), Some(400));
+    assert_eq!(status("SIP/2.0 200 OK"), None);
+}
+
+#[test]
 fn no_answer_is_sent_to_an_ack_a_response_or_noise() {
     let silent = |text: &str| {
         let malformed = Message::parse(text.as_bytes()).unwrap_err();
