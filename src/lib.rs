@@ -18,3 +18,4 @@ pub mod routes;
 pub mod sounds;
 pub mod speech;
 pub mod start;
+pub mod stations;

@@ -12,7 +12,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tandem_center::flow::IvrResult;
 use tandem_center::flow::{HttpRequest, Prompt};
-use tandem_center::{AgentId, CallId, Command, Directory, NodeId, Party, Queue, QueueId, Role};
+use tandem_center::{
+    AgentId, CallId, Command, Directory, HomeId, NodeId, Party, Queue, QueueId, Role,
+};
 use tandem_sip::leg::{Identity, Settings, answer_stray};
 use tandem_sip::registrar::Registered;
 use tandem_sip::sdp::Capabilities;
@@ -30,9 +32,10 @@ use crate::ivr_http::IvrHttp;
 use crate::media_engine::{Clip, Engine, PortKey, ReserveError};
 use crate::metrics::Metrics;
 use crate::registrations;
-use crate::replica::ReplicaHandle;
+use crate::replica::{Lease, ReplicaHandle};
 use crate::routes::{RouteError, Routes, Way};
 use crate::speech::PromptStore;
+use crate::stations::{ServiceAddress, Station, Stations};
 
 /// Arrivals that wait for their commit. Past it callers are told to come again later: at 1,000
 /// calls/s this is a quarter of a second, beyond which the caller repeats the INVITE anyway.
@@ -80,8 +83,12 @@ pub struct Node {
     pub nonce_key: [u8; 32],
     /// What we say in descriptions.
     pub capabilities: Capabilities,
-    /// The address in our descriptions.
-    pub media_ip: IpAddr,
+    /// Where this node can be reached.
+    pub stations: Stations,
+    /// The service address that this node brings; none where it does not move.
+    pub home: Option<(HomeId, ServiceAddress)>,
+    /// Until when this node may act for the cluster.
+    pub lease: Lease,
     /// Look for tones in the audio where no telephone-event was agreed on.
     pub in_band_dtmf: bool,
     /// Where recordings go.
@@ -119,6 +126,8 @@ pub enum NoPlace {
     Draining,
     /// Nothing more can be written.
     DiskFull,
+    /// This node is cut off from the others: it may decide nothing.
+    CutOff,
 }
 
 impl NoPlace {
@@ -130,6 +139,7 @@ impl NoPlace {
             Self::Overload => "overload",
             Self::Draining => "draining",
             Self::DiskFull => "disk_full",
+            Self::CutOff => "cut_off",
         }
     }
 
@@ -140,6 +150,7 @@ impl NoPlace {
             Self::Overload => "Overloaded",
             Self::Draining => "Going Out Of Service",
             Self::DiskFull => "Disk Full",
+            Self::CutOff => "Cut Off From The Cluster",
         }
     }
 }
@@ -166,6 +177,8 @@ impl Node {
         let ended = self.router.calls_ended();
         if self.draining.load(Ordering::Relaxed) {
             Err(NoPlace::Draining)
+        } else if !self.lease.holds() {
+            Err(NoPlace::CutOff)
         } else if self.disk_full.load(Ordering::Relaxed) || self.replica.is_disk_low() {
             Err(NoPlace::DiskFull)
         } else if self.router.calls_active().saturating_sub(ended) >= calls_max {
@@ -191,8 +204,8 @@ impl Node {
     ///
     /// # Errors
     /// There is none.
-    pub fn way(&self, role: &Role, target: &str) -> Result<Way, RouteError> {
-        self.routes.way(role, target, |user| {
+    pub fn way(&self, role: &Role, target: &str, from: SocketAddr) -> Result<Way, RouteError> {
+        self.routes.way(role, target, from, |user| {
             let registered = self.registrations(&AgentId::parse(user).ok()?)?;
             registrations::contact(&registered, unix_ms())
         })
@@ -234,35 +247,22 @@ impl Node {
         }
     }
 
-    /// Who we are on a leg.
-    pub fn identity(&self, names: &LegNames) -> Identity {
+    /// Who we are on a leg that lives at this address.
+    pub fn identity(&self, names: &LegNames, station: &Station) -> Identity {
         Identity {
             tag: names.tag.clone(),
             branch_seed: names.branch_seed.clone(),
-            contact: format!("sip:{}@{}", names.contact_user, self.sip_host()),
-            sent_by: self.sip_host(),
+            contact: contact(names, station),
+            sent_by: station.host.clone(),
             settings: Arc::clone(&self.settings),
         }
     }
 
-    /// Our host and port, as others reach them.
-    pub fn sip_host(&self) -> String {
-        self.sip_address().to_string()
-    }
-
-    fn sip_address(&self) -> SocketAddr {
-        let bound = self.sockets.address();
-        match self.config.sip.advertised {
-            Some(ip) => SocketAddr::new(ip, bound.port()),
-            None => bound,
-        }
-    }
-
     /// The From of a call that we make for this party.
-    pub fn from_header(&self, party: &Party) -> String {
+    pub fn from_header(&self, party: &Party, station: &Station) -> String {
         let number = if party.number.is_empty() { "anonymous" } else { &*party.number };
-        let uri = Uri::sip(Some(number), &self.sip_host(), None)
-            .or_else(|_| Uri::sip(Some("anonymous"), &self.sip_host(), None));
+        let uri = Uri::sip(Some(number), &station.host, None)
+            .or_else(|_| Uri::sip(Some("anonymous"), &station.host, None));
         let Ok(uri) = uri else { return "<sip:anonymous@anonymous.invalid>".into() };
         let from = NameAddr::new(&uri);
         let from = match &party.name {
@@ -276,8 +276,8 @@ impl Node {
     ///
     /// # Errors
     /// All ports are in use.
-    pub fn open_port(&self, key: PortKey) -> Result<u16, ReserveError> {
-        let reservation = self.engine.reserve(self.media_ip)?;
+    pub fn open_port(&self, key: PortKey, ip: IpAddr) -> Result<u16, ReserveError> {
+        let reservation = self.engine.reserve(ip)?;
         let port = reservation.rtp_port();
         self.engine.attach(key, reservation);
         Ok(port)
@@ -285,8 +285,8 @@ impl Node {
 
     /// Sees to it that a leg has this very port: after the death of an actor it still has, after
     /// a restart of the process it is bound anew.
-    pub fn hold_port(&self, key: PortKey, rtp_port: u16) {
-        match self.engine.reserve_exact(self.media_ip, rtp_port) {
+    pub fn hold_port(&self, key: PortKey, ip: IpAddr, rtp_port: u16) {
+        match self.engine.reserve_exact(ip, rtp_port) {
             Ok(reservation) => self.engine.attach(key, reservation),
             Err(error) => tracing::debug!(%error, rtp_port, "the port is held already"),
         }
@@ -352,22 +352,31 @@ impl Node {
         }
     }
 
-    /// Tells the cluster, once in the life of this process, that the node takes calls. It also
-    /// says that the sockets of its former life are gone, so saying it again would sign out every
-    /// desk that sits here.
+    /// Tells the cluster, once in the life of this process, that the node takes calls, and that
+    /// the sockets of its former life are gone.
     pub fn announce(self: &Arc<Self>) {
         if self.announced.swap(true, Ordering::Relaxed) {
             return;
         }
         let node = Arc::clone(self);
-        let command = Command::NodeUp { node: self.id };
-        self.replica.propose_then(command.encode(), move |outcome| {
+        self.replica.propose_then(self.is_up(true).encode(), move |outcome| {
             if outcome.is_err() {
                 node.announced.store(false, Ordering::Relaxed);
                 node.actors.tell_replica(ReplicaMessage::LookAtRoleSoon);
             }
         });
     }
+
+    /// The command that says that this node is up.
+    pub fn is_up(&self, sockets_are_lost: bool) -> Command {
+        let homes = self.home.iter().map(|(id, address)| (*id, address.encode())).collect();
+        Command::NodeUp { node: self.id, homes, sockets_are_lost }
+    }
+}
+
+/// The Contact of a leg.
+pub fn contact(names: &LegNames, station: &Station) -> String {
+    format!("sip:{}@{}", names.contact_user, station.host)
 }
 
 /// This machine's clock, Unix milliseconds.

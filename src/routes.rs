@@ -72,18 +72,17 @@ pub struct Contact {
 #[derive(Debug)]
 pub struct Routes {
     trunks: BTreeMap<Arc<str>, Trunk>,
-    local: SocketAddr,
     /// The domain of phones that register: a URI there names a user, not a host.
     realm: String,
 }
 
 impl Routes {
-    /// With these trunks, from this address of ours.
-    pub fn new(trunks: BTreeMap<Arc<str>, Trunk>, local: SocketAddr, realm: &str) -> Self {
-        Self { trunks, local, realm: realm.to_owned() }
+    /// With these trunks.
+    pub fn new(trunks: BTreeMap<Arc<str>, Trunk>, realm: &str) -> Self {
+        Self { trunks, realm: realm.to_owned() }
     }
 
-    /// The way to what a leg invites.
+    /// The way from an address of ours to what a leg invites.
     ///
     /// # Errors
     /// There is none; see [`RouteError`].
@@ -91,20 +90,21 @@ impl Routes {
         &self,
         role: &Role,
         target: &str,
+        local: SocketAddr,
         registered: impl FnOnce(&str) -> Option<Contact>,
     ) -> Result<Way, RouteError> {
         match role {
-            Role::Trunk(name) => self.trunk(name, target),
-            Role::Agent(_) | Role::Target | Role::Caller => self.direct(target, registered),
+            Role::Trunk(name) => self.trunk(name, target, local),
+            Role::Agent(_) | Role::Target | Role::Caller => self.direct(target, local, registered),
         }
     }
 
-    fn trunk(&self, name: &str, number: &str) -> Result<Way, RouteError> {
+    fn trunk(&self, name: &str, number: &str, local: SocketAddr) -> Result<Way, RouteError> {
         let trunk = self.trunks.get(name).ok_or_else(|| RouteError::NoTrunk(name.to_owned()))?;
         let not_sip = |_| RouteError::NotSip(number.to_owned());
         let target =
             Uri::sip(Some(number), trunk.address.host(), trunk.address.port()).map_err(not_sip)?;
-        let peer = self.peer(&trunk.address)?;
+        let peer = peer(&trunk.address, local)?;
         let target = target.as_str().to_owned();
         Ok(Way { target, peer, credentials: trunk.credentials.clone() })
     }
@@ -112,6 +112,7 @@ impl Routes {
     fn direct(
         &self,
         target: &str,
+        local: SocketAddr,
         registered: impl FnOnce(&str) -> Option<Contact>,
     ) -> Result<Way, RouteError> {
         let uri =
@@ -120,60 +121,64 @@ impl Routes {
             let user = uri.user().unwrap_or_default();
             let contact =
                 registered(user).ok_or_else(|| RouteError::NotRegistered(user.to_owned()))?;
-            let peer = Peer { local: self.local, ..contact.peer };
+            let peer = Peer { local, ..contact.peer };
             return Ok(Way { target: contact.uri, peer, credentials: None });
         }
-        let peer = self.peer(&uri)?;
+        let peer = peer(&uri, local)?;
         Ok(Way { target: target.to_owned(), peer, credentials: None })
     }
+}
 
-    /// The next hop of a URI. Names are looked up at once: only the configuration names hosts, and
-    /// those of a call centre are literal addresses or in the hosts file.
-    fn peer(&self, uri: &Uri) -> Result<Peer, RouteError> {
-        let transport =
-            uri.param("transport").and_then(Transport::from_name).unwrap_or(Transport::Udp);
-        let port = uri.port().unwrap_or(transport.default_port());
-        let unknown = || RouteError::UnknownHost(uri.as_str().to_owned());
-        let remote = match uri.host_ip() {
-            Some(ip) => SocketAddr::new(ip, port),
-            None => {
-                let mut found = (uri.host(), port).to_socket_addrs().map_err(|_| unknown())?;
-                found.find(|found| found.is_ipv4() == self.local.is_ipv4()).ok_or_else(unknown)?
-            }
-        };
-        Ok(Peer { transport, remote, local: self.local, connection: None })
-    }
+/// The next hop of a URI. Names are looked up at once: only the configuration names hosts, and
+/// those of a call centre are literal addresses or in the hosts file.
+fn peer(uri: &Uri, local: SocketAddr) -> Result<Peer, RouteError> {
+    let transport = uri.param("transport").and_then(Transport::from_name).unwrap_or(Transport::Udp);
+    let port = uri.port().unwrap_or(transport.default_port());
+    let unknown = || RouteError::UnknownHost(uri.as_str().to_owned());
+    let remote = match uri.host_ip() {
+        Some(ip) => SocketAddr::new(ip, port),
+        None => {
+            let mut found = (uri.host(), port).to_socket_addrs().map_err(|_| unknown())?;
+            found.find(|found| found.is_ipv4() == local.is_ipv4()).ok_or_else(unknown)?
+        }
+    };
+    Ok(Peer { transport, remote, local, connection: None })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn local() -> SocketAddr {
+        "127.0.0.1:5060".parse().unwrap()
+    }
+
     fn routes() -> Routes {
         let address = Uri::parse(b"sip:10.1.2.3:5070").unwrap();
         let trunk = Trunk { address, credentials: None };
-        let local = "127.0.0.1:5060".parse().unwrap();
-        Routes::new(BTreeMap::from([("out".into(), trunk)]), local, "tandem")
+        Routes::new(BTreeMap::from([("out".into(), trunk)]), "tandem")
     }
 
     #[test]
     fn a_number_behind_a_trunk_goes_to_the_trunk() {
-        let way = routes().way(&Role::Trunk("out".into()), "4711", |_| None).unwrap();
+        let way = routes().way(&Role::Trunk("out".into()), "4711", local(), |_| None).unwrap();
         assert_eq!(way.target, "sip:4711@10.1.2.3:5070");
         assert_eq!(way.peer.remote, "10.1.2.3:5070".parse().unwrap());
     }
 
     #[test]
     fn a_uri_goes_where_it_says_and_a_name_to_its_phone() {
-        let way = routes().way(&Role::Target, "sip:x@127.0.0.1:5070", |_| None).unwrap();
+        let way = routes().way(&Role::Target, "sip:x@127.0.0.1:5070", local(), |_| None).unwrap();
         assert_eq!(way.peer.remote, "127.0.0.1:5070".parse().unwrap());
-        let gone = routes().way(&Role::Target, "sip:ana@tandem", |_| None).unwrap_err();
+        let gone = routes().way(&Role::Target, "sip:ana@tandem", local(), |_| None).unwrap_err();
         assert_eq!(gone, RouteError::NotRegistered("ana".into()));
     }
 
     #[test]
     fn tcp_is_used_where_the_uri_says_so() {
-        let way = routes().way(&Role::Target, "sip:x@127.0.0.1;transport=tcp", |_| None).unwrap();
+        let way = routes()
+            .way(&Role::Target, "sip:x@127.0.0.1;transport=tcp", local(), |_| None)
+            .unwrap();
         assert_eq!((way.peer.transport, way.peer.remote.port()), (Transport::Tcp, 5060));
     }
 }

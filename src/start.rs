@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 use tandem_center::flow::Surroundings;
-use tandem_center::{CallId, Directory, NodeId};
+use tandem_center::{CallId, Directory, HomeId, NodeId};
 use tandem_sip::auth::Credentials;
 use tandem_sip::leg::{SessionTimer, Settings};
 use tandem_sip::sdp::{Capabilities, CodecKind, PTIME_MS_USUAL};
@@ -34,12 +34,13 @@ use crate::media_engine::{Engine, EngineConfig, PortEvent};
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::records::{self, CallRecords};
-use crate::replica::{Replica, ReplicaConfig};
+use crate::replica::{Lease, Replica, ReplicaConfig};
 use crate::routes::{Routes, Trunk};
 use crate::sounds;
 use crate::speech::{
     DiskCache, EspeakConfig, EspeakNg, PromptStore, SpeakError, SpeechSynthesizer,
 };
+use crate::stations::{ServiceAddress, Station, Stations};
 
 /// A node that runs.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         token_key(config),
     )
     .with_context(|| format!("HTTP cannot listen on {listen}"))?;
-    tracing::info!(sip = %running.node.sip_host(), http = %api.address, "the node is up");
+    tracing::info!(sip = %running.node.stations.own().host, http = %api.address, "the node is up");
     told_to_end().await?;
     api.drain();
     running.drain(api).await;
@@ -103,20 +104,25 @@ impl Running {
         let id = NodeId(config.node.id.get().into());
         let outlet = Arc::new(OnceLock::new());
         let events = Arc::new(EventLog::default());
-        let addresses = listen_addresses(&config);
-        let sockets = SipSockets::bind(&addresses)
-            .with_context(|| format!("SIP cannot listen on {addresses:?}"))?;
-        let engine = start_engine(&config, Arc::clone(&outlet))?;
+        let moves = moves(&config);
+        let (sockets, sip) = sockets(&config, moves)?;
         let machine = CenterMachine::new(id, Arc::clone(&events), Arc::clone(&outlet));
         let metrics = Arc::new(Metrics::new());
         let replica_config =
             ReplicaConfig { metrics: Arc::clone(&metrics), ..replica_config(&config)? };
         let (handle, replica) = Replica::start(replica_config, machine)?;
+        let engine = start_engine(&config, moves, handle.lease(), Arc::clone(&outlet))?;
         let prompts = Arc::new(prompts(&config).await?);
-        let local = sockets.address();
+        let address = service_address(&config, sip)?;
+        let home = moves.then(|| (HomeId::first_of(id), address.clone()));
+        let own = Station::new(home.as_ref().map(|(id, _)| *id), &address)
+            .context("[sip] udp or tcp needs an address")?;
         let (folder, directory) = directory(&config, &prompts);
         let node = Arc::new(Node {
             id,
+            lease: handle.lease(),
+            stations: Stations::new(own),
+            home,
             replica: handle,
             router: Default::default(),
             actors: Default::default(),
@@ -125,9 +131,8 @@ impl Running {
             web: Arc::new(crate::ivr_http::IvrHttp::new().context("no HTTP client for flows")?),
             metrics,
             events,
-            routes: Routes::new(trunks(&config)?, local, &config.sip.realm),
+            routes: Routes::new(trunks(&config)?, &config.sip.realm),
             capabilities: capabilities(&config),
-            media_ip: config.media.address.unwrap_or(local.ip()),
             in_band_dtmf: config.media.in_band_dtmf,
             recordings: config.recordings(),
             music: sounds::music(&config)?,
@@ -197,11 +202,46 @@ fn listen_addresses(config: &Config) -> Vec<SocketAddr> {
     addresses
 }
 
-fn start_engine(config: &Config, outlet: Arc<OnceLock<Weak<Node>>>) -> anyhow::Result<Engine> {
+/// Whether this node's address goes to another node when it dies: on one machine, where every
+/// process can bind every loopback address.
+fn moves(config: &Config) -> bool {
+    let all = config.sip.udp.iter().chain(&config.sip.tcp);
+    config.cluster.member.len() > 1
+        && all.clone().count() > 0
+        && all.into_iter().all(|a| a.ip().is_loopback())
+}
+
+/// The sockets, and the addresses that they are at. An address that moves may be another node's
+/// until the cluster knows of this one.
+fn sockets(config: &Config, moves: bool) -> anyhow::Result<(Arc<SipSockets>, Vec<SocketAddr>)> {
+    let addresses = listen_addresses(config);
+    let sockets = SipSockets::new(moves);
+    if moves {
+        return Ok((sockets, addresses));
+    }
+    let opened =
+        sockets.open(&addresses).with_context(|| format!("SIP cannot listen on {addresses:?}"))?;
+    Ok((sockets, opened))
+}
+
+fn service_address(config: &Config, sip: Vec<SocketAddr>) -> anyhow::Result<ServiceAddress> {
+    let first = sip.first().context("[sip] udp or tcp needs an address")?;
+    let media_ip = config.media.address.unwrap_or(first.ip());
+    Ok(ServiceAddress { sip, advertised: config.sip.advertised, media_ip })
+}
+
+fn start_engine(
+    config: &Config,
+    shared: bool,
+    lease: Lease,
+    outlet: Arc<OnceLock<Weak<Node>>>,
+) -> anyhow::Result<Engine> {
     let media = &config.media;
     let settings = EngineConfig {
         ports: media.rtp_port_min.get()..=media.rtp_port_max.get(),
         threads: usize::from(media.threads.get()),
+        shared,
+        lease,
         ..EngineConfig::default()
     };
     Ok(Engine::start(settings, move |event| {

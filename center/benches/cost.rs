@@ -26,7 +26,7 @@ struct Bench {
 impl Bench {
     fn new(directory: Directory) -> Self {
         let mut bench = Self { center: Center::new(), index: 0, now: START };
-        bench.apply(Command::NodeUp { node: NODE });
+        bench.apply(Command::NodeUp { node: NODE, homes: Vec::new(), sockets_are_lost: true });
         bench.apply(Command::Configure(Box::new(directory)));
         bench
     }
@@ -46,6 +46,7 @@ impl Bench {
             call,
             salt: n,
             owner: NODE,
+            home: None,
             caller: Party { number: "13800138000".into(), name: Some("Caller".into()) },
             called: called.into(),
             wire: Wire::from(vec![7; 1_200]),

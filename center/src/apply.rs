@@ -104,8 +104,10 @@ impl Center {
         match command {
             Command::Configure(directory) => self.configure(turn, *directory),
             Command::Tick => Ok(self.tick(turn)),
-            Command::NodeUp { node } => Ok(self.node_up(turn, node)),
-            Command::NodeLost { node } => Ok(self.node_lost(turn, node)),
+            Command::NodeUp { node, homes, sockets_are_lost } => {
+                self.node_up(turn, nodes::Arrival { node, homes, sockets_are_lost })
+            }
+            Command::NodeLost { node, silent_ms } => Ok(self.node_lost(turn, node, silent_ms)),
             Command::Arrived(arrived) => self.arrived(turn, *arrived),
             Command::LegRinging { call, leg } => self.leg_ringing(turn, call, leg),
             Command::LegAnswered { call, leg, wires } => self.leg_answered(turn, call, leg, wires),

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::directory::Destination;
 use crate::flow::{Action, FlowName, FlowVersion, Position, Variables};
-use crate::ids::{AgentId, CallId, Index, LegNumber, Millis, NodeId, QueueId};
+use crate::ids::{AgentId, CallId, HomeId, Index, LegNumber, Millis, NodeId, QueueId};
 use crate::record::{CallResult, SEGMENTS_MAX, Segment, SegmentKind, Side};
 use crate::timeline::Timeline;
 
@@ -47,6 +47,9 @@ pub struct Call {
     pub id: CallId,
     /// The node whose actor drives it.
     pub owner: NodeId,
+    /// The service address that its far ends know; its holder owns the call. None: they know an
+    /// address of the owner, and are told when that changes.
+    pub home: Option<HomeId>,
     /// Rises with every change of owner. A node that finds a higher one than its own forgets the
     /// call silently.
     pub epoch: u32,
@@ -126,6 +129,8 @@ pub enum Phase {
         position: Position,
         /// What the node does now.
         act: Act,
+        /// When the prompts were as far as `position` says.
+        heard_at: Millis,
         /// When the action counts as failed if its end is not reported.
         until: Millis,
     },

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::call::{Cause, Party, Wire};
 use crate::directory::Directory;
 use crate::flow::IvrResult;
-use crate::ids::{AgentId, CallId, CommandId, LegNumber, Millis, NodeId, SessionId};
+use crate::ids::{AgentId, CallId, CommandId, HomeId, LegNumber, Millis, NodeId, SessionId};
 
 /// The version that [`Command::encode`] writes and the newest that [`Command::decode`] reads.
-pub const COMMAND_VERSION: u8 = 1;
+pub const COMMAND_VERSION: u8 = 2;
 
 /// Calls that one [`Command::Cleared`] may name. A node splits longer lists.
 pub const CLEARED_MAX: usize = 4096;
@@ -28,10 +28,13 @@ pub enum Command {
     /// Time has passed: whatever is due by now happens. Proposed by the leader's node when
     /// [`crate::Center::next_deadline`] is reached.
     Tick,
-    /// The node takes calls, and calls of lost nodes.
-    NodeUp { node: NodeId },
-    /// The node is gone: its calls get new owners, its sessions wait for their agents.
-    NodeLost { node: NodeId },
+    /// The node takes calls, and calls of lost nodes. It brings these service addresses, at most
+    /// [`crate::HOMES_OF_NODE_MAX`], and gets them back with their calls from whoever held them
+    /// meanwhile. `sockets_are_lost`: it was started again, and the desks that sat there are gone.
+    NodeUp { node: NodeId, homes: Vec<(HomeId, Wire)>, sockets_are_lost: bool },
+    /// The node is gone: its calls get new owners, its sessions wait for their agents. It was
+    /// last heard `silent_ms` ago: until then its callers heard their prompts.
+    NodeLost { node: NodeId, silent_ms: u32 },
     /// An INVITE came in.
     Arrived(Box<Arrived>),
     /// An invited leg rings. Worth a commit for agents, whose state it changes; other legs'
@@ -54,8 +57,8 @@ pub enum Command {
     WireChanged { call: CallId, leg: LegNumber, wire: Wire },
     /// The IVR's action `seq` ended.
     Ivr { call: CallId, seq: u32, result: IvrResult },
-    /// The prompts of action `seq` have been heard up to here, in milliseconds. Optional: lets
-    /// another node go on there.
+    /// The prompts of action `seq` have been heard up to here, in milliseconds. Optional: another
+    /// node goes on where they should be by its clock, which is wrong when they began late.
     IvrProgress { call: CallId, seq: u32, offset_ms: u32 },
     /// Nothing of these ended calls is on the wire any more: forget them. At most
     /// [`CLEARED_MAX`].
@@ -107,6 +110,8 @@ pub struct Arrived {
     pub salt: u64,
     /// The node that received it.
     pub owner: NodeId,
+    /// The service address that it came to; none if that does not move.
+    pub home: Option<HomeId>,
     /// Who calls.
     pub caller: Party,
     /// The user part of the request URI.

@@ -110,6 +110,11 @@ number!(
     NodeId(u64), "node", "{}", |text| text.parse().ok().filter(|n| (1..=NODE_MAX).contains(n))
 );
 number!(
+    /// A service address that calls live on and that moves from node to node with them: the
+    /// number of the node that brought it, and which of its addresses it is.
+    HomeId(u64), "home", "{}", |text| text.parse().ok()
+);
+number!(
     /// A call: the node that saw it first, the time and a counter (see [`CallId::new`]). Shown
     /// as sixteen hexadecimal digits.
     CallId(u64), "call", "{:016x}", |text| (text.len() == 16)
@@ -126,6 +131,14 @@ number!(
         .then(|| u64::from_str_radix(text, 16).ok())
         .flatten()
 );
+
+impl HomeId {
+    /// The first service address of a node.
+    #[must_use]
+    pub fn first_of(node: NodeId) -> Self {
+        Self(node.0 << 8)
+    }
+}
 
 impl CallId {
     /// `node` in the top byte, then 40 bits of milliseconds (34 years until they repeat), then a

@@ -9,7 +9,8 @@ use crate::apply::Turn;
 use crate::call::{LEGS_MAX, LegState, Stage};
 use crate::record::SEGMENTS_MAX;
 use crate::{
-    Agent, AgentId, AgentState, Call, CallId, Center, LegNumber, Phase, QueueId, SessionId,
+    Agent, AgentId, AgentState, Call, CallId, Center, HomeId, LegNumber, NodeId, Phase, QueueId,
+    SessionId,
 };
 
 /// A claim that does not hold.
@@ -30,6 +31,9 @@ pub enum Violation {
     /// A call that is over has a leg that is alive, or its route is still not decided.
     #[error("call {call} is {phase} and should not be")]
     WrongPhase { call: CallId, phase: &'static str },
+    /// A call is owned by another node than the one that holds its address.
+    #[error("call {call} lives at home {home}, held by node {holder}, but node {owner} owns it")]
+    Strayed { call: CallId, home: HomeId, holder: NodeId, owner: NodeId },
     /// A collection outgrew its bound.
     #[error("{what} of {of} has {size}, at most {max} are allowed")]
     TooMany { what: &'static str, of: String, size: usize, max: usize },
@@ -55,6 +59,7 @@ impl Center {
             check_bounds(call)?;
             self.check_agents_of(call)?;
             self.check_references_of(call)?;
+            self.check_home_of(call)?;
         }
         for (id, agent) in &self.agents {
             if agent.id != *id {
@@ -110,6 +115,17 @@ impl Center {
             | Phase::Echo
             | Phase::Ended { .. } => Ok(()),
         }
+    }
+
+    fn check_home_of(&self, call: &Call) -> Result<(), Violation> {
+        let Some((id, home)) = call.home.and_then(|id| Some((id, self.homes.get(&id)?))) else {
+            return Ok(());
+        };
+        if home.holder == call.owner {
+            return Ok(());
+        }
+        let (home, holder, owner) = (id, home.holder, call.owner);
+        Err(Violation::Strayed { call: call.id, home, holder, owner })
     }
 
     fn check_agent(&self, agent: &Agent) -> Result<(), Violation> {

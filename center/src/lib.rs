@@ -18,6 +18,7 @@ pub mod directory;
 pub mod event;
 pub mod flow;
 pub mod hash;
+mod home;
 pub mod ids;
 mod invariants;
 mod outcome;
@@ -34,8 +35,10 @@ pub use call::{Call, Cause, Direction, Leg, LegState, Party, Phase, RecordingId,
 pub use command::{Arrived, CLEARED_MAX, COMMAND_VERSION, Command, DecodeError, Dial, WantedState};
 pub use directory::{Directory, DirectoryError, Route};
 pub use event::{Audience, Event, Happened, Screen};
+pub use home::{HOMES_OF_NODE_MAX, Home};
 pub use ids::{
-    AgentId, CallId, CommandId, Index, LegNumber, Millis, NodeId, ParseIdError, QueueId, SessionId,
+    AgentId, CallId, CommandId, HomeId, Index, LegNumber, Millis, NodeId, ParseIdError, QueueId,
+    SessionId,
 };
 pub use invariants::Violation;
 pub use outcome::{Outcome, Rejected, Reply, Touched};

@@ -10,7 +10,7 @@ use crate::call::FlowKey;
 use crate::directory::DirectoryError;
 use crate::event::Event;
 use crate::flow::FlowError;
-use crate::ids::{AgentId, CallId, NodeId, QueueId, SessionId};
+use crate::ids::{AgentId, CallId, HomeId, NodeId, QueueId, SessionId};
 use crate::record::Record;
 
 /// What a command did.
@@ -57,6 +57,8 @@ pub struct Touched {
     pub queues: BTreeSet<QueueId>,
     /// Nodes.
     pub nodes: BTreeSet<NodeId>,
+    /// Service addresses: their holders take them, others let go of them.
+    pub homes: BTreeSet<HomeId>,
     /// Versions of flows that came or went.
     pub flows: BTreeSet<FlowKey>,
     /// Agents whose phones registered or left.
@@ -75,6 +77,7 @@ impl Touched {
         self.sessions.extend(&more.sessions);
         self.queues.extend(more.queues.iter().cloned());
         self.nodes.extend(&more.nodes);
+        self.homes.extend(&more.homes);
         self.flows.extend(more.flows.iter().cloned());
         self.registrations.extend(more.registrations.iter().cloned());
         self.directory |= more.directory;

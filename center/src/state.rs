@@ -18,8 +18,8 @@ use crate::flow::{Flow, FlowName, FlowVersion};
 use crate::queue::{Place, Rank, Waiting};
 use crate::registration::Registration;
 use crate::{
-    Agent, AgentId, AgentState, Call, CallId, Directory, Index, Millis, NodeId, Phase, Queue,
-    QueueId, Session, SessionId,
+    Agent, AgentId, AgentState, Call, CallId, Directory, Home, HomeId, Index, Millis, NodeId,
+    Phase, Queue, QueueId, Session, SessionId,
 };
 
 /// The replicated contact centre.
@@ -35,6 +35,7 @@ pub struct Center {
     pub(crate) queues: BTreeMap<QueueId, Queue>,
     pub(crate) results: BTreeMap<AgentId, Results>,
     pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) homes: BTreeMap<HomeId, Home>,
     pub(crate) registrations: BTreeMap<AgentId, Registration>,
     pub(crate) flows: BTreeMap<FlowKey, FlowEntry>,
     /// Index: the version of each flow that new calls begin with.
@@ -203,6 +204,17 @@ impl Center {
     /// All nodes that were ever up.
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = (NodeId, &Node)> {
         self.nodes.iter().map(|(id, node)| (*id, node))
+    }
+
+    /// One node, if it was ever up.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(&id)
+    }
+
+    /// All service addresses.
+    pub fn homes(&self) -> impl ExactSizeIterator<Item = (HomeId, &Home)> {
+        self.homes.iter().map(|(id, home)| (*id, home))
     }
 
     /// The directory that holds.

@@ -18,13 +18,13 @@ use crate::outcome::Reply;
 use crate::queue::Totals;
 use crate::state::{FlowEntry, Node};
 use crate::{
-    Agent, AgentId, Call, CallId, Center, CommandId, Directory, Index, Millis, NodeId, Queue,
-    QueueId, Session, SessionId, Touched,
+    Agent, AgentId, Call, CallId, Center, CommandId, Directory, HomeId, Index, Millis, NodeId,
+    Queue, QueueId, Session, SessionId, Touched,
 };
 
 /// The version of all stored values and snapshots that this program writes, and the newest that
 /// it reads.
-pub const STATE_VERSION: u8 = 1;
+pub const STATE_VERSION: u8 = 2;
 
 /// What a snapshot begins with.
 const MAGIC: &[u8; 4] = b"TCtr";
@@ -81,6 +81,7 @@ mod tag {
     pub(super) const SESSION: u8 = b's';
     pub(super) const QUEUE: u8 = b'q';
     pub(super) const NODE: u8 = b'n';
+    pub(super) const HOME: u8 = b'h';
     pub(super) const FLOW: u8 = b'f';
     pub(super) const DIRECTORY: u8 = b'd';
     pub(super) const RESULT: u8 = b'r';
@@ -111,6 +112,9 @@ impl Center {
         for id in &touched.nodes {
             let up = self.nodes.get(id).map(|node| encode(&node.up));
             pairs.push((key_u64(tag::NODE, id.0), up));
+        }
+        for id in &touched.homes {
+            pairs.push((key_u64(tag::HOME, id.0), self.homes.get(id).map(encode)));
         }
         for id in &touched.registrations {
             let registration = self.registrations.get(id).map(encode);
@@ -158,6 +162,7 @@ impl Center {
             sessions: self.sessions.keys().copied().collect(),
             queues: self.queues.keys().cloned().collect(),
             nodes: self.nodes.keys().copied().collect(),
+            homes: self.homes.keys().copied().collect(),
             flows: self.flows.keys().cloned().collect(),
             registrations: self.registrations.keys().cloned().collect(),
             directory: true,
@@ -266,6 +271,9 @@ impl Loader {
             tag::NODE => {
                 let up = decode("node", value)?;
                 center.nodes.insert(NodeId(number(id)?), Node { up, calls: 0 });
+            }
+            tag::HOME => {
+                center.homes.insert(HomeId(number(id)?), decode("home", value)?);
             }
             tag::REGISTRATION => {
                 let id = AgentId::parse(text(id)?).map_err(|error| corrupt(&error.to_string()))?;

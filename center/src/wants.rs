@@ -99,6 +99,22 @@ impl Call {
         }
     }
 
+    /// Milliseconds of the present action's prompts that were heard before the call came to its
+    /// owner, or before they began late.
+    #[must_use]
+    pub fn heard_ms(&self) -> Option<u32> {
+        match &self.phase {
+            Phase::Ivr { position, .. } => Some(position.offset_ms),
+            Phase::Arriving
+            | Phase::Queued { .. }
+            | Phase::Direct { .. }
+            | Phase::Dialing { .. }
+            | Phase::Bridged { .. }
+            | Phase::Echo
+            | Phase::Ended { .. } => None,
+        }
+    }
+
     /// Recording goes on as long as two talk, through holds.
     fn records(&self) -> Option<RecordingId> {
         match &self.phase {

@@ -12,6 +12,7 @@ fn arrived() -> Command {
         call: CallId(7),
         salt: 1,
         owner: NodeId(1),
+        home: None,
         caller: Party { number: "100".into(), name: Some("Alice".into()) },
         called: "echo".into(),
         wire: Wire::from(vec![1; 20]),
@@ -75,7 +76,11 @@ fn no_pairs_are_a_new_centre_and_pairs_without_their_point_are_damaged() {
     let new = Center::from_pairs(nothing).expect("a new one");
     assert_eq!(new.state_hash(), Center::new().state_hash());
     let mut center = center();
-    let outcome = center.apply(3, Millis(3), Command::NodeUp { node: NodeId(1) });
+    let outcome = center.apply(
+        3,
+        Millis(3),
+        Command::NodeUp { node: NodeId(1), homes: Vec::new(), sockets_are_lost: true },
+    );
     let mut pairs = center.changed(&outcome.expect("it is taken").touched);
     assert_eq!(pairs.pop().map(|(key, _)| key), Some(b"m".to_vec()), "the point comes last");
     let call = (b"c\0\0\0\0\0\0\0\x07".to_vec(), vec![1, 2, 3]);

@@ -11,8 +11,8 @@ use tandem_center::directory::{
 };
 use tandem_center::flow::IvrResult;
 use tandem_center::{
-    AgentId, Arrived, CallId, Cause, Center, Command, CommandId, Dial, Directory, LegNumber,
-    Millis, NodeId, Party, QueueId, Record, Route, SessionId, WantedState, Wire,
+    AgentId, Arrived, CallId, Cause, Center, Command, CommandId, Dial, Directory, HomeId,
+    LegNumber, Millis, NodeId, Party, QueueId, Record, Route, SessionId, WantedState, Wire,
 };
 
 /// Seeds of one run; `SEEDS=n` runs more.
@@ -370,6 +370,7 @@ impl World {
                     call: if self.dice.one_in(30) { self.any_call() } else { self.new_call() },
                     salt: 1,
                     owner: self.any_node(),
+                    home: (!self.dice.one_in(3)).then(|| HomeId::first_of(self.any_node())),
                     caller: Party { number: "100".into(), name: None },
                     called: called.into(),
                     wire: Wire::from(vec![0; 30]),
@@ -391,8 +392,15 @@ impl World {
                 let until = self.now.plus_ms(self.dice.below(9_000));
                 Command::Registered { agent: self.any_agent(), contacts, until }
             }
-            97 if self.dice.one_in(4) => Command::NodeLost { node: self.any_node() },
-            97 | 98 => Command::NodeUp { node: self.any_node() },
+            97 if self.dice.one_in(4) => Command::NodeLost { node: self.any_node(), silent_ms: 0 },
+            97 | 98 => {
+                let node = self.any_node();
+                let homes = (!self.dice.one_in(3))
+                    .then(|| (HomeId::first_of(node), Wire::from(vec![1; 9])))
+                    .into_iter()
+                    .collect();
+                Command::NodeUp { node, homes, sockets_are_lost: self.dice.one_in(2) }
+            }
             _ => Command::Configure(Box::new(directory(self.dice.below(32)))),
         }
     }

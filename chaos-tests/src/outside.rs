@@ -147,6 +147,7 @@ impl World {
             call,
             salt: self.random.next(),
             owner: NodeId(node),
+            home: None,
             caller: Party { number: "100".into(), name: None },
             called,
             wire: wire_of(end),

@@ -389,7 +389,10 @@ impl World {
         }
         if !running.is_announced && running.driver.role().leader.is_some() {
             running.is_announced = true;
-            running.propose(Waiter::Up, Command::NodeUp { node: NodeId(id) });
+            running.propose(
+                Waiter::Up,
+                Command::NodeUp { node: NodeId(id), homes: Vec::new(), sockets_are_lost: true },
+            );
         }
         if !running.cleared.is_empty() {
             let calls: Vec<_> = std::mem::take(&mut running.cleared).into_iter().collect();

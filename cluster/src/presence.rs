@@ -211,8 +211,9 @@ impl Presence {
         self.lease_until
     }
 
-    /// The nodes that this one, as the leader, misses. Empty at the others.
-    pub fn missed(&self, now: Moment) -> Vec<NodeId> {
+    /// The nodes that this one, as the leader, misses, and for how many milliseconds each has been
+    /// silent. Empty at the others.
+    pub fn missed(&self, now: Moment) -> Vec<(NodeId, u64)> {
         let Some(since) = self.watching_since.filter(|_| now < self.lease_until) else {
             return Vec::new();
         };
@@ -222,7 +223,10 @@ impl Presence {
             (peer.refused && peer.heard.is_some_and(|heard| now > heard))
                 || now.saturating_sub(heard) >= self.timing.loss_ms
         };
-        self.peers.iter().filter(|(_, peer)| is_missed(peer)).map(|(node, _)| *node).collect()
+        let missed = self.peers.iter().filter(|(_, peer)| is_missed(peer));
+        missed
+            .map(|(node, peer)| (*node, now.saturating_sub(peer.heard.unwrap_or(since))))
+            .collect()
     }
 
     /// Takes what the newest beats grant.

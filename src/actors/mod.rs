@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod call;
+pub mod homes;
 pub mod queue;
 pub mod registrar;
 pub mod replica;

@@ -5,9 +5,10 @@
 //! thread and only hands on; what must be started or batched is the work of [`ReplicaActor`],
 //! which looks at the whole state when it starts, so nothing is lost with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tandem_center::{
@@ -16,7 +17,7 @@ use tandem_center::{
 };
 use tandem_cluster::{Committed, Index, Role};
 
-use super::{agent, call, queue};
+use super::{agent, call, homes, queue};
 use crate::api::events::EventLog;
 use crate::node::Node;
 use crate::records::Row;
@@ -28,6 +29,10 @@ const CLEARED_EVERY: Duration = Duration::from_millis(250);
 
 /// Between two tries of what a role asks for: about the time of an election.
 const PROPOSE_AGAIN: Duration = Duration::from_millis(250);
+
+/// How often the leader looks whether it misses a node, and a node whether it is missed. A part of
+/// the second in which calls are to be taken over.
+const PRESENCE_EVERY: Duration = Duration::from_millis(50);
 
 /// The state machine of a node.
 #[derive(Debug)]
@@ -66,13 +71,18 @@ impl CenterMachine {
     fn hand_on(&self, touched: &Touched) {
         let Some(node) = self.actors() else { return };
         for &id in &touched.calls {
-            let Some(call) = self.center.call(id).filter(|call| concerns(call, self.node)) else {
-                continue;
-            };
+            let Some(call) = self.center.call(id) else { continue };
             match node.router.call(id) {
+                // It may be another node's now: then the actor must forget it.
                 Some(actor) => drop(actor.send_message(call::Message::Changed(Arc::clone(call)))),
-                None => node.actors.tell_replica(Message::Unserved(Arc::clone(call))),
+                None if call.owner == self.node => {
+                    node.actors.tell_replica(Message::Unserved(Arc::clone(call)));
+                }
+                None => (),
             }
+        }
+        if !touched.homes.is_empty() {
+            node.actors.tell_homes(homes::Message::Look);
         }
         if touched.directory {
             node.actors.tell_replica(Message::LookAtAll);
@@ -86,12 +96,6 @@ impl CenterMachine {
             }
         }
     }
-}
-
-/// Whether this node has to do with the call: it owns it, or may have an actor that must forget
-/// it.
-fn concerns(call: &Call, node: NodeId) -> bool {
-    call.owner == node || call.epoch > 0
 }
 
 impl Machine for CenterMachine {
@@ -213,6 +217,8 @@ pub enum Message {
     Unserved(Arc<Call>),
     /// Nothing of this call is on the wire any more.
     Cleared(CallId),
+    /// It is time to see whether a node is missed.
+    LookAtPresence,
     /// It is time to propose what has been cleared.
     ProposeCleared,
     /// This node's part in the cluster changed.
@@ -236,6 +242,8 @@ pub struct State {
     cleared: BTreeSet<CallId>,
     /// A [`Message::ProposeCleared`] is on its way.
     timer_armed: bool,
+    /// When what a presence asks for was last proposed, by the node that it is about.
+    proposed: BTreeMap<NodeId, Instant>,
 }
 
 impl Actor for ReplicaActor {
@@ -251,7 +259,9 @@ impl Actor for ReplicaActor {
         // What happened before this actor lived: its predecessor's, or while the node started.
         drop(me.send_message(Message::RoleChanged(node.replica.status().role)));
         drop(me.send_message(Message::LookAtAll));
-        Ok(State { node, cleared: BTreeSet::new(), timer_armed: false })
+        drop(me.send_interval(PRESENCE_EVERY, || Message::LookAtPresence));
+        let (cleared, proposed) = (BTreeSet::new(), BTreeMap::new());
+        Ok(State { node, cleared, timer_armed: false, proposed })
     }
 
     async fn handle(
@@ -271,6 +281,7 @@ impl Actor for ReplicaActor {
                     drop(me.send_after(CLEARED_EVERY, || Message::ProposeCleared));
                 }
             }
+            Message::LookAtPresence => state.look_at_presence(),
             Message::ProposeCleared => {
                 state.timer_armed = false;
                 state.propose_cleared();
@@ -291,6 +302,10 @@ impl Actor for ReplicaActor {
 impl State {
     fn serve(&self, call: Arc<Call>) {
         if call.owner != self.node.id || self.node.router.call(call.id).is_some() {
+            return;
+        }
+        if self.node.stations.of(call.home).is_none() && self.is_home(&call) {
+            // Its address is not open yet; all calls are looked at when it is.
             return;
         }
         let id = call.id;
@@ -325,6 +340,52 @@ impl State {
         self.node.announce();
     }
 
+    /// A call whose home nobody knows any more is served at the node's own address.
+    fn is_home(&self, call: &Call) -> bool {
+        let homes = |center: &Center| center.homes().any(|(id, _)| Some(id) == call.home);
+        self.node.replica.read_local(|machine| homes(machine.center()))
+    }
+
+    /// The leader says whom it misses; a node that was missed and is here says so.
+    fn look_at_presence(&mut self) {
+        let me = self.node.id;
+        let missed = self.node.replica.missed();
+        let (up, missed) = self.node.replica.read_local(|machine| {
+            let is_up = |node| machine.center().node(node).is_some_and(|node| node.up);
+            let missed: Vec<_> =
+                missed.into_iter().filter(|(node, _)| is_up(NodeId(*node))).collect();
+            (is_up(me), missed)
+        });
+        for (node, silent_ms) in missed {
+            let silent_ms = u32::try_from(silent_ms).unwrap_or(u32::MAX);
+            let node = NodeId(node);
+            if self.may_propose(node) {
+                tracing::error!(%node, silent_ms, "a node is missed: others take its calls over");
+                self.propose_presence(Command::NodeLost { node, silent_ms });
+            }
+        }
+        let announced = self.node.announced.load(Ordering::Relaxed);
+        if !up && announced && self.node.lease.holds() && self.may_propose(me) {
+            tracing::warn!("this node was missed and is back");
+            self.propose_presence(self.node.is_up(false));
+        }
+    }
+
+    fn may_propose(&mut self, about: NodeId) -> bool {
+        let now = Instant::now();
+        let before = self.proposed.insert(about, now);
+        let may = before.is_none_or(|before| now - before >= PROPOSE_AGAIN);
+        if let Some(before) = before.filter(|_| !may) {
+            self.proposed.insert(about, before);
+        }
+        may
+    }
+
+    fn propose_presence(&self, command: Command) {
+        // What is not committed is seen again at the next look.
+        self.node.replica.propose_then(command.encode(), |_| ());
+    }
+
     fn look_at_all(&self) {
         let node = self.node.id;
         let (calls, queues, agents) = self.node.replica.read_local(|machine| {
@@ -341,5 +402,6 @@ impl State {
             }
         }
         self.node.actors.follow_directory(&self.node, &queues, &agents);
+        self.node.actors.tell_homes(homes::Message::Look);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use tandem_sip::wire::{Malformed, Message, Peer, StreamFramer, Transport};
@@ -43,45 +43,74 @@ pub trait Inbound: Send + Sync + 'static {
 /// All SIP sockets of a node.
 #[derive(Debug)]
 pub struct SipSockets {
-    udp: Vec<(SocketAddr, Arc<UdpSocket>)>,
-    listeners: Vec<(SocketAddr, Arc<TcpListener>)>,
+    bound: RwLock<Vec<Bound>>,
+    /// Addresses are opened although a process that is stopped may hold them: on one machine, the
+    /// kernel gives datagrams to the socket that was bound last.
+    shared: bool,
     connections: Mutex<HashMap<u64, Connection>>,
     connection_next: AtomicU64,
     dropped: AtomicU64,
 }
 
+/// The sockets of one address.
+#[derive(Debug, Clone)]
+struct Bound {
+    address: SocketAddr,
+    udp: Arc<UdpSocket>,
+    listener: Arc<TcpListener>,
+}
+
 #[derive(Debug, Clone)]
 struct Connection {
+    local: SocketAddr,
     remote: SocketAddr,
     unsent: mpsc::Sender<Vec<u8>>,
 }
 
 impl SipSockets {
-    /// Binds a UDP socket and a TCP listener on each address.
-    ///
-    /// # Errors
-    /// What the system says when an address is in use or not ours.
-    pub fn bind(addresses: &[SocketAddr]) -> io::Result<Arc<Self>> {
-        let mut udp = Vec::new();
-        let mut listeners = Vec::new();
-        for &address in addresses {
-            let bound = bind_udp(address)?;
-            let address = bound.local_addr()?;
-            udp.push((address, Arc::new(bound)));
-            listeners.push((address, Arc::new(bind_tcp(address)?)));
-        }
-        Ok(Arc::new(Self {
-            udp,
-            listeners,
+    /// No address is open yet. `shared`: an address may be opened that a stopped process holds.
+    pub fn new(shared: bool) -> Arc<Self> {
+        Arc::new(Self {
+            bound: RwLock::default(),
+            shared,
             connections: Mutex::default(),
             connection_next: AtomicU64::new(1),
             dropped: AtomicU64::new(0),
-        }))
+        })
     }
 
-    /// The first address that we listen on: what our Contact and Via name.
-    pub fn address(&self) -> SocketAddr {
-        self.udp.first().map_or(SocketAddr::from(([127, 0, 0, 1], 5060)), |(address, _)| *address)
+    /// Binds a UDP socket and a TCP listener on each address: on all, or on none. They are read
+    /// from the next [`Self::read`] on. Those that are open stay as they are.
+    ///
+    /// # Errors
+    /// What the system says when an address is in use or not ours.
+    pub fn open(&self, addresses: &[SocketAddr]) -> io::Result<Vec<SocketAddr>> {
+        let mut new = Vec::new();
+        for &address in addresses {
+            if self.bound().iter().any(|bound| bound.address == address) {
+                continue;
+            }
+            let udp = bind_udp(address, self.shared)?;
+            let address = udp.local_addr()?;
+            let listener = Arc::new(bind_tcp(address)?);
+            new.push(Bound { address, udp: Arc::new(udp), listener });
+        }
+        let opened = new.iter().map(|bound| bound.address).collect();
+        self.bound.write().unwrap_or_else(PoisonError::into_inner).append(&mut new);
+        Ok(opened)
+    }
+
+    /// Closes these addresses and the connections that came by them.
+    pub fn close(&self, addresses: &[SocketAddr]) {
+        let mut bound = self.bound.write().unwrap_or_else(PoisonError::into_inner);
+        bound.retain(|bound| !addresses.contains(&bound.address));
+        drop(bound);
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|_, connection| !addresses.contains(&connection.local));
+    }
+
+    fn bound(&self) -> RwLockReadGuard<'_, Vec<Bound>> {
+        self.bound.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Messages that the system did not take.
@@ -97,13 +126,9 @@ impl SipSockets {
     /// Starts reading. Dropping the handles stops it; the sockets stay open.
     pub fn read(self: &Arc<Self>, inbound: &Arc<impl Inbound>) -> Reading {
         let mut tasks = Vec::new();
-        for (address, socket) in &self.udp {
-            let reader = read_udp(Arc::clone(socket), *address, Arc::clone(inbound));
-            tasks.push(tokio::spawn(reader));
-        }
-        for (address, listener) in &self.listeners {
-            let acceptor =
-                Arc::clone(self).accept(Arc::clone(listener), *address, Arc::clone(inbound));
+        for Bound { address, udp, listener } in self.bound().iter().cloned() {
+            tasks.push(tokio::spawn(read_udp(udp, address, Arc::clone(inbound))));
+            let acceptor = Arc::clone(self).accept(listener, address, Arc::clone(inbound));
             tasks.push(tokio::spawn(acceptor));
         }
         Reading { tasks }
@@ -118,9 +143,10 @@ impl SipSockets {
     }
 
     fn send_udp(&self, peer: &Peer, bytes: &[u8]) {
-        let socket = self.udp.iter().find(|(address, _)| *address == peer.local);
-        let Some((_, socket)) = socket.or_else(|| self.udp.first()) else { return };
-        if let Err(error) = socket.try_send_to(bytes, peer.remote) {
+        let bound = self.bound();
+        let socket = bound.iter().find(|bound| bound.address == peer.local);
+        let Some(Bound { udp, .. }) = socket.or_else(|| bound.first()) else { return };
+        if let Err(error) = udp.try_send_to(bytes, peer.remote) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             debug!(remote = %peer.remote, %error, "message not sent");
         }
@@ -138,7 +164,7 @@ impl SipSockets {
             let connect = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(peer.remote));
             match connect.await {
                 Ok(Ok(stream)) => {
-                    let unsent = sockets.open(stream, peer.local, inbound);
+                    let unsent = sockets.connected(stream, peer.local, inbound);
                     let _ = unsent.map(|unsent| unsent.try_send(bytes));
                 }
                 Ok(Err(_)) | Err(_) => {
@@ -165,7 +191,7 @@ impl SipSockets {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let _ = self.open(stream, local, Arc::clone(&inbound));
+                    let _ = self.connected(stream, local, Arc::clone(&inbound));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: give the others time to close.
@@ -176,7 +202,7 @@ impl SipSockets {
         }
     }
 
-    fn open(
+    fn connected(
         self: &Arc<Self>,
         stream: TcpStream,
         local: SocketAddr,
@@ -191,7 +217,7 @@ impl SipSockets {
                 warn!(%remote, "too many SIP connections");
                 return None;
             }
-            connections.insert(id, Connection { remote, unsent: unsent.clone() });
+            connections.insert(id, Connection { local, remote, unsent: unsent.clone() });
         }
         let peer = Peer { transport: Transport::Tcp, remote, local, connection: Some(id) };
         let sockets = Arc::clone(self);
@@ -294,13 +320,14 @@ fn take_frames(
     }
 }
 
-fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+fn bind_udp(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     let domain = socket2::Domain::for_address(address);
     let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, None)?;
     // Best effort: the system caps it at net.core.rmem_max.
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
     socket.set_nonblocking(true)?;
+    socket.set_reuse_address(shared)?;
     socket.bind(&address.into())?;
     UdpSocket::from_std(socket.into())
 }

@@ -54,6 +54,8 @@ const LAG_EVERY: Duration = Duration::from_millis(50);
 /// What the transport is told.
 #[derive(Debug)]
 pub enum Message {
+    /// Other addresses are open now: read those.
+    ReadAll,
     /// A test of the supervision: die.
     Panic,
 }
@@ -65,7 +67,8 @@ pub struct SipTransportActor;
 /// What it holds: reading ends with it.
 #[derive(Debug)]
 pub struct State {
-    _reading: Reading,
+    node: Arc<Node>,
+    reading: Reading,
     lag: tokio::task::JoinHandle<()>,
 }
 
@@ -86,16 +89,21 @@ impl Actor for SipTransportActor {
         node: Arc<Node>,
     ) -> Result<State, ActorProcessingErr> {
         let lag = tokio::spawn(measure_lag(Arc::clone(&node)));
-        Ok(State { _reading: node.sockets.read(&node.dispatcher()), lag })
+        let reading = node.sockets.read(&node.dispatcher());
+        Ok(State { node, reading, lag })
     }
 
     async fn handle(
         &self,
         _: ActorRef<Message>,
         message: Message,
-        _: &mut State,
+        state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
+            Message::ReadAll => {
+                state.reading = state.node.sockets.read(&state.node.dispatcher());
+                Ok(())
+            }
             #[expect(clippy::panic, reason = "the hook that tests of the supervision pull")]
             Message::Panic => panic!("the test hook was pulled"),
         }
@@ -202,7 +210,7 @@ impl Dispatcher {
         // A node that takes no more calls says so to who keeps watch by OPTIONS (RFC 3261 §11.2:
         // the status is the one that an INVITE would get).
         let status = match self.node.admit() {
-            Err(NoPlace::Draining | NoPlace::DiskFull) => 503,
+            Err(NoPlace::Draining | NoPlace::DiskFull | NoPlace::CutOff) => 503,
             Err(NoPlace::Calls | NoPlace::Unacknowledged | NoPlace::Overload) | Ok(()) => 200,
         };
         let allow: Vec<_> = ABILITIES.methods.iter().map(Method::as_str).collect();

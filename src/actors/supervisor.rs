@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tandem_center::{AgentId, CallId, Cause, Command, LegNumber, QueueId};
 
-use super::{agent, call, queue, registrar, replica, sip_transport};
+use super::{agent, call, homes, queue, registrar, replica, sip_transport};
 use crate::node::Node;
 
 /// Deaths of one actor within [`RESTARTS_WITHIN`] after which it is given up. A fault that does
@@ -29,6 +29,8 @@ pub enum Serves {
     SipTransport,
     /// The registrations.
     Registrar,
+    /// The service addresses.
+    Homes,
     /// A call.
     Call(CallId),
     /// A queue.
@@ -44,6 +46,7 @@ impl Serves {
             Self::Replica => "replica",
             Self::SipTransport => "sip_transport",
             Self::Registrar => "registrar",
+            Self::Homes => "homes",
             Self::Call(_) => "call",
             Self::Queue(_) => "queue",
             Self::Agent(_) => "agent",
@@ -63,6 +66,7 @@ struct Running {
     replica: Option<ActorRef<replica::Message>>,
     transport: Option<ActorRef<sip_transport::Message>>,
     registrar: Option<ActorRef<registrar::Message>>,
+    homes: Option<ActorRef<homes::Message>>,
     queues: HashMap<QueueId, ActorRef<queue::Message>>,
     agents: HashMap<AgentId, ActorRef<agent::Message>>,
     /// What each actor serves, calls excepted: those are in the router.
@@ -80,6 +84,20 @@ impl Actors {
     /// Tells the registrar.
     pub fn tell_registrar(&self, message: registrar::Message) {
         if let Some(actor) = &self.running().registrar {
+            drop(actor.send_message(message));
+        }
+    }
+
+    /// Tells the transport.
+    pub fn tell_transport(&self, message: sip_transport::Message) {
+        if let Some(actor) = &self.running().transport {
+            drop(actor.send_message(message));
+        }
+    }
+
+    /// Tells who takes and lets go of service addresses; when it starts it looks anyway.
+    pub fn tell_homes(&self, message: homes::Message) {
+        if let Some(actor) = &self.running().homes {
             drop(actor.send_message(message));
         }
     }
@@ -114,6 +132,9 @@ impl Actors {
                 .registrar
                 .as_ref()
                 .map(|actor| drop(actor.send_message(registrar::Message::Panic))),
+            Serves::Homes => {
+                running.homes.as_ref().map(|actor| drop(actor.send_message(homes::Message::Panic)))
+            }
             Serves::Call(call) => {
                 node.router.call(*call).map(|actor| drop(actor.send_message(call::Message::Panic)))
             }
@@ -168,6 +189,11 @@ impl Actors {
             Serves::Registrar => spawn(registrar::RegistrarActor, node, cell).map(|actor| {
                 let id = actor.get_id();
                 running.registrar = Some(actor);
+                id
+            }),
+            Serves::Homes => spawn(homes::HomesActor, node, cell).map(|actor| {
+                let id = actor.get_id();
+                running.homes = Some(actor);
                 id
             }),
             Serves::Call(_) => None,
@@ -253,7 +279,7 @@ impl Supervisor {
     pub async fn start(node: &Arc<Node>) -> Result<(), ractor::SpawnErr> {
         let (supervisor, _) = Actor::spawn(None, Self, Arc::clone(node)).await?;
         let _ = node.actors.supervisor.set(supervisor);
-        for what in [Serves::Registrar, Serves::Replica, Serves::SipTransport] {
+        for what in [Serves::Registrar, Serves::Homes, Serves::Replica, Serves::SipTransport] {
             node.actors.start(node, what);
         }
         Ok(())

@@ -60,7 +60,11 @@ impl MemoryBackend {
             recordings: Mutex::default(),
         });
         backend.apply(Command::Configure(Box::new(directory)))?;
-        backend.apply(Command::NodeUp { node: Self::NODE })?;
+        backend.apply(Command::NodeUp {
+            node: Self::NODE,
+            homes: Vec::new(),
+            sockets_are_lost: true,
+        })?;
         Ok(backend)
     }
 

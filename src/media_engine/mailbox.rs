@@ -19,10 +19,19 @@ use super::{PortKey, PortPlan, PortState};
 /// Called with the exported state of a port.
 pub(super) type ExportReply = Box<dyn FnOnce(Option<PortState>) + Send>;
 
+/// How a port is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Close {
+    /// Its peer is told by RTCP that the stream ends.
+    Told,
+    /// Another node serves the peer: it hears nothing from here.
+    Silent,
+}
+
 /// Requests for one port since the thread last looked, in the order of the fields.
 #[derive(Default)]
 pub(super) struct Request {
-    pub(super) close: bool,
+    pub(super) close: Option<Close>,
     pub(super) resume: Option<PortState>,
     pub(super) attach: Option<Reservation>,
     pub(super) plan: Option<PortPlan>,
@@ -81,8 +90,8 @@ impl Mailbox {
         self.post(key, |request| request.resume = Some(state));
     }
 
-    pub(super) fn close(&self, key: PortKey) {
-        let mut before = Request { close: true, ..Request::default() };
+    pub(super) fn close(&self, key: PortKey, how: Close) {
+        let mut before = Request { close: Some(how), ..Request::default() };
         self.post(key, |request| mem::swap(request, &mut before));
         if let Some(reply) = before.export {
             reply(None);

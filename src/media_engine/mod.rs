@@ -39,11 +39,12 @@ pub use tandem_media::port::{
 pub use self::ports::{Reservation, ReserveError};
 
 use self::counters::Counters;
-use self::mailbox::Mailbox;
+use self::mailbox::{Close, Mailbox};
 use self::ports::PortPool;
 use self::preparer::Preparer;
 use self::recorder::Recorder;
 use self::worker::Worker;
+use crate::replica::Lease;
 
 /// Packet threads at most. One relays more calls than the rest of a node can set up.
 const THREADS_MAX: usize = 2;
@@ -58,11 +59,23 @@ pub struct EngineConfig {
     pub threads: usize,
     /// Silence from a peer that should be sending, after which [`PortEvent::Quiet`] is told.
     pub quiet: Duration,
+    /// Ports may be bound that a process which is stopped holds: on one machine, the kernel gives
+    /// datagrams to the socket that was bound last.
+    pub shared: bool,
+    /// While it does not hold, audio goes only to those from whom audio still arrives: packets
+    /// reach one holder of an address.
+    pub lease: Lease,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { ports: 40_000..=59_999, threads: 1, quiet: Duration::from_secs(10) }
+        Self {
+            ports: 40_000..=59_999,
+            threads: 1,
+            quiet: Duration::from_secs(10),
+            shared: false,
+            lease: Lease::for_ever(),
+        }
     }
 }
 
@@ -200,7 +213,7 @@ impl Engine {
         events: impl Fn(PortEvent) + Send + Sync + 'static,
     ) -> Result<Self, StartError> {
         let system = |what| move |source| StartError::System { what, source };
-        let pool = PortPool::new(config.ports.clone())?;
+        let pool = PortPool::new(config.ports.clone(), config.shared)?;
         let events: Arc<dyn Fn(PortEvent) + Send + Sync> = Arc::new(events);
         let counters = Arc::new(Counters::default());
         let (recorder, writer) = Recorder::start(Arc::clone(&events), Arc::clone(&counters))
@@ -213,7 +226,7 @@ impl Engine {
                 Arc::clone(&events),
                 Arc::clone(&counters),
                 recorder.clone(),
-                config.quiet,
+                (config.quiet, config.lease.clone()),
             );
             let mut worker = worker.map_err(system("an epoll instance"))?;
             let thread = thread::Builder::new().name(format!("media-{number}"));
@@ -239,6 +252,11 @@ impl Engine {
     /// As [`Engine::reserve`], but this very RTP port: the adoption of a call whose SDP names it.
     pub fn reserve_exact(&self, ip: IpAddr, rtp_port: u16) -> Result<Reservation, ReserveError> {
         self.shared.pool.reserve_exact(ip, rtp_port)
+    }
+
+    /// This address is another node's from now on: no port on it is kept for later.
+    pub fn forget(&self, ip: IpAddr) {
+        self.shared.pool.forget(ip);
     }
 
     /// Gives a port its sockets. It begins to work when it also has a plan; the order of the two
@@ -270,7 +288,12 @@ impl Engine {
 
     /// Closes a port and releases its sockets. A port that is not open is closed already.
     pub fn close(&self, key: PortKey) {
-        self.mailbox(key).close(key);
+        self.mailbox(key).close(key, Close::Told);
+    }
+
+    /// The same without a word to the peer, whom another node serves now.
+    pub fn abandon(&self, key: PortKey) {
+        self.mailbox(key).close(key, Close::Silent);
     }
 
     /// Asks for what another node needs to continue the port's output stream; `reply` is called

@@ -36,7 +36,7 @@ const ADDRESSES_MAX: usize = 64;
 const DESCRIPTORS_LEFT: u64 = 2_048;
 /// Datagrams thrown away from a socket before it is given out again; more than a receive buffer
 /// holds means that somebody floods the port, and the pair is closed instead.
-const DRAIN_MAX: usize = 512;
+pub(super) const DRAIN_MAX: usize = 512;
 
 /// A bound socket pair for one port. Dropping it releases the ports.
 #[derive(Debug)]
@@ -122,6 +122,8 @@ pub(super) struct PortPool {
     pairs: usize,
     /// Pairs that may be bound at once, on all addresses: as many as there are descriptors for.
     bound_max: usize,
+    /// Ports are bound although a process that is stopped may hold them; see [`PortPool::new`].
+    shared: bool,
     addresses: Mutex<BTreeMap<IpAddr, Address>>,
 }
 
@@ -134,10 +136,14 @@ struct Address {
     resting: VecDeque<(Instant, Pair)>,
     /// The pair to try next when a fresh one is needed.
     next: usize,
+    /// The address is another node's: pairs that calls leave are closed.
+    forgotten: bool,
 }
 
 impl PortPool {
-    pub(super) fn new(ports: RangeInclusive<u16>) -> Result<Arc<Self>, StartError> {
+    /// `shared`: on one machine, the ports of a process that is stopped can be taken over; the
+    /// kernel gives datagrams to the socket that was bound last.
+    pub(super) fn new(ports: RangeInclusive<u16>, shared: bool) -> Result<Arc<Self>, StartError> {
         let (first, last) = ports.into_inner();
         let no_pairs = StartError::NoPairs { first, last };
         let even = u32::from(first).next_multiple_of(2);
@@ -147,6 +153,7 @@ impl PortPool {
                 first: even,
                 pairs: pairs as usize,
                 bound_max: raise_descriptors(2 * pairs as usize) / 2,
+                shared,
                 addresses: Mutex::default(),
             })),
             Ok(_) | Err(_) => Err(no_pairs),
@@ -158,7 +165,7 @@ impl PortPool {
             let (number, old) = self.take(ip)?;
             let opened = match old {
                 Some(pair) => reuse(pair),
-                None => open(ip, self.port(number)),
+                None => self.open(ip, self.port(number)),
             };
             match opened {
                 Ok(pair) => return Ok(self.reservation(pair)),
@@ -180,6 +187,7 @@ impl PortPool {
         let resting = {
             let mut addresses = self.lock();
             let address = self.address(&mut addresses, ip)?;
+            address.forgotten = false;
             let at = address.resting.iter().position(|(_, pair)| pair.rtp_port == port);
             let resting = at.and_then(|at| address.resting.remove(at)).map(|(_, pair)| pair);
             if resting.is_none() && mem::replace(&mut address.bound[number], true) {
@@ -190,7 +198,7 @@ impl PortPool {
         };
         let opened = match resting {
             Some(pair) => reuse(pair),
-            None => open(ip, port),
+            None => self.open(ip, port),
         };
         match opened {
             Ok(pair) => Ok(self.reservation(pair)),
@@ -199,6 +207,25 @@ impl PortPool {
                 Err(taken)
             }
         }
+    }
+
+    /// Closes what is bound on this address and not in use: it is another node's from now on.
+    pub(super) fn forget(&self, ip: IpAddr) {
+        let mut addresses = self.lock();
+        if let Some(address) = addresses.get_mut(&ip) {
+            for (_, pair) in mem::take(&mut address.resting) {
+                if let Some(number) = self.number(pair.rtp_port) {
+                    address.bound[number] = false;
+                }
+            }
+            address.forgotten = address.in_use > 0;
+        }
+    }
+
+    fn open(&self, ip: IpAddr, rtp_port: u16) -> Result<Pair, Errno> {
+        let rtp = socket(SocketAddr::new(ip, rtp_port), self.shared)?;
+        let rtcp = socket(SocketAddr::new(ip, rtp_port + 1), self.shared)?;
+        Ok(Pair { ip, rtp_port, rtp, rtcp })
     }
 
     /// Pairs reserved now, on all addresses.
@@ -216,6 +243,7 @@ impl PortPool {
         let mut addresses = self.lock();
         let bound: usize = addresses.values().map(Address::bound).sum();
         let address = self.address(&mut addresses, ip)?;
+        address.forgotten = false;
         let rested = address.resting.front().is_some_and(|(since, _)| since.elapsed() >= REST);
         let fresh = if rested || bound >= self.bound_max { None } else { address.fresh() };
         if let Some(number) = fresh {
@@ -251,7 +279,7 @@ impl PortPool {
             return;
         };
         address.in_use -= 1;
-        if address.resting.len() < FREE_PAIRS_MAX {
+        if address.resting.len() < FREE_PAIRS_MAX && !address.forgotten {
             address.resting.push_back((Instant::now(), pair));
         } else if let Some(number) = self.number(pair.rtp_port) {
             address.bound[number] = false;
@@ -275,6 +303,7 @@ impl PortPool {
             in_use: 0,
             resting: VecDeque::new(),
             next: 0,
+            forgotten: false,
         }))
     }
 
@@ -335,16 +364,11 @@ fn raise_descriptors(sockets: usize) -> usize {
     left
 }
 
-fn open(ip: IpAddr, rtp_port: u16) -> Result<Pair, Errno> {
-    let rtp = socket(SocketAddr::new(ip, rtp_port))?;
-    let rtcp = socket(SocketAddr::new(ip, rtp_port + 1))?;
-    Ok(Pair { ip, rtp_port, rtp, rtcp })
-}
-
-fn socket(local: SocketAddr) -> Result<OwnedFd, Errno> {
+fn socket(local: SocketAddr, shared: bool) -> Result<OwnedFd, Errno> {
     let family = if local.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)?;
+    rustix::net::sockopt::set_socket_reuseaddr(&socket, shared)?;
     rustix::net::bind(&socket, &local)?;
     Ok(socket)
 }

@@ -28,6 +28,8 @@ pub(super) struct Slot {
     pub(super) listeners: Vec<u32>,
     /// It is in the wheel of the 20 ms clock.
     pub(super) ticking: bool,
+    /// Nothing is sent: the peer is another node's, as far as can be known.
+    pub(super) muted: bool,
     /// The next thing that the machine does panics: a test of the supervision.
     pub(super) panic: bool,
     tap: Option<Tapped>,
@@ -49,6 +51,7 @@ impl Slot {
             sockets,
             listeners: Vec::new(),
             ticking: false,
+            muted: false,
             panic: false,
             tap: None,
             deaths: 0,
@@ -132,6 +135,9 @@ impl Slot {
 
     /// Sends RTP to the peer. False when the kernel does not take it.
     pub(super) fn send(&self, packet: &[u8]) -> bool {
+        if self.muted {
+            return true;
+        }
         let Some(peer) = self.port.destination() else {
             return false;
         };
@@ -140,6 +146,9 @@ impl Slot {
 
     /// Sends RTCP to the peer.
     pub(super) fn send_rtcp(&self, packet: &[u8]) -> bool {
+        if self.muted {
+            return true;
+        }
         let Some(peer) = self.port.rtcp_destination() else {
             return false;
         };

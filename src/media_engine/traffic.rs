@@ -30,7 +30,7 @@ const RATES: [Rate; 3] = [Rate::Khz8, Rate::Khz16, Rate::Khz48];
 #[derive(Debug)]
 pub(super) struct Buffers {
     /// One byte more than is taken, so that a longer datagram is seen to be longer.
-    datagram: [u8; DATAGRAM_BYTES_MAX + 1],
+    pub(super) datagram: [u8; DATAGRAM_BYTES_MAX + 1],
     packet: [u8; PACKET_BYTES_MAX],
     report: [u8; REPORT_BYTES_MAX],
     pcm: Box<[i16; FRAME_SAMPLES_MAX]>,

@@ -24,13 +24,14 @@ use tandem_media::port::Output;
 
 use super::counters::{Counters, Round};
 use super::links::Links;
-use super::mailbox::{Mailbox, Request};
+use super::mailbox::{Close, Mailbox, Request};
 use super::ports::Reservation;
 use super::recorder::Recorder;
 use super::slot::{Slot, new_port};
 use super::traffic::Buffers;
 use super::wheel::{Beat, Wheel};
 use super::{PortEvent, PortKey, PortPlan, PortState};
+use crate::replica::Lease;
 
 /// Ready sockets taken in one wait. The others are told in the next one, in turn.
 const READY_MAX: usize = 512;
@@ -48,6 +49,12 @@ const PANIC_PAUSE: Duration = Duration::from_millis(100);
 /// Plans that wait for their sockets. Past it the oldest call's are dropped: their ports were
 /// closed before. (Sockets that wait for a plan are as few as the ports.)
 const WAITING_MAX: usize = 4_096;
+/// While the node has no lease, a peer that was heard this long ago is still answered. Fifteen
+/// packets: more than jitter, and little enough that audio stops when its packets go elsewhere.
+const HEARD_WITHIN: Duration = Duration::from_millis(300);
+/// A round that comes this late after the last one, without a lease: the process was stopped, and
+/// what waits in the sockets was said to it then.
+const STOPPED: Duration = Duration::from_millis(300);
 /// Names the waker among the sockets.
 const WAKER: u64 = u64::MAX;
 /// The seconds from the beginning of NTP's time to that of Unix' (RFC 5905 figure 4).
@@ -61,6 +68,9 @@ pub(super) struct Worker {
     pub(super) recorder: Recorder,
     /// After so much silence of a peer its call is told.
     pub(super) quiet: Duration,
+    lease: Lease,
+    /// The lease did not hold when the round began.
+    fenced: bool,
     /// By index; freed ones are used again.
     pub(super) slots: Vec<Option<Slot>>,
     free: Vec<u32>,
@@ -101,7 +111,7 @@ impl Worker {
         events: Arc<dyn Fn(PortEvent) + Send + Sync>,
         counters: Arc<Counters>,
         recorder: Recorder,
-        quiet: Duration,
+        (quiet, lease): (Duration, Lease),
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let waker = epoll::EventData::new_u64(WAKER);
@@ -115,6 +125,8 @@ impl Worker {
             counters,
             recorder,
             quiet,
+            lease,
+            fenced: false,
             slots: Vec::new(),
             free: Vec::new(),
             links: Links::default(),
@@ -143,6 +155,7 @@ impl Worker {
         let mut ready = Vec::with_capacity(READY_MAX);
         loop {
             let Ready { asked, traffic } = self.take_ready(&mut ready, &mut buffers);
+            self.follow_lease();
             self.handle_beats(&mut buffers);
             self.keep_house(&mut buffers);
             let stop = asked && self.handle_mailbox();
@@ -156,7 +169,7 @@ impl Worker {
         }
         let open: Vec<PortKey> = self.slots.iter().flatten().map(|slot| slot.key).collect();
         for key in open {
-            self.close(key);
+            self.close(key, Close::Told);
         }
     }
 
@@ -204,13 +217,19 @@ impl Worker {
             Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) }
         });
         let (mut asked, mut traffic) = (false, false);
-        for _ in 0..PASSES_MAX {
+        let before = self.now;
+        for pass in 0..PASSES_MAX {
             ready.clear();
             let spare = rustix::buffer::spare_capacity(ready);
             // An interrupted wait is one without sockets; nothing else can go wrong with it.
             let _ = epoll::wait(&self.epoll, spare, timeout.as_ref());
             timeout = Some(Timespec { tv_sec: 0, tv_nsec: 0 });
             self.now = Instant::now();
+            let late = pass == 0 && self.now - before > STOPPED;
+            let stale = late && !self.lease.holds();
+            if stale {
+                self.throw_away(buffers);
+            }
             for event in &*ready {
                 let token = event.data.u64();
                 if token == WAKER {
@@ -238,8 +257,8 @@ impl Worker {
 
     fn handle_request(&mut self, key: PortKey, request: Request) {
         let Request { close, resume, attach, plan, panic, export } = request;
-        if close {
-            self.close(key);
+        if let Some(how) = close {
+            self.close(key, how);
         }
         if resume.is_some() || attach.is_some() || plan.is_some() {
             self.handle_change(key, Waiting { plan, state: resume, sockets: attach });
@@ -322,7 +341,7 @@ impl Worker {
             return;
         };
         let (plan, state) = (slot.port.plan().clone(), slot.port.state());
-        self.close(key);
+        self.close(key, Close::Silent);
         self.open(key, plan, Some(state), sockets);
     }
 
@@ -348,12 +367,41 @@ impl Worker {
         }
     }
 
-    pub(super) fn close(&mut self, key: PortKey) {
+    /// Without a lease, audio goes only to those from whom audio still arrives: packets reach one
+    /// holder of an address, and another node may be the one.
+    fn follow_lease(&mut self) {
+        let fenced = !self.lease.holds();
+        if !fenced && !self.fenced {
+            return;
+        }
+        self.fenced = fenced;
+        for slot in self.slots.iter_mut().flatten() {
+            slot.muted = fenced && !slot.port.was_heard(HEARD_WITHIN, self.now);
+        }
+    }
+
+    /// What came while the process was stopped is not passed on now.
+    fn throw_away(&mut self, buffers: &mut Buffers) {
+        for slot in self.slots.iter_mut().flatten() {
+            slot.muted = true;
+            for rtcp in [false, true] {
+                // A socket's buffer holds no more than this.
+                let mut left = super::ports::DRAIN_MAX;
+                while left > 0 && slot.receive(rtcp, &mut buffers.datagram).is_some() {
+                    left -= 1;
+                }
+            }
+        }
+    }
+
+    pub(super) fn close(&mut self, key: PortKey, how: Close) {
         self.waiting.remove(&key);
         let Some(index) = self.links.index(key) else {
             return;
         };
-        self.say_goodbye(index);
+        if how == Close::Told {
+            self.say_goodbye(index);
+        }
         let Some(mut slot) = self.slots[index as usize].take() else {
             return;
         };

@@ -254,8 +254,8 @@ impl<M: Machine> ReplicaHandle<M> {
     }
 
     /// The nodes that this one, as the leader, misses: their leases have ended, or they have no
-    /// process. None anywhere else.
-    pub fn missed(&self) -> Vec<NodeId> {
+    /// process; and for how many milliseconds each has been silent. None anywhere else.
+    pub fn missed(&self) -> Vec<(NodeId, u64)> {
         self.shared.present.missed()
     }
 

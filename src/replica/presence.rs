@@ -61,7 +61,7 @@ impl Present {
     }
 
     /// The nodes that the leader misses; none anywhere else.
-    pub(super) fn missed(&self) -> Vec<NodeId> {
+    pub(super) fn missed(&self) -> Vec<(NodeId, u64)> {
         self.machine().missed(moment())
     }
 

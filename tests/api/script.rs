@@ -174,6 +174,7 @@ impl Script {
             call,
             salt,
             owner: NodeId(1),
+            home: None,
             caller: Party { number: "+4930123".into(), name: Some(name.into()) },
             called: called.into(),
             wire: Wire::default(),

@@ -10,6 +10,7 @@
 )]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on should end")]
 
+pub mod cluster;
 pub mod line;
 
 use std::fs;

@@ -26,6 +26,7 @@ impl Call {
         Self {
             id: arrived.call,
             owner: arrived.owner,
+            home: arrived.home,
             epoch: 0,
             salt: arrived.salt,
             direction,
@@ -53,11 +54,20 @@ impl Call {
 }
 
 impl Center {
-    pub(super) fn arrived(&mut self, turn: &mut Turn, arrived: Arrived) -> Result<Reply, Rejected> {
+    pub(super) fn arrived(
+        &mut self,
+        turn: &mut Turn,
+        mut arrived: Arrived,
+    ) -> Result<Reply, Rejected> {
         check_wire(&arrived.wire)?;
         check_text(&arrived.called)?;
         check_text(&arrived.caller.number)?;
         check_text(arrived.caller.name.as_deref().unwrap_or_default())?;
+        // Its address may have moved since the INVITE came in.
+        arrived.home = arrived.home.filter(|home| self.homes.contains_key(home));
+        if let Some(home) = arrived.home.and_then(|home| self.homes.get(&home)) {
+            arrived.owner = home.holder;
+        }
         self.check_new_call(arrived.call, arrived.owner)?;
 
         let mut call = Call::new(&arrived, turn.at, Direction::Inbound);

@@ -47,8 +47,9 @@ impl Center {
         let number = config.shows.clone().unwrap_or_else(|| id.as_str().into());
         let caller = Party { number, name: Some(config.name.clone()) };
         let wire = Wire::default();
-        let begun =
-            Arrived { call, salt, owner, caller, called: to.clone(), wire, answer_ready: false };
+        let home = self.home_of(owner);
+        let called = to.clone();
+        let begun = Arrived { call, salt, owner, home, caller, called, wire, answer_ready: false };
         let mut new = Call::new(&begun, turn.at, Direction::Outbound);
         new.agent = Some(id.clone());
         new.timeline.note(turn.at, What::Dialled { agent: id.clone() });

@@ -93,7 +93,7 @@ impl Center {
     ) -> Result<Reply, Rejected> {
         match &self.looked_up(id)?.phase {
             Phase::Ivr { act, position, .. }
-                if act.seq == seq && position.offset_ms < offset_ms => {}
+                if act.seq == seq && position.offset_ms <= offset_ms => {}
             Phase::Arriving
             | Phase::Ivr { .. }
             | Phase::Queued { .. }
@@ -105,8 +105,9 @@ impl Center {
         }
         let at = turn.at;
         self.edit_call(turn, id, |call| {
-            if let Phase::Ivr { position, until, .. } = &mut call.phase {
+            if let Phase::Ivr { position, until, heard_at, .. } = &mut call.phase {
                 position.offset_ms = offset_ms;
+                *heard_at = at;
                 *until = at.plus_seconds(ACT_SECONDS_MAX);
             }
         });
@@ -133,7 +134,7 @@ impl Center {
                     let act = Act { seq: call.next_act, action };
                     call.next_act += 1;
                     let until = at.plus_seconds(ACT_SECONDS_MAX);
-                    call.phase = Phase::Ivr { flow: key, position, act, until };
+                    call.phase = Phase::Ivr { flow: key, position, act, heard_at: at, until };
                 });
             }
             Next::Enqueue { queue, priority, data, .. } => {

@@ -1,35 +1,48 @@
-//! Nodes come and go: calls of a lost one get new owners, its desks get their grace.
+//! Nodes come and go: the service addresses of a lost one and the calls on them get new owners,
+//! its desks get their grace, and what was its own comes back with it.
 
-use super::Turn;
+use super::{Turn, at_most, check_wire};
 use crate::agent::Link;
+use crate::call::Wire;
 use crate::event::Happened;
+use crate::home::{HOMES_OF_NODE_MAX, Home};
 use crate::state::Node;
 use crate::timeline::What;
-use crate::{CallId, Center, NodeId, Reply, SessionId};
+use crate::{CallId, Center, HomeId, NodeId, Phase, Rejected, Reply, SessionId};
+
+/// A node that says that it is up.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) node: NodeId,
+    pub(super) homes: Vec<(HomeId, Wire)>,
+    pub(super) sockets_are_lost: bool,
+}
 
 impl Center {
-    pub(super) fn node_up(&mut self, turn: &mut Turn, node: NodeId) -> Reply {
+    pub(super) fn node_up(&mut self, turn: &mut Turn, arrival: Arrival) -> Result<Reply, Rejected> {
+        let Arrival { node, homes, sockets_are_lost } = arrival;
+        at_most("list of homes", homes.len(), HOMES_OF_NODE_MAX)?;
+        for (_, address) in &homes {
+            check_wire(address)?;
+        }
         let known = self.nodes.entry(node).or_insert(Node { up: false, calls: 0 });
         let was_up = std::mem::replace(&mut known.up, true);
         turn.outcome.touched.nodes.insert(node);
-        // A node that was not missed but says that it is up was started again: the sockets that
-        // it had are gone.
-        self.lose_sessions_of(turn, node);
-        if was_up {
-            return Reply::Already;
+        if sockets_are_lost {
+            self.lose_sessions_of(turn, node);
         }
-        turn.announce(Happened::NodeChanged { node, up: true });
-        let orphans: Vec<CallId> = self
-            .calls
-            .values()
-            .filter(|call| self.nodes.get(&call.owner).is_none_or(|owner| !owner.up))
-            .map(|call| call.id)
-            .collect();
-        self.give_to_others(turn, orphans);
-        Reply::Done
+        let brought_new = self.bring(turn, node, homes);
+        if was_up && !brought_new {
+            return Ok(Reply::Already);
+        }
+        if !was_up {
+            turn.announce(Happened::NodeChanged { node, up: true });
+        }
+        self.adopt_orphans(turn, 0);
+        Ok(Reply::Done)
     }
 
-    pub(super) fn node_lost(&mut self, turn: &mut Turn, node: NodeId) -> Reply {
+    pub(super) fn node_lost(&mut self, turn: &mut Turn, node: NodeId, silent_ms: u32) -> Reply {
         let known = self.nodes.entry(node).or_insert(Node { up: true, calls: 0 });
         if !std::mem::replace(&mut known.up, false) {
             return Reply::Already;
@@ -37,10 +50,15 @@ impl Center {
         turn.outcome.touched.nodes.insert(node);
         turn.announce(Happened::NodeChanged { node, up: false });
         self.lose_sessions_of(turn, node);
-        let calls = self.calls.values().filter(|call| call.owner == node);
-        let calls: Vec<CallId> = calls.map(|call| call.id).collect();
-        self.give_to_others(turn, calls);
+        self.adopt_orphans(turn, silent_ms);
         Reply::Done
+    }
+
+    /// The first service address that a node holds, its own before another's: where a call lives
+    /// that begins there.
+    pub(super) fn home_of(&self, node: NodeId) -> Option<HomeId> {
+        let held = self.homes.iter().filter(|(_, home)| home.holder == node);
+        held.min_by_key(|(id, home)| (home.natural != node, **id)).map(|(id, _)| *id)
     }
 
     fn lose_sessions_of(&mut self, turn: &mut Turn, node: NodeId) {
@@ -51,20 +69,85 @@ impl Center {
         }
     }
 
-    /// Each call goes to the live node with the fewest, the lowest number among equals. Without
-    /// any live node calls stay as they are until one is up.
-    fn give_to_others(&mut self, turn: &mut Turn, calls: Vec<CallId>) {
-        for id in calls {
-            let live = self.nodes.iter().filter(|(_, node)| node.up);
-            let Some((to, _)) = live.min_by_key(|(id, node)| (node.calls, **id)) else { return };
-            let (to, at) = (*to, turn.at);
-            let (from, epoch) = self.edit_call(turn, id, |call| {
-                let from = std::mem::replace(&mut call.owner, to);
-                call.epoch = call.epoch.saturating_add(1);
-                call.timeline.note(at, What::TakenOver { from, to, epoch: call.epoch });
-                (from, call.epoch)
-            });
-            turn.announce(Happened::CallTakenOver { call: id, from, to, epoch });
+    /// Notes the addresses that a node brings and gives it those that are its own. True if
+    /// anything changed.
+    fn bring(&mut self, turn: &mut Turn, node: NodeId, homes: Vec<(HomeId, Wire)>) -> bool {
+        let mut changed = false;
+        for (id, address) in homes {
+            match self.homes.get_mut(&id) {
+                Some(home) if home.address == address => {}
+                Some(home) => {
+                    home.address = address;
+                    turn.outcome.touched.homes.insert(id);
+                    changed = true;
+                }
+                None => {
+                    let home = Home { natural: node, holder: node, epoch: 0, address };
+                    self.homes.insert(id, home);
+                    turn.outcome.touched.homes.insert(id);
+                    changed = true;
+                }
+            }
+            if self.homes.get(&id).is_some_and(|home| home.holder != node) {
+                self.give_home(turn, id, node, 0);
+                changed = true;
+            }
         }
+        changed
+    }
+
+    /// Addresses and calls of nodes that are not up go to the live node with the fewest calls, the
+    /// lowest number among equals: an address with all calls on it, a call without an address by
+    /// itself. Without any live node everything stays as it is until one is up.
+    fn adopt_orphans(&mut self, turn: &mut Turn, silent_ms: u32) {
+        let is_down = |node: NodeId| self.nodes.get(&node).is_none_or(|node| !node.up);
+        let homes: Vec<HomeId> =
+            self.homes.iter().filter(|(_, home)| is_down(home.holder)).map(|(id, _)| *id).collect();
+        for id in homes {
+            let Some(to) = self.idlest_node() else { return };
+            self.give_home(turn, id, to, silent_ms);
+        }
+        let is_down = |node: NodeId| self.nodes.get(&node).is_none_or(|node| !node.up);
+        let calls: Vec<CallId> =
+            self.calls.values().filter(|call| is_down(call.owner)).map(|call| call.id).collect();
+        for id in calls {
+            let Some(to) = self.idlest_node() else { return };
+            self.give_call(turn, id, to, silent_ms);
+        }
+    }
+
+    fn idlest_node(&self) -> Option<NodeId> {
+        let live = self.nodes.iter().filter(|(_, node)| node.up);
+        live.min_by_key(|(id, node)| (node.calls, **id)).map(|(id, _)| *id)
+    }
+
+    fn give_home(&mut self, turn: &mut Turn, id: HomeId, to: NodeId, silent_ms: u32) {
+        let Some(home) = self.homes.get_mut(&id) else { return };
+        home.holder = to;
+        home.epoch = home.epoch.saturating_add(1);
+        turn.outcome.touched.homes.insert(id);
+        let calls = self.calls.values().filter(|call| call.home == Some(id));
+        let calls: Vec<CallId> = calls.map(|call| call.id).collect();
+        for call in calls {
+            self.give_call(turn, call, to, silent_ms);
+        }
+    }
+
+    fn give_call(&mut self, turn: &mut Turn, id: CallId, to: NodeId, silent_ms: u32) {
+        let at = turn.at;
+        let (from, epoch) = self.edit_call(turn, id, |call| {
+            let from = std::mem::replace(&mut call.owner, to);
+            call.epoch = call.epoch.saturating_add(1);
+            call.timeline.note(at, What::TakenOver { from, to, epoch: call.epoch });
+            if let Phase::Ivr { position, heard_at, .. } = &mut call.phase {
+                // Nothing was heard since the node fell silent.
+                let heard_ms = at.since_ms(*heard_at).saturating_sub(silent_ms.into());
+                let heard_ms = u32::try_from(heard_ms).unwrap_or(u32::MAX);
+                position.offset_ms = position.offset_ms.saturating_add(heard_ms);
+                *heard_at = at;
+            }
+            (from, call.epoch)
+        });
+        turn.announce(Happened::CallTakenOver { call: id, from, to, epoch });
     }
 }

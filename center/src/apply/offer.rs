@@ -412,6 +412,7 @@ mod tests {
             call: id,
             salt: 1,
             owner: NodeId(1),
+            home: None,
             caller: Party::default(),
             called: "q".into(),
             wire: Wire::default(),

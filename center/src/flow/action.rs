@@ -228,6 +228,14 @@ impl HangUpCause {
     }
 }
 
+impl HttpRequest {
+    /// Whether sending it twice does no harm.
+    #[must_use]
+    pub fn may_be_repeated(&self) -> bool {
+        self.method == HttpMethod::Get
+    }
+}
+
 impl HttpMethod {
     /// All methods by name.
     pub const ALL: [Self; 5] = [Self::Get, Self::Post, Self::Put, Self::Patch, Self::Delete];

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use tandem_center::call::Act;
 use tandem_center::flow::{Action, IvrResult};
 use tandem_center::{
-    CallId, CallResult, Cause, Command, Directory, Happened, Hears, LegWant, Phase, Rejected,
-    Reply, Role, Route,
+    CallId, CallResult, Cause, Command, Directory, Happened, Hears, LegWant, NodeId, Phase,
+    Rejected, Reply, Role, Route,
 };
 
 use crate::script::{Script, directory, leg, queue};
@@ -264,6 +264,46 @@ fn playing_goes_on_elsewhere_where_it_was_heard_last() {
     assert_eq!(script.gives(late), Reply::Already);
     let Phase::Ivr { position, .. } = &script.call(call).phase else { panic!() };
     assert_eq!(position.offset_ms, 1500);
+}
+
+#[test]
+fn a_prompt_goes_on_where_the_node_that_played_it_fell_silent() {
+    let mut script = Script::with(with_flows());
+    script.gives(up(crate::script::NODE));
+    script.gives(up(NodeId(2)));
+    let call = script.dials("menu");
+    script.now = script.now.plus_ms(7_300);
+    // It played for 6.5 s; then nothing came for 0.8 s, and it was missed.
+    script.gives(Command::NodeLost { node: crate::script::NODE, silent_ms: 800 });
+    assert_eq!(offset_ms(&script, call), 6_500);
+    // What is played from here on counts from now.
+    script.now = script.now.plus_ms(1_000);
+    script.gives(up(crate::script::NODE));
+    script.gives(Command::NodeLost { node: NodeId(2), silent_ms: 0 });
+    assert_eq!(offset_ms(&script, call), 7_500);
+}
+
+#[test]
+fn a_prompt_that_began_late_is_counted_from_when_it_began() {
+    let mut script = Script::with(with_flows());
+    script.gives(up(crate::script::NODE));
+    script.gives(up(NodeId(2)));
+    let call = script.dials("menu");
+    let seq = act(&script, call).seq;
+    script.now = script.now.plus_ms(2_000);
+    script.gives(Command::IvrProgress { call, seq, offset_ms: 0 });
+    script.now = script.now.plus_ms(300);
+    script.gives(Command::NodeLost { node: crate::script::NODE, silent_ms: 100 });
+    assert_eq!(offset_ms(&script, call), 200);
+}
+
+fn up(node: NodeId) -> Command {
+    Command::NodeUp { node, homes: Vec::new(), sockets_are_lost: true }
+}
+
+fn offset_ms(script: &Script, call: CallId) -> u32 {
+    let Phase::Ivr { position, .. } = &script.call(call).phase else { panic!() };
+    position.offset_ms
 }
 
 #[test]

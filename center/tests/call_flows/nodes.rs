@@ -1,6 +1,8 @@
 //! Nodes come and go; calls and desks survive them.
 
-use tandem_center::{Command, Happened, Link, NodeId, Rejected, Reply, SessionId};
+use tandem_center::{
+    CallId, Command, Happened, HomeId, Link, NodeId, Rejected, Reply, SessionId, Wire,
+};
 
 use crate::script::{NODE, Script, leg};
 
@@ -10,13 +12,13 @@ const THIRD: NodeId = NodeId(3);
 #[test]
 fn calls_of_a_lost_node_go_to_those_with_the_fewest() {
     let mut script = Script::new();
-    script.gives(Command::NodeUp { node: SECOND });
-    script.gives(Command::NodeUp { node: THIRD });
+    script.gives(up(SECOND));
+    script.gives(up(THIRD));
     let mut arrived = script.arrived("service");
     arrived.owner = SECOND;
     script.gives(Command::Arrived(Box::new(arrived)));
     let calls = [script.dials("service"), script.talks_with("ana"), script.dials("echo")];
-    script.gives(Command::NodeLost { node: NODE });
+    script.gives(lost(NODE));
     let owners = calls.map(|call| script.call(call).owner);
     assert_eq!(owners, [THIRD, SECOND, THIRD]);
     for call in calls {
@@ -28,18 +30,18 @@ fn calls_of_a_lost_node_go_to_those_with_the_fewest() {
     let taken = script.last.events.iter();
     let taken = taken.filter(|event| matches!(event.what, Happened::CallTakenOver { .. }));
     assert_eq!(taken.count(), 3);
-    assert_eq!(script.gives(Command::NodeLost { node: NODE }), Reply::Already);
+    assert_eq!(script.gives(lost(NODE)), Reply::Already);
 }
 
 #[test]
 fn a_lost_node_takes_no_calls_until_it_is_up_again() {
     let mut script = Script::new();
-    script.gives(Command::NodeUp { node: SECOND });
-    script.gives(Command::NodeLost { node: NODE });
+    script.gives(up(SECOND));
+    script.gives(lost(NODE));
     let arrived = script.arrived("service");
     let rejected = script.tries(Command::Arrived(Box::new(arrived.clone())));
     assert_eq!(rejected, Err(Rejected::NodeIsLost { node: NODE }));
-    script.gives(Command::NodeUp { node: NODE });
+    script.gives(up(NODE));
     assert_eq!(script.gives(Command::Arrived(Box::new(arrived))), Reply::Done);
 }
 
@@ -47,15 +49,15 @@ fn a_lost_node_takes_no_calls_until_it_is_up_again() {
 fn calls_without_any_live_node_go_to_the_first_that_is_up() {
     let mut script = Script::new();
     let call = script.dials("service");
-    script.gives(Command::NodeLost { node: NODE });
+    script.gives(lost(NODE));
     assert_eq!((script.call(call).owner, script.call(call).epoch), (NODE, 0));
-    script.gives(Command::NodeUp { node: SECOND });
+    script.gives(up(SECOND));
     assert_eq!((script.call(call).owner, script.call(call).epoch), (SECOND, 1));
 }
 
 #[test]
 fn desks_of_a_lost_or_restarted_node_get_their_grace() {
-    for command in [Command::NodeLost { node: NODE }, Command::NodeUp { node: NODE }] {
+    for command in [lost(NODE), up(NODE)] {
         let mut script = Script::new();
         script.signs_in("ana", 11);
         script.gives(command);
@@ -76,4 +78,98 @@ fn time_stands_still_when_the_leaders_clock_steps_back() {
     script.now = crate::script::START;
     let earlier = script.dials("service");
     assert_eq!(script.call(earlier).arrived, arrived);
+}
+
+#[test]
+fn an_address_and_all_calls_on_it_move_together() {
+    let mut script = Script::new();
+    for node in [NODE, SECOND, THIRD] {
+        script.gives(up_with_home(node));
+    }
+    let calls = [dials_home(&mut script, NODE), dials_home(&mut script, NODE)];
+    let elsewhere = dials_home(&mut script, SECOND);
+    script.gives(lost(NODE));
+    for call in calls {
+        assert_eq!((script.call(call).owner, script.call(call).epoch), (THIRD, 1));
+    }
+    assert_eq!(script.call(elsewhere).epoch, 0);
+    assert_eq!(holder_of(&script, NODE), THIRD);
+    // Who adopted it dies, too: everything that lives there goes on at the last one.
+    script.gives(lost(THIRD));
+    assert_eq!([holder_of(&script, NODE), holder_of(&script, THIRD)], [SECOND, SECOND]);
+    assert_eq!((script.call(calls[0]).owner, script.call(calls[0]).epoch), (SECOND, 2));
+}
+
+#[test]
+fn a_node_that_is_back_gets_its_address_and_the_calls_on_it() {
+    let mut script = Script::new();
+    script.gives(up_with_home(NODE));
+    script.gives(up_with_home(SECOND));
+    let call = dials_home(&mut script, NODE);
+    script.gives(lost(NODE));
+    let late = dials_home(&mut script, NODE);
+    assert_eq!(script.call(late).owner, SECOND, "the address was there when it called");
+    script.gives(up_with_home(NODE));
+    for call in [call, late] {
+        assert_eq!(script.call(call).owner, NODE);
+    }
+    assert_eq!(holder_of(&script, NODE), NODE);
+    assert_eq!(script.gives(up_with_home(NODE)), Reply::Already);
+    assert_eq!(script.call(call).epoch, 2);
+}
+
+#[test]
+fn an_invite_that_came_in_while_its_address_moved_is_owned_where_the_address_is() {
+    let mut script = Script::new();
+    script.gives(up_with_home(NODE));
+    script.gives(up_with_home(SECOND));
+    script.gives(lost(NODE));
+    script.gives(up_with_home(NODE));
+    let mut arrived = script.arrived("echo");
+    (arrived.owner, arrived.home) = (SECOND, Some(HomeId::first_of(NODE)));
+    let call = arrived.call;
+    script.gives(Command::Arrived(Box::new(arrived)));
+    assert_eq!(script.call(call).owner, NODE);
+}
+
+#[test]
+fn desks_of_a_node_that_was_only_cut_off_are_left_where_they_are() {
+    let mut script = Script::new();
+    script.signs_in("ana", 11);
+    script.gives(Command::NodeUp { node: NODE, homes: Vec::new(), sockets_are_lost: false });
+    assert_eq!(script.center.session(SessionId(11)).unwrap().link, Link::Live);
+}
+
+#[test]
+fn a_node_brings_no_more_addresses_than_it_may() {
+    let mut script = Script::new();
+    let homes = (0..17).map(|number| (HomeId(number), Wire::default())).collect();
+    let rejected = script.tries(Command::NodeUp { node: NODE, homes, sockets_are_lost: false });
+    assert!(matches!(rejected, Err(Rejected::TooLarge { size: 17, max: 16, .. })), "{rejected:?}");
+}
+
+fn up(node: NodeId) -> Command {
+    Command::NodeUp { node, homes: Vec::new(), sockets_are_lost: true }
+}
+
+fn up_with_home(node: NodeId) -> Command {
+    let homes = vec![(HomeId::first_of(node), Wire::from(&b"an address"[..]))];
+    Command::NodeUp { node, homes, sockets_are_lost: true }
+}
+
+fn lost(node: NodeId) -> Command {
+    Command::NodeLost { node, silent_ms: 0 }
+}
+
+fn dials_home(script: &mut Script, of: NodeId) -> CallId {
+    let mut arrived = script.arrived("service");
+    (arrived.owner, arrived.home) = (of, Some(HomeId::first_of(of)));
+    let call = arrived.call;
+    script.gives(Command::Arrived(Box::new(arrived)));
+    call
+}
+
+fn holder_of(script: &Script, of: NodeId) -> NodeId {
+    let found = script.center.homes().find(|(id, _)| *id == HomeId::first_of(of));
+    found.unwrap().1.holder
 }

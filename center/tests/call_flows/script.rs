@@ -117,7 +117,7 @@ impl Script {
             commands: 0,
             calls: 0,
         };
-        script.gives(Command::NodeUp { node: NODE });
+        script.gives(Command::NodeUp { node: NODE, homes: Vec::new(), sockets_are_lost: true });
         script.gives(Command::Configure(Box::new(directory)));
         script
     }
@@ -175,6 +175,7 @@ impl Script {
             call: self.new_call(),
             salt: 7,
             owner: NODE,
+            home: None,
             caller: Party { number: "100".into(), name: Some("Alice".into()) },
             called: called.into(),
             wire: Wire::from(&b"invite"[..]),

@@ -85,7 +85,7 @@ impl Script {
     }
 
     fn missed_by(&self, node: NodeId) -> Vec<NodeId> {
-        self.nodes[&node].missed(self.clock(node))
+        self.nodes[&node].missed(self.clock(node)).into_iter().map(|(node, _)| node).collect()
     }
 }
 

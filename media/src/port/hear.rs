@@ -183,6 +183,11 @@ impl Port {
         true
     }
 
+    /// Whether the peer was heard within so long. A new port counts as heard when it began.
+    pub fn was_heard(&self, within: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.silence.heard) <= within
+    }
+
     /// Ends what time ends: a key press whose end was lost, the patience with a silent peer.
     pub fn handle_timeout(&mut self, quiet: Duration, now: Instant) {
         self.listener.handle_timeout(now);

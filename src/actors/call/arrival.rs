@@ -28,16 +28,18 @@ impl State {
         }
         let salt = rand::random();
         let names = LegNames::derive(self.id, salt, LegNumber::FIRST);
-        let dialog = match Leg::incoming(now, invite, peer, self.node.identity(&names)) {
-            Ok(dialog) => dialog,
-            Err(refusal) => {
-                self.node.send_sip(&refusal.peer, refusal.bytes);
-                return self.turn_away(invite);
-            }
-        };
+        let dialog =
+            match Leg::incoming(now, invite, peer, self.node.identity(&names, &self.station)) {
+                Ok(dialog) => dialog,
+                Err(refusal) => {
+                    self.node.send_sip(&refusal.peer, refusal.bytes);
+                    return self.turn_away(invite);
+                }
+            };
         let key = port_key(self.id, LegNumber::FIRST);
-        let port = self.node.open_port(key);
-        let mut leg = LiveLeg::incoming(dialog, port.as_ref().copied().unwrap_or_default());
+        let port = self.node.open_port(key, self.station.media_ip);
+        let mut leg =
+            LiveLeg::incoming(dialog, self.station.sip, port.as_ref().copied().unwrap_or_default());
         let prepared = match &port {
             Err(error) => {
                 tracing::warn!(call = %self.id, %error, "no port for a call");
@@ -47,7 +49,7 @@ impl State {
                 if invite.has_content_type("application/sdp") {
                     leg.audio.remote = invite.body().to_vec();
                 }
-                leg.prepare(&self.node, key, None).map_err(|error| error.status())
+                leg.prepare(self.here(), key, None).map_err(|error| error.status())
             }
         };
         let wire = leg.committed(now).encode();
@@ -60,6 +62,7 @@ impl State {
             call: self.id,
             salt,
             owner: self.node.id,
+            home: self.station.home,
             caller: party_of(invite),
             called: called_number(invite).into(),
             wire,

@@ -10,7 +10,7 @@ use tandem_sip::b2bua::relayed_status;
 use tandem_sip::leg::{EndCause, LegEvent};
 use tandem_sip::sdp::Direction;
 
-use super::leg::{Far, expected};
+use super::leg::{Far, Here, expected};
 use super::reconcile::port_key;
 use super::{Message, State};
 
@@ -59,7 +59,11 @@ impl State {
         let first = self.legs.get(&number).is_some_and(|leg| leg.far == Far::Silent);
         self.set_far(number, Far::Ringing);
         if let (Some(sdp), Some(leg)) = (sdp, self.legs.get_mut(&number))
-            && let Err(error) = leg.accept(&self.node, port_key(self.id, number), sdp)
+            && let Err(error) = leg.accept(
+                Here { node: &self.node, station: &self.station },
+                port_key(self.id, number),
+                sdp,
+            )
         {
             tracing::debug!(call = %self.id, %error, "early media not understood");
         }
@@ -72,11 +76,16 @@ impl State {
         let codec = self.legs.get(&number).and_then(|leg| leg.codec());
         let Some(caller) = self.legs.get_mut(&waiting) else { return };
         if codec.is_some() {
-            let prepared = caller.prepare(&self.node, port_key(self.id, waiting), codec);
+            let prepared = caller.prepare(
+                Here { node: &self.node, station: &self.station },
+                port_key(self.id, waiting),
+                codec,
+            );
             if prepared.is_ok() {
                 expected(caller.dialog.ring(now, Some(caller.audio.local.clone())));
             }
             self.refresh_audio();
+            self.commit_wires(now, &[number, waiting]);
         } else {
             caller.ring(now);
         }
@@ -94,7 +103,13 @@ impl State {
         let call = self.id;
         let Some(leg) = self.legs.get_mut(&number) else { return };
         let accepted = match sdp {
-            Some(answer) => leg.accept(&self.node, port_key(call, number), answer).is_ok(),
+            Some(answer) => leg
+                .accept(
+                    Here { node: &self.node, station: &self.station },
+                    port_key(call, number),
+                    answer,
+                )
+                .is_ok(),
             None => leg.audio.agreed.is_some(),
         };
         if !accepted {
@@ -121,7 +136,11 @@ impl State {
             |leg: &super::leg::LiveLeg| leg.dialog.status() == tandem_sip::leg::LegStatus::Arriving;
         let caller = self.legs.get_mut(&first).filter(|leg| answered != first && waits(leg))?;
         // The prepared answer stays if this one cannot be made; then the node transcodes.
-        if let Err(error) = caller.prepare(&self.node, port_key(self.id, first), codec) {
+        if let Err(error) = caller.prepare(
+            Here { node: &self.node, station: &self.station },
+            port_key(self.id, first),
+            codec,
+        ) {
             tracing::warn!(call = %self.id, %error, "the caller's offer cannot be answered again");
         }
         Some((first, caller.committed(now).encode()))
@@ -130,7 +149,11 @@ impl State {
     /// The answer to an offer of ours that was in a 2xx.
     fn late_answer(&mut self, now: Instant, number: LegNumber, answer: Vec<u8>) {
         let Some(leg) = self.legs.get_mut(&number) else { return };
-        if let Err(error) = leg.accept(&self.node, port_key(self.id, number), answer) {
+        if let Err(error) = leg.accept(
+            Here { node: &self.node, station: &self.station },
+            port_key(self.id, number),
+            answer,
+        ) {
             tracing::info!(call = %self.id, leg = number.0, %error, "no audio can be agreed on");
             leg.dialog.hang_up(now);
             return self.ended(number, Cause::Failed);
@@ -146,7 +169,9 @@ impl State {
         let Some(leg) = self.legs.get_mut(&number) else { return };
         let (before, codec) = (leg.audio.clone(), leg.codec());
         leg.audio.remote = sdp.unwrap_or_default();
-        if let Err(error) = leg.prepare(&self.node, key, codec) {
+        if let Err(error) =
+            leg.prepare(Here { node: &self.node, station: &self.station }, key, codec)
+        {
             leg.audio = before;
             return expected(leg.dialog.refuse_reoffer(now, error.status()));
         }
@@ -179,10 +204,14 @@ impl State {
             .as_ref()
             .and_then(|call| call.legs.get(&number))
             .is_none_or(|leg| !leg.state.is_alive());
-        match self.legs.get_mut(&number) {
-            // Both ends hung up at once: the end is committed already.
-            Some(leg) if over => expected(leg.dialog.accept_bye(now)),
-            Some(_) | None => self.ended(number, Cause::HungUp),
+        // Without a lease nothing can be committed, perhaps for long: who hangs up is let go, and
+        // the end is reported when there is somebody to report it to.
+        let cut_off = !self.node.lease.holds();
+        if let Some(leg) = self.legs.get_mut(&number).filter(|_| over || cut_off) {
+            expected(leg.dialog.accept_bye(now));
+        }
+        if !over {
+            self.ended(number, Cause::HungUp);
         }
     }
 

@@ -3,6 +3,7 @@
 //! Owns the translation between the leg machine of [`tandem_sip`], which reads no SDP, and the
 //! media engine, which knows no SIP. Decides nothing.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use super::wire::{CommittedLeg, LegNames};
 use crate::media_engine::{CodecKind, PortKey, ReserveError};
 use crate::node::Node;
 use crate::routes::RouteError;
+use crate::stations::Station;
 
 /// Requests that a dead machine may have sent after its last commit: our next CSeq is above them.
 const CSEQ_SKIP: u32 = 1_000;
@@ -23,6 +25,8 @@ const CSEQ_SKIP: u32 = 1_000;
 pub(super) struct LiveLeg {
     pub(super) dialog: Leg,
     pub(super) sip_call_id: String,
+    /// Our address that the far end knows.
+    pub(super) sip: SocketAddr,
     pub(super) rtp_port: u16,
     pub(super) far: Far,
     pub(super) audio: Audio,
@@ -77,6 +81,13 @@ impl Audio {
     }
 }
 
+/// Where a leg lives: the node that serves it and the address that it is served at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Here<'a> {
+    pub(super) node: &'a Arc<Node>,
+    pub(super) station: &'a Station,
+}
+
 /// What an outgoing leg is made from.
 #[derive(Debug)]
 pub(super) struct Invite<'a> {
@@ -120,26 +131,27 @@ impl InviteError {
 /// Begins an outgoing leg.
 pub(super) fn invite(
     now: Instant,
-    node: &Arc<Node>,
+    here: Here<'_>,
     make: Invite<'_>,
 ) -> Result<LiveLeg, InviteError> {
+    let Here { node, station } = here;
     let Invite { names, key, invitation, other, .. } = make;
-    let way = node.way(invitation.role, invitation.target)?;
-    let port = node.open_port(key)?;
+    let way = node.way(invitation.role, invitation.target, station.sip)?;
+    let port = node.open_port(key, station.media_ip)?;
     let capabilities = prefer(&node.capabilities, other.and_then(LiveLeg::codec));
     let mut audio = Audio { version: 1, ..Audio::none() };
-    audio.local = sdp::offer(&capabilities, &local(node, port, key, audio.version));
+    audio.local = sdp::offer(&capabilities, &local(station, port, key, audio.version));
     let mut headers = Vec::new();
     if invitation.auto_answer {
         // Two spellings that phones know; RFC 5373 has a third, which few do.
-        headers.push(("Call-Info".into(), format!("<sip:{}>;answer-after=0", node.sip_host())));
+        headers.push(("Call-Info".into(), format!("<sip:{}>;answer-after=0", station.host)));
         headers
             .push(("Alert-Info".into(), "<http://127.0.0.1>;info=alert-autoanswer;delay=0".into()));
     }
     let outgoing = Outgoing {
-        identity: node.identity(&names),
+        identity: node.identity(&names, station),
         call_id: names.sip_call_id.clone(),
-        from: node.from_header(invitation.shows),
+        from: node.from_header(invitation.shows, station),
         to: format!("<{}>", way.target),
         target: way.target,
         routes: Vec::new(),
@@ -152,6 +164,7 @@ pub(super) fn invite(
     Ok(LiveLeg {
         dialog: Leg::outgoing(now, &outgoing),
         sip_call_id: names.sip_call_id,
+        sip: station.sip,
         rtp_port: port,
         far: Far::Silent,
         audio,
@@ -161,9 +174,9 @@ pub(super) fn invite(
 }
 
 /// Our side of a description.
-pub(super) fn local(node: &Node, port: u16, key: PortKey, version: u64) -> Local {
+pub(super) fn local(station: &Station, port: u16, key: PortKey, version: u64) -> Local {
     Local {
-        ip: node.media_ip,
+        ip: station.media_ip,
         rtp_port: port,
         // One session id for a leg's whole life, here and after an adoption (RFC 3264 §8).
         session_id: key.call ^ u64::from(key.leg),
@@ -183,10 +196,10 @@ pub(super) fn prefer(capabilities: &Capabilities, codec: Option<sdp::CodecKind>)
 
 impl LiveLeg {
     /// A leg for a new INVITE, with no description yet.
-    pub(super) fn incoming(dialog: Leg, rtp_port: u16) -> Self {
+    pub(super) fn incoming(dialog: Leg, sip: SocketAddr, rtp_port: u16) -> Self {
         let sip_call_id = dialog.call_id().to_owned();
         let (far, audio) = (Far::Silent, Audio::none());
-        Self { dialog, sip_call_id, rtp_port, far, audio, last_answer: None, farewell: None }
+        Self { dialog, sip_call_id, sip, rtp_port, far, audio, last_answer: None, farewell: None }
     }
 
     /// A leg that another actor, or another node, served before.
@@ -197,6 +210,7 @@ impl LiveLeg {
         let CommittedLeg {
             dialog,
             sip_call_id,
+            sip,
             rtp_port,
             sdp_local,
             sdp_remote,
@@ -205,6 +219,8 @@ impl LiveLeg {
         } = committed;
         let dialog = Leg::restore(now, dialog, CSEQ_SKIP)?;
         let far = match dialog.status() {
+            // Early media was agreed on: it rings there, and is heard.
+            LegStatus::Calling if agreed.is_some() => Far::Ringing,
             LegStatus::Arriving | LegStatus::Calling | LegStatus::Cancelling => Far::Silent,
             LegStatus::Talking | LegStatus::HangingUp => Far::Talking,
             LegStatus::ByeReceived => Far::HangsUp,
@@ -213,7 +229,16 @@ impl LiveLeg {
         };
         let (local, remote, version) = (sdp_local, sdp_remote, sdp_version);
         let audio = Audio { local, remote, agreed, version, rounds: 1 };
-        Ok(Self { dialog, sip_call_id, rtp_port, far, audio, last_answer: None, farewell: None })
+        Ok(Self {
+            dialog,
+            sip_call_id,
+            sip,
+            rtp_port,
+            far,
+            audio,
+            last_answer: None,
+            farewell: None,
+        })
     }
 
     /// The leg as it is now, to be committed.
@@ -271,12 +296,13 @@ impl LiveLeg {
     /// Prepares the answer to the caller's offer, or an offer for a caller who made none.
     pub(super) fn prepare(
         &mut self,
-        node: &Node,
+        here: Here<'_>,
         key: PortKey,
         prefer_codec: Option<sdp::CodecKind>,
     ) -> Result<(), SdpError> {
         self.audio.version += 1;
-        let local = local(node, self.rtp_port, key, self.audio.version);
+        let Here { node, station } = here;
+        let local = local(station, self.rtp_port, key, self.audio.version);
         if self.audio.remote.is_empty() {
             self.audio.local = sdp::offer(&prefer(&node.capabilities, prefer_codec), &local);
             return Ok(());
@@ -288,14 +314,27 @@ impl LiveLeg {
         Ok(())
     }
 
+    /// Offers what was agreed on once more, from where we are now.
+    pub(super) fn offer_again(
+        &mut self,
+        now: Instant,
+        here: Here<'_>,
+        key: PortKey,
+    ) -> Result<(), WrongState> {
+        self.audio.version += 1;
+        let local = local(here.station, self.rtp_port, key, self.audio.version);
+        self.audio.local = sdp::offer(&prefer(&here.node.capabilities, self.codec()), &local);
+        self.dialog.reoffer(now, self.audio.local.clone())
+    }
+
     /// Takes the far end's answer to our offer.
     pub(super) fn accept(
         &mut self,
-        node: &Node,
+        here: Here<'_>,
         key: PortKey,
         answer: Vec<u8>,
     ) -> Result<(), SdpError> {
-        let local = local(node, self.rtp_port, key, self.audio.version);
+        let local = local(here.station, self.rtp_port, key, self.audio.version);
         let agreed = sdp::accept(&self.audio.local, &answer, &local)?;
         self.audio.remote = answer;
         self.audio.agreed = Some(agreed);
@@ -325,6 +364,7 @@ fn committed(dialog: &Leg, leg: &LiveLeg, now: Instant) -> CommittedLeg {
     CommittedLeg {
         dialog: dialog.export(now),
         sip_call_id: leg.sip_call_id.clone(),
+        sip: leg.sip,
         rtp_port: leg.rtp_port,
         sdp_local: leg.audio.local.clone(),
         sdp_remote: leg.audio.remote.clone(),

@@ -31,6 +31,7 @@ use tandem_sip::wire::{Peer, Request, Response};
 use crate::media_engine::{Clip, PortEvent};
 use crate::node::{Arriving, Node};
 use crate::replica::ProposalError;
+use crate::stations::Station;
 
 use leg::{Far, LiveLeg};
 use performer::Performer;
@@ -83,6 +84,10 @@ pub struct State {
     node: Arc<Node>,
     me: ActorRef<Message>,
     id: CallId,
+    /// The address that it lives at.
+    station: Arc<Station>,
+    /// Which of its lives this is: it rises when another node takes the call over.
+    epoch: u32,
     /// The committed value; none until the arrival is committed.
     call: Option<Arc<Call>>,
     /// When the INVITE came, until it is answered.
@@ -116,13 +121,15 @@ impl Actor for CallActor {
         let now = Instant::now();
         let mut state = match arguments {
             Arguments::Arriving { node, call, invite, peer } => {
-                let mut state = State::new(node, me, call);
+                let station = node.stations.at(peer.local);
+                let mut state = State::new(node, me, call, station);
                 state.invited = Some(now);
                 state.arrive(now, &invite, peer);
                 state
             }
             Arguments::Committed { node, call } => {
-                let mut state = State::new(node, me, call.id);
+                let station = node.stations.of(call.home).unwrap_or_else(|| node.stations.own());
+                let mut state = State::new(node, me, call.id, station);
                 state.take_up(now, &call);
                 state.changed(now, call);
                 state
@@ -158,13 +165,15 @@ impl Actor for CallActor {
 }
 
 impl State {
-    fn new(node: Arc<Node>, me: ActorRef<Message>, id: CallId) -> Self {
+    fn new(node: Arc<Node>, me: ActorRef<Message>, id: CallId, station: Arc<Station>) -> Self {
         let performer = Performer::default();
         let (legs, call) = (BTreeMap::new(), None);
         Self {
             node,
             me,
             id,
+            station,
+            epoch: 0,
             call,
             invited: None,
             arriving: None,
@@ -190,7 +199,7 @@ impl State {
             Message::ActEnded { seq, result } => self.act_ended(seq, result),
             Message::DigitTimer { generation } => self.digit_timer(generation),
             Message::Timer => self.timer_due(now),
-            Message::Again(command) => self.propose(*command),
+            Message::Again(command) => self.propose_again(now, *command),
             Message::Reanswer(number) => self.reanswer(now, number),
             #[expect(clippy::panic, reason = "the hook that tests of the supervision pull")]
             Message::Panic => panic!("the test hook was pulled"),
@@ -231,7 +240,16 @@ impl State {
         {
             leg.last_answer = Some(bytes.clone());
         }
-        self.node.send_sip(peer, bytes);
+        if self.node.lease.holds() || self.may_say_without_lease(number, &bytes) {
+            self.node.send_sip(peer, bytes);
+        }
+    }
+
+    /// Another node may serve the call by now, so nothing is said that could disturb it. Who hangs
+    /// up here reached this node, and is let go.
+    fn may_say_without_lease(&self, number: LegNumber, bytes: &[u8]) -> bool {
+        let leg = self.legs.get(&number);
+        leg.is_some_and(|leg| leg.far == Far::HangsUp) && bytes.starts_with(b"SIP/2.0 200")
     }
 
     fn arm_timer(&mut self, now: Instant) {
@@ -318,6 +336,19 @@ impl State {
             return;
         }
         drop(self.me.send_after(PROPOSE_AGAIN, move || Message::Again(command)));
+    }
+}
+
+impl State {
+    /// What was proposed of a leg's dialog may be old by now: it is said as it is.
+    fn propose_again(&self, now: Instant, command: Command) {
+        if let Command::WireChanged { call, leg, .. } = command
+            && let Some(live) = self.legs.get(&leg)
+        {
+            let wire = live.committed(now).encode();
+            return self.propose(Command::WireChanged { call, leg, wire });
+        }
+        self.propose(command);
     }
 }
 

@@ -4,7 +4,8 @@
 //! next one. Decides nothing: the end of an action is proposed with its number, and the flow goes
 //! on in the state machine.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use tandem_center::call::Act;
 use tandem_center::flow::IvrResult;
@@ -17,6 +18,10 @@ use crate::media_engine::{Clip, PortEvent, Source};
 /// Digits kept for the next action of the flow. More are dropped: nobody types that far ahead.
 const DIGITS_AHEAD_MAX: usize = 32;
 
+/// Prompts that begin later than this after they were asked for are noted. A caller who is taken
+/// over by another node misses or hears again no more than that.
+const LATE: Duration = Duration::from_millis(250);
+
 /// What is under way of the IVR.
 #[derive(Debug)]
 pub(super) struct Performer {
@@ -27,6 +32,12 @@ pub(super) struct Performer {
     typed: String,
     /// Tells the digit timer that counts from the older ones.
     generation: u64,
+    /// The next action that is begun was begun before, here or on another node.
+    resumes: bool,
+    /// Where in its prompts the action under way began, in milliseconds.
+    from_ms: u32,
+    /// When it was asked for.
+    began: Option<Instant>,
 }
 
 /// How far the action is.
@@ -57,11 +68,24 @@ struct Digits {
 impl Default for Performer {
     /// Nothing is under way; no action has this number.
     fn default() -> Self {
-        Self { seq: u32::MAX, stage: Stage::Idle, typed: String::new(), generation: 0 }
+        Self {
+            seq: u32::MAX,
+            stage: Stage::Idle,
+            typed: String::new(),
+            generation: 0,
+            resumes: false,
+            from_ms: 0,
+            began: None,
+        }
     }
 }
 
 impl Performer {
+    /// Another actor, here or on another node, served the call before.
+    pub(super) fn take_up(&mut self) {
+        self.resumes = true;
+    }
+
     /// What the caller hears of the action.
     pub(super) fn source(&self) -> Source {
         match &self.stage {
@@ -69,7 +93,7 @@ impl Performer {
                 seq: self.seq.into(),
                 clips: clips.clone(),
                 repeat: false,
-                from_ms: 0,
+                from_ms: self.from_ms.into(),
             },
             Stage::Idle | Stage::Preparing { .. } | Stage::Collecting { .. } | Stage::Asking => {
                 Source::Silence
@@ -89,6 +113,10 @@ impl State {
             return;
         }
         self.performer.seq = *seq;
+        let resumes = std::mem::take(&mut self.performer.resumes);
+        let heard_ms = self.call.as_ref().and_then(|call| call.heard_ms()).unwrap_or(0);
+        self.performer.from_ms = if resumes { heard_ms } else { 0 };
+        self.performer.began = Some(Instant::now());
         match action {
             Action::Play { prompts, barge_in } => {
                 // Digits that interrupt this prompt belong to the next action of the flow.
@@ -116,6 +144,10 @@ impl State {
                 }
                 let ready = !self.performer.typed.is_empty() && digits.barge_in;
                 self.prepare(*seq, if ready { &[] } else { prompts }, Some(digits));
+            }
+            // It may have been sent already; only what is safe is sent again (RFC 9110 §9.2.1).
+            Action::Http(request) if resumes && !request.may_be_repeated() => {
+                self.report(IvrResult::Http { ok: false, fields: BTreeMap::new() });
             }
             Action::Http(request) => {
                 self.performer.stage = Stage::Asking;
@@ -150,13 +182,25 @@ impl State {
             tracing::warn!(call = %self.id, %error, "prompt not played");
             Vec::new()
         });
-        let silent = clips.iter().all(|clip| clip.ms() == 0);
+        let total_ms: u64 = clips.iter().map(|clip| u64::from(clip.ms())).sum();
+        let silent = total_ms <= u64::from(self.performer.from_ms);
+        self.note_late_beginning(total_ms);
         let barge_in = digits.is_some_and(|digits| digits.barge_in);
         self.performer.stage = Stage::Playing { clips, barge_in, digits };
         if silent {
             self.prompts_ended();
         } else {
             self.refresh_audio();
+        }
+    }
+
+    /// Another node goes on where the prompts should be if they began with their commit. These
+    /// began later: their text had to be spoken first.
+    fn note_late_beginning(&self, total_ms: u64) {
+        let late = self.performer.began.is_some_and(|began| began.elapsed() > LATE);
+        if late && total_ms > 0 && self.node.config.cluster.member.len() > 1 {
+            let (call, seq, offset_ms) = (self.id, self.performer.seq, self.performer.from_ms);
+            self.propose(Command::IvrProgress { call, seq, offset_ms });
         }
     }
 

@@ -7,15 +7,38 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tandem_center::{Call, CallId, Cause, Command, LegNumber, LegState, LegWant};
+use tandem_sip::leg::LegStatus;
 
-use super::leg::{Far, Invitation, LiveLeg};
+use super::leg::{Far, Here, Invitation, LiveLeg, expected};
 use super::wire::{CommittedLeg, LegNames};
-use super::{Message, State, leg};
+use super::{Arguments, Message, State, leg};
 use crate::media_engine::PortKey;
+use crate::node::contact;
 
 impl State {
+    pub(super) fn here(&self) -> Here<'_> {
+        Here { node: &self.node, station: &self.station }
+    }
+
+    /// Commits legs as they are now, so that another node can go on with them. Nothing waits for
+    /// it: who adopts the call in these milliseconds does with what was committed before. A node
+    /// that is alone has nobody to go on.
+    pub(super) fn commit_wires(&self, now: Instant, legs: &[LegNumber]) {
+        if self.node.config.cluster.member.len() < 2 {
+            return;
+        }
+        for number in legs {
+            if let Some(leg) = self.legs.get(number) {
+                let wire = leg.committed(now).encode();
+                self.propose(Command::WireChanged { call: self.id, leg: *number, wire });
+            }
+        }
+    }
+
     /// Rebuilds the legs of a call that another actor served before.
     pub(super) fn take_up(&mut self, now: Instant, call: &Call) {
+        self.epoch = call.epoch;
+        self.performer.take_up();
         for (&number, committed) in &call.legs {
             if committed.wire.0.is_empty() {
                 continue;
@@ -26,7 +49,8 @@ impl State {
             match restored {
                 Ok(mut live) => {
                     // Secrets are not committed: they are looked up again.
-                    if let Ok(way) = self.node.way(&committed.role, &committed.target) {
+                    let way = self.node.way(&committed.role, &committed.target, self.station.sip);
+                    if let Ok(way) = way {
                         live.dialog.set_credentials(way.credentials);
                     }
                     if live.dialog.awaits_reanswer() {
@@ -34,7 +58,12 @@ impl State {
                         drop(self.me.send_message(Message::Reanswer(number)));
                     }
                     self.node.router.bind(live.sip_call_id.as_bytes(), self.id);
-                    self.node.hold_port(port_key(self.id, number), live.rtp_port);
+                    if live.sip == self.station.sip {
+                        let (key, ip) = (port_key(self.id, number), self.station.media_ip);
+                        self.node.hold_port(key, ip, live.rtp_port);
+                    } else {
+                        self.move_leg(now, call, number, &mut live);
+                    }
                     self.legs.insert(number, live);
                 }
                 // The leg is lost, the other one is not: its end is decided as any other.
@@ -47,12 +76,57 @@ impl State {
         }
     }
 
+    /// The far end knows an address that is not ours: we go on at our own, and tell it so by a
+    /// re-INVITE (RFC 3261 §12.2.1.1, target refresh). An INVITE of ours that is not answered
+    /// cannot be moved: it is cancelled, and the call looks for another way.
+    fn move_leg(&mut self, now: Instant, call: &Call, number: LegNumber, live: &mut LiveLeg) {
+        let names = LegNames::derive(self.id, call.salt, number);
+        let station = &self.station;
+        live.dialog.move_to(contact(&names, station), station.host.clone(), station.sip);
+        live.sip = station.sip;
+        let key = port_key(self.id, number);
+        match self.node.open_port(key, station.media_ip) {
+            Ok(port) => live.rtp_port = port,
+            Err(error) => {
+                tracing::error!(call = %self.id, leg = number.0, %error, "no port for an adopted leg");
+            }
+        }
+        match live.dialog.status() {
+            LegStatus::Arriving => {
+                let codec = live.codec();
+                if let Err(error) = live.prepare(self.here(), key, codec) {
+                    tracing::warn!(call = %self.id, %error, "the caller's offer cannot be answered again");
+                }
+            }
+            LegStatus::Calling => {
+                live.dialog.hang_up(now);
+                let failed = Command::LegFailed { call: self.id, leg: number, status: 503 };
+                live.farewell = Some(failed.clone());
+                self.propose(failed);
+            }
+            LegStatus::Talking => expected(live.offer_again(now, self.here(), key)),
+            LegStatus::Cancelling
+            | LegStatus::ByeReceived
+            | LegStatus::HangingUp
+            | LegStatus::Over
+            | LegStatus::Terminated => (),
+        }
+    }
+
     /// A commit changed the call.
     pub(super) fn changed(&mut self, now: Instant, call: Arc<Call>) {
         if call.owner != self.node.id {
             // Another node has adopted it: forget it silently. A BYE from here would end a call
             // that lives on there.
-            self.abandon();
+            self.forsake(Close::Silently);
+            return;
+        }
+        if call.epoch != self.epoch {
+            // It was another node's meanwhile: what is here is old. The ports stay for who
+            // begins anew from the committed value.
+            self.forsake(Close::KeepPorts);
+            let arguments = Arguments::Committed { node: Arc::clone(&self.node), call };
+            self.node.actors.start_call(&self.node, self.id, arguments);
             return;
         }
         let wants = call.wants();
@@ -154,10 +228,11 @@ impl State {
         let names = LegNames::derive(self.id, call.salt, number);
         let other = self.legs.iter().find(|(other, _)| **other != number).map(|(_, leg)| leg);
         let key = port_key(self.id, number);
-        match leg::invite(now, &self.node, leg::Invite { names, key, invitation, other }) {
+        match leg::invite(now, self.here(), leg::Invite { names, key, invitation, other }) {
             Ok(live) => {
                 self.node.router.bind(live.sip_call_id.as_bytes(), self.id);
                 self.legs.insert(number, live);
+                self.commit_wires(now, &[number]);
             }
             Err(error) => {
                 tracing::info!(call = %self.id, leg = number.0, %error, "leg not invited");
@@ -191,6 +266,17 @@ impl State {
         self.me.stop(None);
     }
 
+    /// Lets go of a call that lives on elsewhere: its far ends hear nothing of it.
+    fn forsake(&mut self, how: Close) {
+        for (number, leg) in std::mem::take(&mut self.legs) {
+            if how == Close::Silently {
+                self.node.engine.abandon(port_key(self.id, number));
+            }
+            self.node.router.leave(leg.sip_call_id.as_bytes(), None);
+        }
+        self.abandon();
+    }
+
     /// Lets go of one leg: its port is free, and its messages are nobody's.
     pub(super) fn let_go(&mut self, number: LegNumber) {
         if let Some(leg) = self.legs.remove(&number) {
@@ -198,6 +284,15 @@ impl State {
             self.node.router.leave(leg.sip_call_id.as_bytes(), leg.last_answer);
         }
     }
+}
+
+/// What becomes of the ports of a call that lives on elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Close {
+    /// They are closed, and their peers are told nothing.
+    Silently,
+    /// Another actor of this node goes on with them.
+    KeepPorts,
 }
 
 /// The media port of a leg.

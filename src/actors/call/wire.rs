@@ -4,13 +4,15 @@
 //! that are derived rather than carried: Call-ID, tag and branches of a leg follow from the call's
 //! id, its salt and the leg's number.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 use tandem_center::{CallId, LegNumber, Wire};
 use tandem_sip::leg::LegExport;
 use tandem_sip::sdp::Negotiated;
 
 /// The version of the encoding: its first byte.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// A leg, as committed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,6 +21,8 @@ pub struct CommittedLeg {
     pub dialog: LegExport,
     /// The SIP Call-ID, by which its messages are routed.
     pub sip_call_id: String,
+    /// Our address that the far end knows.
+    pub sip: SocketAddr,
     /// Our RTP port.
     pub rtp_port: u16,
     /// The description that we sent last, or shall answer with.

@@ -1,0 +1,56 @@
+//! The node that carries a call dies, and the call goes on at another: its far end sees nothing
+//! but a gap.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should end")]
+
+mod support;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use support::cluster::{Cluster, others};
+use support::wait_until;
+
+const HALF_A_MINUTE: Duration = Duration::from_secs(30);
+
+/// How soon another node serves the calls of one whose process is gone.
+const ADOPTED_WITHIN: Duration = Duration::from_secs(2);
+
+/// The callers of all tests here use the same ports.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+#[test]
+fn a_call_goes_on_when_the_node_that_carries_it_is_killed() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut cluster = Cluster::start("127.0.0.5", 15);
+    let leader = cluster.leader();
+    let [carrier, other] = others(leader);
+    let talking = cluster.talks_at(carrier);
+    cluster.nodes[carrier - 1].kill();
+    wait_until("the call is adopted", ADOPTED_WITHIN, || {
+        [leader, other].iter().any(|node| cluster.metric(*node, "tandem_calls_owned") == Some(1.0))
+    });
+    // SIPp's BYE goes to the address that it knows, and is answered there.
+    talking.finishes(HALF_A_MINUTE);
+    cluster.records_are(other, 1);
+    // New callers are served at the address, too; and the node gets it back.
+    let next = cluster.dials_echo_at(carrier);
+    cluster.wait_for_owned_call(&[leader, other]);
+    cluster.restart(carrier);
+    wait_until("the call is back", HALF_A_MINUTE, || {
+        cluster.metric(carrier, "tandem_calls_owned") == Some(1.0)
+    });
+    next.finishes(HALF_A_MINUTE);
+    cluster.records_are(carrier, 2);
+}
+
+#[test]
+fn a_call_goes_on_when_the_leader_that_carries_it_is_killed() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut cluster = Cluster::start("127.0.0.6", 15);
+    let leader = cluster.leader();
+    let talking = cluster.talks_at(leader);
+    cluster.nodes[leader - 1].kill();
+    talking.finishes(HALF_A_MINUTE);
+    cluster.records_are(others(leader)[0], 1);
+}
