@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tandem_center::{CallId, Command, Millis, NodeId, RecordingId, SessionId};
 use tokio::sync::oneshot;
@@ -19,6 +19,10 @@ use crate::api::events::EventLog;
 use crate::node::Node;
 use crate::records;
 use crate::replica::ProposalError;
+
+/// A node without a lease for that long is cut off: no election takes as long. Its desks go on at
+/// another node while their sessions still wait for them.
+const CUT_OFF_AFTER: Duration = Duration::from_secs(3);
 
 /// A node, for the API.
 #[derive(Debug, Clone)]
@@ -166,6 +170,12 @@ impl Backend for NodeBackend {
         if self.node.replica.status().role.leader.is_none() {
             reasons.push("no leader".to_owned());
         }
+        if self.is_cut_off() {
+            reasons.push("cut off from the other nodes".to_owned());
+        }
+        if self.node.stations.of(self.node.home.as_ref().map(|(id, _)| *id)).is_none() {
+            reasons.push("another node still holds the service address".to_owned());
+        }
         if self.node.disk_full.load(Ordering::Relaxed) {
             reasons.push("the disk is full".to_owned());
         }
@@ -177,6 +187,10 @@ impl Backend for NodeBackend {
             reasons.push("no directory yet".to_owned());
         }
         if reasons.is_empty() { Readiness::Ready } else { Readiness::NotReady(reasons) }
+    }
+
+    fn is_cut_off(&self) -> bool {
+        self.node.lease.lapsed() > CUT_OFF_AFTER
     }
 
     fn transfer_leader(&self, to: NodeId) -> Answer<'_, Result<(), Unavailable>> {

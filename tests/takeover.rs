@@ -54,3 +54,21 @@ fn a_call_goes_on_when_the_leader_that_carries_it_is_killed() {
     talking.finishes(HALF_A_MINUTE);
     cluster.records_are(others(leader)[0], 1);
 }
+
+#[test]
+fn a_call_goes_on_when_the_node_that_carries_it_is_frozen_and_wakes_again() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let cluster = Cluster::start("127.0.0.7", 15);
+    let leader = cluster.leader();
+    let [carrier, other] = others(leader);
+    let talking = cluster.talks_at(carrier);
+    cluster.nodes[carrier - 1].freeze();
+    cluster.wait_for_owned_call(&[leader, other]);
+    // It wakes in the middle of the call, learns that it was missed, and gets its address back.
+    cluster.nodes[carrier - 1].thaw();
+    cluster.wait_for_owned_call(&[carrier]);
+    talking.finishes(HALF_A_MINUTE);
+    for node in 1..=3 {
+        cluster.records_are(node, 1);
+    }
+}

@@ -40,11 +40,10 @@ pub struct Timing {
 }
 
 impl Default for Timing {
-    /// A node is missed after 16 beats in a row were lost or late. On a machine that is busy with
-    /// other things threads are late by tens of milliseconds; see `docs/cluster.md` for what was
-    /// measured.
+    /// A node is missed after 22 beats in a row were lost or late. The lease outlasts an election
+    /// (300 to 600 ms), so that the death of a leader silences nobody else.
     fn default() -> Self {
-        Self { beat_ms: 50, lease_ms: 500, loss_ms: 800 }
+        Self { beat_ms: 50, lease_ms: 750, loss_ms: 1_100 }
     }
 }
 

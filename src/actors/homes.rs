@@ -92,7 +92,11 @@ impl State {
         for (home, address) in wanted.iter().filter(|(home, _)| !open.contains(home)) {
             opened |= self.open(*home, address);
         }
-        if opened || closed {
+        let (listening, missing) = self.node.sockets.open_listeners();
+        if missing {
+            self.look_again();
+        }
+        if opened || closed || listening {
             // Whoever reads a socket keeps it.
             self.node.actors.tell_transport(sip_transport::Message::ReadAll);
         }

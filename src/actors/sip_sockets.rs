@@ -57,7 +57,8 @@ pub struct SipSockets {
 struct Bound {
     address: SocketAddr,
     udp: Arc<UdpSocket>,
-    listener: Arc<TcpListener>,
+    /// None while a process that is stopped holds it, which for TCP nothing can change.
+    listener: Option<Arc<TcpListener>>,
 }
 
 #[derive(Debug, Clone)]
@@ -92,12 +93,28 @@ impl SipSockets {
             }
             let udp = bind_udp(address, self.shared)?;
             let address = udp.local_addr()?;
-            let listener = Arc::new(bind_tcp(address)?);
+            let listener = match bind_tcp(address) {
+                Err(error) if self.shared && error.kind() == io::ErrorKind::AddrInUse => None,
+                bound => Some(Arc::new(bound?)),
+            };
             new.push(Bound { address, udp: Arc::new(udp), listener });
         }
         let opened = new.iter().map(|bound| bound.address).collect();
         self.bound.write().unwrap_or_else(PoisonError::into_inner).append(&mut new);
         Ok(opened)
+    }
+
+    /// Opens the TCP listeners that were not free before. Whether any was opened, and whether any
+    /// is still not free.
+    pub fn open_listeners(&self) -> (bool, bool) {
+        let mut all = self.bound.write().unwrap_or_else(PoisonError::into_inner);
+        let (mut opened, mut missing) = (false, false);
+        for bound in all.iter_mut().filter(|bound| bound.listener.is_none()) {
+            bound.listener = bind_tcp(bound.address).ok().map(Arc::new);
+            opened |= bound.listener.is_some();
+            missing |= bound.listener.is_none();
+        }
+        (opened, missing)
     }
 
     /// Closes these addresses and the connections that came by them.
@@ -128,8 +145,10 @@ impl SipSockets {
         let mut tasks = Vec::new();
         for Bound { address, udp, listener } in self.bound().iter().cloned() {
             tasks.push(tokio::spawn(read_udp(udp, address, Arc::clone(inbound))));
-            let acceptor = Arc::clone(self).accept(listener, address, Arc::clone(inbound));
-            tasks.push(tokio::spawn(acceptor));
+            if let Some(listener) = listener {
+                let acceptor = Arc::clone(self).accept(listener, address, Arc::clone(inbound));
+                tasks.push(tokio::spawn(acceptor));
+            }
         }
         Reading { tasks }
     }

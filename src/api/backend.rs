@@ -63,6 +63,12 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Whether this node should be sent new work.
     fn readiness(&self) -> Readiness;
 
+    /// Whether this node has been cut off from the others for so long that its desks are better
+    /// served elsewhere.
+    fn is_cut_off(&self) -> bool {
+        false
+    }
+
     /// Hands the leadership to another node.
     fn transfer_leader(&self, to: NodeId) -> Answer<'_, Result<(), Unavailable>>;
 }

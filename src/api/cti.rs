@@ -38,6 +38,9 @@ const EVENTS_AT_ONCE: usize = 256;
 /// How long a sign-in is tried again while nobody leads. An election takes a third of a second.
 const SIGN_IN_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often a conversation looks whether its node is cut off from the others.
+const CUT_OFF_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
+
 /// Between two tries while nobody leads.
 const RETRY_EVERY: Duration = Duration::from_millis(200);
 
@@ -309,6 +312,7 @@ impl Conversation {
         let mut beat = interval(self.api.config.patience.beat);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut draining = self.api.draining.clone();
+        let mut cut_off = interval(CUT_OFF_LOOKED_AT_EVERY);
         loop {
             let follower = self.follower.clone();
             let displaced = async {
@@ -324,6 +328,10 @@ impl Conversation {
                 },
                 () = follower.news() => self.send_news(socket).await,
                 _ = beat.tick() => self.beat(socket).await,
+                _ = cut_off.tick() => match self.api.backend.is_cut_off() {
+                    true => Err(End::Close(CloseReason::GoingAway)),
+                    false => Ok(()),
+                },
                 _ = draining.wait_for(|draining| *draining) => {
                     Err(End::Close(CloseReason::GoingAway))
                 }

@@ -32,6 +32,11 @@ impl Lease {
         self.until() > moment()
     }
 
+    /// For how long it has not held; zero while it does.
+    pub fn lapsed(&self) -> Duration {
+        Duration::from_millis(moment().saturating_sub(self.until()))
+    }
+
     fn until(&self) -> Moment {
         self.0.load(Ordering::Relaxed)
     }

@@ -3,8 +3,8 @@
 use super::*;
 use std::collections::BTreeSet;
 
-const LEASE: u64 = 500;
-const LOSS: u64 = 800;
+const LEASE: u64 = 750;
+const LOSS: u64 = 1_100;
 
 /// Three nodes, node 1 leading in term 5, on a network that delivers at once unless it is cut.
 /// Their clocks differ by a lot; only the rates are equal.
