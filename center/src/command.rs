@@ -14,7 +14,7 @@ use crate::flow::IvrResult;
 use crate::ids::{AgentId, CallId, CommandId, LegNumber, Millis, NodeId, SessionId};
 
 /// The version that [`Command::encode`] writes and the newest that [`Command::decode`] reads.
-pub const COMMAND_VERSION: u8 = 1;
+pub const COMMAND_VERSION: u8 = 2;
 
 /// Calls that one [`Command::Cleared`] may name. A node splits longer lists.
 pub const CLEARED_MAX: usize = 4096;

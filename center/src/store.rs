@@ -24,7 +24,7 @@ use crate::{
 
 /// The version of all stored values and snapshots that this program writes, and the newest that
 /// it reads.
-pub const STATE_VERSION: u8 = 1;
+pub const STATE_VERSION: u8 = 2;
 
 /// What a snapshot begins with.
 const MAGIC: &[u8; 4] = b"TCtr";
