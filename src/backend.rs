@@ -166,7 +166,7 @@ impl Backend for NodeBackend {
         if self.node.replica.status().role.leader.is_none() {
             reasons.push("no leader".to_owned());
         }
-        if self.node.disk_full.load(Ordering::Relaxed) {
+        if self.node.has_no_room() {
             reasons.push("the disk is full".to_owned());
         }
         let configured = self
