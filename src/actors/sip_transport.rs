@@ -250,6 +250,12 @@ impl Inbound for Dispatcher {
             }
         }
     }
+
+    fn unreachable(&self, call_id: &str, peer: Peer) {
+        if let Some(call) = self.node.router.by_sip_call_id(call_id.as_bytes()) {
+            drop(call.send_message(call::Message::Unreachable(peer)));
+        }
+    }
 }
 
 /// Where a response goes: back on a connection, else by the Via (RFC 3261 §18.2.2, RFC 3581).

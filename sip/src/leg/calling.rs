@@ -326,12 +326,13 @@ impl Calling {
         }
     }
 
-    /// The INVITE got no answer: timer B, or nothing after the CANCEL, or nobody there.
-    pub(super) fn handle_unanswered(&mut self, line: &mut Line, news: News) -> Then {
+    /// The INVITE got no answer: timer B, or nothing after the CANCEL, or nobody there. `status` is
+    /// what that counts as.
+    pub(super) fn handle_unanswered(&mut self, line: &mut Line, news: News, status: u16) -> Then {
         if news != (News { purpose: Purpose::Invite, cseq: self.cseq }) {
             return Then::Stay;
         }
-        self.over(line, Refused::without_response(408))
+        self.over(line, Refused::without_response(status))
     }
 
     fn over(&self, line: &mut Line, refused: Refused) -> Then {

@@ -19,6 +19,10 @@ use crate::{
 /// move, and the shell would not be left alone with it.
 const TIMERS_MAX: usize = 64;
 
+/// What no answer and no way count as (RFC 3261 §8.1.3.1).
+const TIMED_OUT: u16 = 408;
+const UNREACHABLE: u16 = 503;
+
 impl Leg {
     /// A request that belongs to the leg.
     pub fn handle_request(&mut self, now: Instant, request: &Request, peer: Peer) {
@@ -69,11 +73,11 @@ impl Leg {
     }
 
     /// What was to be sent to this peer cannot be (RFC 3261 §17.1.4): requests that wait for its
-    /// answer count as not answered.
+    /// answer count as answered with 503 (§8.1.3.1).
     pub fn handle_unreachable(&mut self, now: Instant, peer: Peer) {
         let now = self.clock.read(now);
         for news in self.line.handle_unreachable(peer) {
-            self.handle_unanswered(now, news);
+            self.handle_unanswered(now, news, UNREACHABLE);
         }
         self.settle();
     }
@@ -86,7 +90,7 @@ impl Leg {
                 break;
             }
             for news in self.line.handle_timeout(now) {
-                self.handle_unanswered(now, news);
+                self.handle_unanswered(now, news, TIMED_OUT);
             }
             self.handle_phase_timeout(now);
         }
@@ -317,14 +321,15 @@ impl Leg {
         }
     }
 
-    fn handle_unanswered(&mut self, now: Moment, news: News) {
+    /// `status` is what the far end would have said.
+    fn handle_unanswered(&mut self, now: Moment, news: News, status: u16) {
         match &mut self.phase {
             Phase::Calling(calling) => {
-                let then = calling.handle_unanswered(&mut self.line, news);
+                let then = calling.handle_unanswered(&mut self.line, news, status);
                 self.after_calling(now, then);
             }
             Phase::Talking(talking) => {
-                let then = talking.handle_unanswered(news);
+                let then = talking.handle_unanswered(now, &mut self.line, (news, status));
                 self.after_talking(now, then);
             }
             Phase::Leaving(leaving) => {

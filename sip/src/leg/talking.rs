@@ -462,16 +462,29 @@ impl Talking {
         if self.caller { 2_100 + 10 * line.draw(191) } else { 10 * line.draw(201) }
     }
 
-    /// No response came to our re-INVITE: RFC 3261 §12.2.1.2.
-    pub(super) fn handle_unanswered(&mut self, news: News) -> Then {
-        match &self.exchange {
-            Exchange::Asking { cseq, .. } if *cseq == news.cseq => Then::Lost(EndCause::Lost),
-            Exchange::Idle
+    /// No response came to our re-INVITE, which counts as this status. No answer in time ends the
+    /// dialog (RFC 3261 §12.2.1.2); a peer who is out of reach for a moment can still be heard.
+    pub(super) fn handle_unanswered(
+        &mut self,
+        now: Moment,
+        line: &mut Line,
+        unanswered: (News, u16),
+    ) -> Then {
+        let (news, status) = unanswered;
+        match std::mem::replace(&mut self.exchange, Exchange::Idle) {
+            Exchange::Asking { cseq, .. } if cseq == news.cseq && status == 408 => {
+                return Then::Lost(EndCause::Lost);
+            }
+            Exchange::Asking { cseq, ours } if cseq == news.cseq => {
+                self.reoffer_refused(now, line, (ours, status));
+            }
+            other @ (Exchange::Idle
             | Exchange::Asking { .. }
             | Exchange::Glare { .. }
             | Exchange::Offered { .. }
-            | Exchange::Asked { .. } => Then::Stay,
+            | Exchange::Asked { .. }) => self.exchange = other,
         }
+        Then::Stay
     }
 
     /// An UPDATE without SDP: a target refresh, and mostly one of the session (RFC 4028 §7.4).

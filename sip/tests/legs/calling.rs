@@ -225,12 +225,12 @@ fn a_redirection_names_its_contacts_8_1_3_4() {
 }
 
 #[test]
-fn nobody_there_counts_as_no_answer_17_1_4() {
+fn nobody_there_counts_as_503_8_1_3_1() {
     each_way(|way| {
         let mut call = way.caller();
         call.gives(&["INVITE+sdp"]);
         call.does(|leg, now| leg.handle_unreachable(now, peer(Transport::Udp)));
-        call.gives(&["Refused 408", "Terminated"]);
+        call.gives(&["Refused 503", "Terminated"]);
     });
 }
 

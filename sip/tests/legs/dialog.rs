@@ -1,7 +1,7 @@
 //! Dialogs: routes, targets, CSeqs, tags, and where requests go (RFC 3261 §12, §16.12, §18).
 
 use tandem_sip::{
-    leg::{Leg, Outgoing, Output, Settings},
+    leg::{Leg, LegStatus, Outgoing, Output, Settings},
     wire::{HeaderName, Transport},
 };
 
@@ -259,5 +259,18 @@ fn an_answer_without_a_contact_is_acknowledged_where_the_invite_went() {
             .build();
         call.far_sends(response.to_bytes());
         assert_eq!(call.last_request("ACK").uri().as_str(), "sip:bob@192.0.2.1:5070");
+    });
+}
+
+#[test]
+fn a_reoffer_that_reaches_nobody_ends_no_call_and_a_bye_that_does_not_ends_at_once() {
+    each_way(|way| {
+        let mut call = way.connected();
+        call.does(|leg, now| leg.reoffer(now, HELD.into()).unwrap()).gives(&["INVITE+sdp"]);
+        call.does(|leg, now| leg.handle_unreachable(now, peer(Transport::Udp)));
+        call.gives(&["ReofferRefused 503"]);
+        call.hangs_up().gives(&["BYE"]);
+        call.does(|leg, now| leg.handle_unreachable(now, peer(Transport::Udp)));
+        assert_eq!(call.leg.status(), LegStatus::Over);
     });
 }

@@ -46,6 +46,8 @@ pub enum Message {
     Request(Box<Request>, Peer),
     /// A response to one of its requests.
     Response(Box<Response>),
+    /// One of its requests does not reach this peer, or no answer can come from there.
+    Unreachable(Peer),
     /// Something happened at one of its media ports.
     Media(PortEvent),
     /// A proposal was not committed, or nobody knows whether it was.
@@ -181,6 +183,7 @@ impl State {
             Message::Changed(call) => self.changed(now, call),
             Message::Request(request, peer) => self.request(now, *request, peer),
             Message::Response(response) => self.response(now, &response),
+            Message::Unreachable(peer) => self.unreachable(now, peer),
             Message::Media(event) => self.media(event),
             Message::NotCommitted(command, error) => self.not_committed(now, command, error),
             Message::Rejected(command, why) => {
@@ -261,6 +264,12 @@ impl State {
         match number.and_then(|number| self.legs.get_mut(&number)) {
             Some(leg) => leg.dialog.handle_request(now, &request, peer),
             None => self.node.answer_unknown_dialog(&request, &peer),
+        }
+    }
+
+    fn unreachable(&mut self, now: Instant, peer: Peer) {
+        for leg in self.legs.values_mut() {
+            leg.dialog.handle_unreachable(now, peer);
         }
     }
 
