@@ -212,7 +212,8 @@ impl Line {
     pub fn is_told(&mut self, status: u16) -> Message {
         let cseq = self.cseq;
         let found = self.waits_for(&format!("{status} to CSeq {cseq}"), |message| {
-            let is_ours = message.status() >= 100 && message.cseq() == cseq;
+            let is_ours =
+                message.status() >= 100 && message.cseq() == cseq && message.method() != "CANCEL";
             if is_ours && message.status() >= 200 && message.status() != status {
                 panic!("{status} was to come, but: {message:?}");
             }
@@ -236,6 +237,13 @@ impl Line {
     pub fn acks_refusal(&mut self) {
         self.branch -= 1;
         self.send_request("ACK", self.cseq, "");
+    }
+
+    /// Cancels the INVITE: with its branch and CSeq (RFC 3261 §9.1). The INVITE's own answer is for
+    /// [`Self::is_told`].
+    pub fn cancels(&mut self) {
+        self.branch -= 1;
+        self.send_request("CANCEL", self.cseq, "");
     }
 
     /// Waits for a call to this phone.

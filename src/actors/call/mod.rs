@@ -97,6 +97,8 @@ pub struct State {
     timer: Option<Instant>,
     /// The INVITE was refused before the cluster knew of it.
     uncommitted_refused: bool,
+    /// The caller tries again, which is another call once the end of this one is committed.
+    anew: Option<(Box<Request>, Peer)>,
     /// Nothing is left to do: stop after this message.
     over: bool,
 }
@@ -174,6 +176,7 @@ impl State {
             performer,
             timer: None,
             uncommitted_refused: false,
+            anew: None,
             over: false,
         }
     }
@@ -260,10 +263,14 @@ impl State {
     }
 
     fn request(&mut self, now: Instant, request: Request, peer: Peer) {
-        let number = self.leg_with(request.call_id());
-        match number.and_then(|number| self.legs.get_mut(&number)) {
-            Some(leg) => leg.dialog.handle_request(now, &request, peer),
-            None => self.node.answer_unknown_dialog(&request, &peer),
+        let Some(number) = self.leg_with(request.call_id()) else {
+            return self.node.answer_unknown_dialog(&request, &peer);
+        };
+        let Some(leg) = self.legs.get_mut(&number) else { return };
+        if !leg.is_called_anew(&request) {
+            leg.dialog.handle_request(now, &request, peer);
+        } else {
+            self.anew = Some((Box::new(request), peer));
         }
     }
 
@@ -280,7 +287,7 @@ impl State {
         }
     }
 
-    fn leg_with(&self, sip_call_id: &str) -> Option<LegNumber> {
+    pub(super) fn leg_with(&self, sip_call_id: &str) -> Option<LegNumber> {
         let mut legs = self.legs.iter();
         legs.find(|(_, leg)| leg.sip_call_id == sip_call_id).map(|(number, _)| *number)
     }
