@@ -21,13 +21,18 @@ const CALLER: u8 = 0x44;
 
 const FLOW: &str = "start = \"out\"\n[steps.out]\ndo = \"transfer\"\nnumber = \"94711\"\n";
 
+const ANSWERED_FLOW: &str = "start = \"pick_up\"\n[steps.pick_up]\ndo = \"answer\"\n\
+                             next = \"out\"\n[steps.out]\ndo = \"transfer\"\n\
+                             number = \"94711\"\n";
+
 fn node_at(ip: &str) -> Inside {
     let entries = format!(
         "[[number]]\nnumber = \"out\"\nflow = \"out\"\n\
+         [[number]]\nnumber = \"answered\"\nflow = \"answered\"\n\
          [[trunk]]\nname = \"exchange\"\naddress = \"sip:{ip}:5090\"\nprefix = \"9\"\n\
          strip_prefix = true\nuser = \"tandem\"\npassword = \"secret\"\n"
     );
-    Inside::start(ip, &entries, &[("out", FLOW)])
+    Inside::start(ip, &entries, &[("out", FLOW), ("answered", ANSWERED_FLOW)])
 }
 
 #[test]
@@ -58,6 +63,25 @@ fn the_trunks_challenge_is_answered_and_the_caller_hears_it_before_it_answers() 
     trunk.speaks_until(invite.audio(), ANNOUNCEMENT, || caller.has_heard(ANNOUNCEMENT));
     trunk.hangs_up();
     caller.is_hung_up();
+}
+
+#[test]
+fn a_caller_who_was_answered_before_hears_the_trunk_before_it_answers() {
+    let node = node_at("127.0.0.31");
+    let (mut caller, mut trunk) = (node.phone(), node.phone_at(5090));
+    let offer = caller.sdp("sendrecv");
+    caller.calls("alice", "answered", &offer);
+    let answered = caller.is_told(200);
+    caller.acks("");
+    let invite = trunk.is_invited();
+    let answer = trunk.sdp("sendrecv");
+    trunk.answers(183, "", &answer);
+    trunk.speaks_until(invite.audio(), ANNOUNCEMENT, || caller.has_heard(ANNOUNCEMENT));
+    trunk.answers(200, "", &answer);
+    trunk.is_acked();
+    caller.speaks_until(answered.audio(), CALLER, || trunk.has_heard(CALLER));
+    caller.hangs_up();
+    trunk.is_hung_up();
 }
 
 #[test]
