@@ -176,7 +176,7 @@ impl Backend for NodeBackend {
         if self.node.stations.of(self.node.home.as_ref().map(|(id, _)| *id)).is_none() {
             reasons.push("another node still holds the service address".to_owned());
         }
-        if self.node.disk_full.load(Ordering::Relaxed) {
+        if self.node.has_no_room() {
             reasons.push("the disk is full".to_owned());
         }
         let configured = self

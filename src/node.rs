@@ -179,7 +179,7 @@ impl Node {
             Err(NoPlace::Draining)
         } else if !self.lease.holds() {
             Err(NoPlace::CutOff)
-        } else if self.disk_full.load(Ordering::Relaxed) || self.replica.is_disk_low() {
+        } else if self.has_no_room() {
             Err(NoPlace::DiskFull)
         } else if self.router.calls_active().saturating_sub(ended) >= calls_max {
             Err(NoPlace::Calls)
@@ -192,6 +192,11 @@ impl Node {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether the disk has too little room for what another call would write.
+    pub fn has_no_room(&self) -> bool {
+        self.disk_full.load(Ordering::Relaxed) || self.replica.is_disk_low()
     }
 
     /// Counts an arrival until the value is dropped.

@@ -72,12 +72,21 @@ pub enum Route {
 pub struct Screening {
     /// Numbers or prefixes that are always let in, whatever `blocked` says.
     pub allowed: Vec<NumberPattern>,
-    /// Numbers or prefixes that are refused.
-    pub blocked: Vec<NumberPattern>,
+    /// Numbers or prefixes that are refused. The first that speaks of a caller counts.
+    pub blocked: Vec<Blocked>,
     /// Only `allowed` callers are let in.
     pub allowed_only: bool,
-    /// The SIP status that a refused caller receives. 603 Decline (RFC 3261 §21.6.2) unless
-    /// configured; zero means 603.
+    /// The SIP status for callers who are refused only because they are not `allowed`. Zero means
+    /// [`Self::STATUS_DEFAULT`].
+    pub status: u16,
+}
+
+/// Callers who are refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocked {
+    /// Who they are.
+    pub pattern: NumberPattern,
+    /// The SIP status that they receive (400 to 699).
     pub status: u16,
 }
 
@@ -262,12 +271,18 @@ impl Directory {
 }
 
 impl Screening {
+    /// What refused callers receive unless configured: Decline (RFC 3261 §21.6.2).
+    pub const STATUS_DEFAULT: u16 = 603;
+
     /// The status to refuse `number` with, or None when the caller is let in.
     #[must_use]
     pub fn refuses(&self, number: &str) -> Option<u16> {
-        let is_in = |list: &[NumberPattern]| list.iter().any(|pattern| pattern.matches(number));
-        let refused = !is_in(&self.allowed) && (self.allowed_only || is_in(&self.blocked));
-        refused.then_some(if self.status == 0 { 603 } else { self.status })
+        if self.allowed.iter().any(|pattern| pattern.matches(number)) {
+            return None;
+        }
+        let blocked = self.blocked.iter().find(|blocked| blocked.pattern.matches(number));
+        let others = if self.status == 0 { Self::STATUS_DEFAULT } else { self.status };
+        blocked.map(|blocked| blocked.status).or(self.allowed_only.then_some(others))
     }
 }
 

@@ -1,10 +1,11 @@
 //! The sockets that SIP leaves and enters by: one UDP socket and one TCP listener an address.
 //!
-//! Owns sockets and connections. Parses nothing but frames and decides nothing: what arrives goes
-//! to an [`Inbound`]. A message that cannot be sent at once over UDP is dropped and counted, as
-//! the network would do; transactions repeat it.
+//! Owns sockets and connections. Decides nothing: what arrives goes to an [`Inbound`]. A message
+//! that cannot be sent at once over UDP is dropped and counted, as the network would do;
+//! transactions repeat it. Over TCP they do not, so a request that cannot be sent, or whose
+//! connection ends, is told (RFC 3261 §18.4).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,7 @@ use tandem_sip::wire::{Malformed, Message, Peer, StreamFramer, Transport};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
@@ -26,8 +28,11 @@ const DATAGRAMS_A_TURN: usize = 256;
 const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 /// Connections at one time. Past it new ones are closed at once.
 const CONNECTIONS_MAX: usize = 4_096;
-/// Messages that wait for a slow TCP peer. Past it the connection is closed.
+/// Messages that wait for a slow TCP peer. Past it they are dropped and their senders told.
 const UNSENT_MAX: usize = 256;
+/// Requests whose senders are told when their connection ends. Of the older ones the answer has
+/// come long ago, or its own timer ends the wait.
+const ASKED_MAX: usize = 1_024;
 /// A connection on which nothing arrives for this long is closed (RFC 5626 asks clients to keep
 /// theirs alive every two minutes).
 const CONNECTION_IDLE: Duration = Duration::from_secs(600);
@@ -38,6 +43,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub trait Inbound: Send + Sync + 'static {
     /// A whole message, or what could be read of a broken one.
     fn message(&self, message: Result<Message, Malformed>, peer: Peer);
+
+    /// A request with this Call-ID does not reach the peer, or its answer cannot come back.
+    fn unreachable(&self, call_id: &str, peer: Peer);
 }
 
 /// All SIP sockets of a node.
@@ -61,11 +69,30 @@ struct Bound {
     listener: Option<Arc<TcpListener>>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Connection {
     local: SocketAddr,
     remote: SocketAddr,
     unsent: mpsc::Sender<Vec<u8>>,
+    /// The Call-IDs of the last requests that were given to it.
+    asked: VecDeque<Box<str>>,
+}
+
+impl Connection {
+    fn keep(&mut self, call_id: &str) {
+        if self.asked.len() >= ASKED_MAX {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(call_id.into());
+    }
+}
+
+/// Why a connection does not take a message.
+enum NotTaken {
+    /// There is none to this peer, or it has just ended: the message is for a new one.
+    NoConnection(Vec<u8>),
+    /// Too much waits for the peer already.
+    Full,
 }
 
 impl SipSockets {
@@ -172,33 +199,57 @@ impl SipSockets {
     }
 
     fn send_tcp(self: &Arc<Self>, peer: &Peer, bytes: Vec<u8>, inbound: &Arc<impl Inbound>) {
-        if let Some(connection) = self.connection(peer) {
-            if connection.unsent.try_send(bytes).is_err() {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
-            return;
-        }
+        let call_id = asked_by(&bytes);
+        let bytes = match self.hand_over(peer, call_id.as_deref(), bytes) {
+            Ok(()) => return,
+            Err(NotTaken::NoConnection(bytes)) => bytes,
+            Err(NotTaken::Full) => return self.not_sent(peer, call_id.as_deref(), inbound),
+        };
         let (sockets, inbound, peer) = (Arc::clone(self), Arc::clone(inbound), *peer);
         tokio::spawn(async move {
             let connect = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(peer.remote));
-            match connect.await {
-                Ok(Ok(stream)) => {
-                    let unsent = sockets.connected(stream, peer.local, inbound);
-                    let _ = unsent.map(|unsent| unsent.try_send(bytes));
-                }
-                Ok(Err(_)) | Err(_) => {
-                    sockets.dropped.fetch_add(1, Ordering::Relaxed);
-                }
+            let opened = match connect.await {
+                Ok(Ok(stream)) => sockets.connected(stream, peer.local, &inbound),
+                Ok(Err(_)) | Err(_) => None,
+            };
+            let taken = opened.map(|id| {
+                let peer = Peer { connection: Some(id), ..peer };
+                sockets.hand_over(&peer, call_id.as_deref(), bytes)
+            });
+            if !matches!(taken, Some(Ok(()))) {
+                sockets.not_sent(&peer, call_id.as_deref(), &inbound);
             }
         });
     }
 
-    fn connection(&self, peer: &Peer) -> Option<Connection> {
-        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let by_id = peer.connection.and_then(|id| connections.get(&id));
-        by_id
-            .or_else(|| connections.values().find(|connection| connection.remote == peer.remote))
-            .cloned()
+    /// Gives a message to the connection that it belongs to.
+    fn hand_over(
+        &self,
+        peer: &Peer,
+        call_id: Option<&str>,
+        bytes: Vec<u8>,
+    ) -> Result<(), NotTaken> {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_there = |id: &u64| connections.contains_key(id);
+        let to_peer = |(id, connection): (&u64, &Connection)| {
+            (connection.remote == peer.remote).then_some(*id)
+        };
+        let id = peer.connection.filter(is_there).or_else(|| connections.iter().find_map(to_peer));
+        let Some(connection) = id.and_then(|id| connections.get_mut(&id)) else {
+            return Err(NotTaken::NoConnection(bytes));
+        };
+        connection.unsent.try_send(bytes).map_err(|error| match error {
+            TrySendError::Closed(bytes) => NotTaken::NoConnection(bytes),
+            TrySendError::Full(_) => NotTaken::Full,
+        })?;
+        call_id.into_iter().for_each(|call_id| connection.keep(call_id));
+        Ok(())
+    }
+
+    fn not_sent(&self, peer: &Peer, call_id: Option<&str>, inbound: &Arc<impl Inbound>) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+        debug!(remote = %peer.remote, "message not sent");
+        call_id.into_iter().for_each(|call_id| inbound.unreachable(call_id, *peer));
     }
 
     async fn accept(
@@ -210,7 +261,7 @@ impl SipSockets {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let _ = self.connected(stream, local, Arc::clone(&inbound));
+                    let _ = self.connected(stream, local, &inbound);
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: give the others time to close.
@@ -221,12 +272,13 @@ impl SipSockets {
         }
     }
 
+    /// Takes a connection up, and says by which number.
     fn connected(
         self: &Arc<Self>,
         stream: TcpStream,
         local: SocketAddr,
-        inbound: Arc<impl Inbound>,
-    ) -> Option<mpsc::Sender<Vec<u8>>> {
+        inbound: &Arc<impl Inbound>,
+    ) -> Option<u64> {
         let remote = stream.peer_addr().ok()?;
         let (unsent, to_send) = mpsc::channel(UNSENT_MAX);
         let id = self.connection_next.fetch_add(1, Ordering::Relaxed);
@@ -236,16 +288,31 @@ impl SipSockets {
                 warn!(%remote, "too many SIP connections");
                 return None;
             }
-            connections.insert(id, Connection { local, remote, unsent: unsent.clone() });
+            let asked = VecDeque::new();
+            connections.insert(id, Connection { local, remote, unsent, asked });
         }
         let peer = Peer { transport: Transport::Tcp, remote, local, connection: Some(id) };
-        let sockets = Arc::clone(self);
+        let (sockets, inbound) = (Arc::clone(self), Arc::clone(inbound));
         tokio::spawn(async move {
-            serve_stream(stream, peer, to_send, inbound).await;
-            sockets.connections.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            serve_stream(stream, peer, to_send, &inbound).await;
+            let ended = {
+                let mut all = sockets.connections.lock().unwrap_or_else(PoisonError::into_inner);
+                all.remove(&id)
+            };
+            for call_id in ended.into_iter().flat_map(|connection| connection.asked) {
+                inbound.unreachable(&call_id, peer);
+            }
         });
-        Some(unsent)
+        Some(id)
     }
+}
+
+/// The Call-ID of a request that is to be sent. Responses and ACKs wait for nothing.
+fn asked_by(bytes: &[u8]) -> Option<Box<str>> {
+    if bytes.starts_with(b"SIP/2.0") || bytes.starts_with(b"ACK ") {
+        return None;
+    }
+    Message::parse(bytes).ok()?.into_request().map(|request| request.call_id().into())
 }
 
 /// The tasks that read the sockets; they end with this value.
@@ -287,7 +354,7 @@ async fn serve_stream(
     mut stream: TcpStream,
     peer: Peer,
     mut to_send: mpsc::Receiver<Vec<u8>>,
-    inbound: Arc<impl Inbound>,
+    inbound: &Arc<impl Inbound>,
 ) {
     let mut framer = StreamFramer::new();
     let mut buffer = vec![0; 16 << 10];
@@ -295,7 +362,7 @@ async fn serve_stream(
         tokio::select! {
             read = tokio::time::timeout(CONNECTION_IDLE, stream.read(&mut buffer)) => match read {
                 Ok(Ok(length)) if length > 0 => {
-                    let framed = take_frames(&mut framer, &buffer[..length], &peer, &inbound);
+                    let framed = take_frames(&mut framer, &buffer[..length], &peer, inbound);
                     // RFC 5626 §3.5.1: a double CR LF asks for one back.
                     for _ in 0..framer.take_pings() {
                         if stream.write_all(b"\r\n").await.is_err() { return }

@@ -152,9 +152,8 @@ impl Dispatcher {
         Self { node }
     }
 
-    fn request(&self, request: Request, peer: Peer) {
-        let method = known_method(request.method());
-        self.node.metrics.sip_requests_total.with_label_values(&["in", method]).inc();
+    /// Hands a request to its call, or answers it.
+    pub fn request(&self, request: Request, peer: Peer) {
         if let Some(call) = self.node.router.by_sip_call_id(request.call_id().as_bytes()) {
             drop(call.send_message(call::Message::Request(Box::new(request), peer)));
             return;
@@ -240,6 +239,8 @@ impl Inbound for Dispatcher {
     fn message(&self, message: Result<SipMessage, Malformed>, peer: Peer) {
         match message {
             Ok(SipMessage::Request(request)) => {
+                let method = known_method(request.method());
+                self.node.metrics.sip_requests_total.with_label_values(&["in", method]).inc();
                 self.request(request.with_source(peer.remote), peer);
             }
             Ok(SipMessage::Response(response)) => {
@@ -256,6 +257,12 @@ impl Inbound for Dispatcher {
                     self.node.send_sip(&peer, reply);
                 }
             }
+        }
+    }
+
+    fn unreachable(&self, call_id: &str, peer: Peer) {
+        if let Some(call) = self.node.router.by_sip_call_id(call_id.as_bytes()) {
+            drop(call.send_message(call::Message::Unreachable(peer)));
         }
     }
 }

@@ -12,8 +12,8 @@ use argon2::password_hash::PasswordHasher as _;
 use argon2::{Argon2, PasswordHash};
 use sha2::{Digest as _, Sha256};
 use tandem_center::directory::{
-    AgentConfig, AnswersOn, NumberPattern, OutboundRule, PasswordHash as CenterHash, QueueConfig,
-    Role, Screening, Strategy, TrunkConfig,
+    AgentConfig, AnswersOn, Blocked, NumberPattern, OutboundRule, PasswordHash as CenterHash,
+    QueueConfig, Role, Screening, Strategy, TrunkConfig,
 };
 use tandem_center::flow::FlowName;
 use tandem_center::{AgentId, Directory, QueueId, Route};
@@ -85,6 +85,7 @@ impl Config {
             let pattern = match entry.pattern.as_str() {
                 "*" if entry.action == ScreenAction::Deny => {
                     screening.allowed_only = true;
+                    screening.status = entry.status.get();
                     continue;
                 }
                 "anonymous" => NumberPattern::Anonymous,
@@ -95,7 +96,9 @@ impl Config {
             };
             match entry.action {
                 ScreenAction::Allow => screening.allowed.push(pattern),
-                ScreenAction::Deny => screening.blocked.push(pattern),
+                ScreenAction::Deny => {
+                    screening.blocked.push(Blocked { pattern, status: entry.status.get() });
+                }
             }
         }
         screening
@@ -224,17 +227,17 @@ mod tests {
         let some = parse(
             "[[screen]]\npattern = \"+49*\"\naction = \"deny\"\n\
              [[screen]]\npattern = \"+4930\"\naction = \"allow\"\n\
-             [[screen]]\npattern = \"anonymous\"\naction = \"deny\"\n",
+             [[screen]]\npattern = \"anonymous\"\naction = \"deny\"\nstatus = 433\n",
         );
         assert_eq!(some.screening.refuses("+49171"), Some(603));
         assert_eq!(some.screening.refuses("+4930"), None);
-        assert_eq!(some.screening.refuses(""), Some(603));
+        assert_eq!(some.screening.refuses(""), Some(433));
         assert_eq!(some.screening.refuses("+1"), None);
         let only = parse(
-            "[[screen]]\npattern = \"*\"\naction = \"deny\"\n\
+            "[[screen]]\npattern = \"*\"\naction = \"deny\"\nstatus = 403\n\
              [[screen]]\npattern = \"7*\"\naction = \"allow\"\n",
         );
-        assert_eq!(only.screening.refuses("+1"), Some(603));
+        assert_eq!(only.screening.refuses("+1"), Some(403));
         assert_eq!(only.screening.refuses("71"), None);
     }
 

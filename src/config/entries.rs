@@ -42,12 +42,13 @@ pub struct Number {
 pub enum ScreenAction {
     /// The call goes on.
     Allow,
-    /// The call is refused with 603.
+    /// The call is refused.
     Deny,
 }
 
 /// Screening of callers, before anything answers. An entry that allows wins over those that
-/// deny; a caller whom none matches is let in. Denying `*` lets in only those who are allowed.
+/// deny; of those that deny, the first counts. A caller whom none matches is let in. Denying `*`
+/// lets in only those who are allowed, and counts after all others.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Screen {
@@ -56,6 +57,11 @@ pub struct Screen {
     pub pattern: Pattern,
     /// What happens.
     pub action: ScreenAction,
+    /// The SIP status of a call that is refused. 603 says that the called person declines, and
+    /// nobody tries another way to reach us. 403 says that asking again is no use, 486 that the
+    /// line is busy, 404 that there is no such number.
+    #[serde(default = "screen_status")]
+    pub status: RefuseStatus,
 }
 
 /// How a queue chooses among ready agents.
@@ -65,6 +71,10 @@ pub enum Strategy {
     /// The agent who has been ready longest; the lowest id among equals.
     #[default]
     LongestIdle,
+}
+
+const fn screen_status() -> RefuseStatus {
+    RefuseStatus::of::<603>()
 }
 
 const fn yes() -> bool {

@@ -248,7 +248,8 @@ pub struct Limits {
     /// A call that has ended does not count, even while its last response is repeated.
     pub calls_max: CallsMax,
     /// Space left on the disk of `node.data` below which new calls are refused, so that those
-    /// in progress can still be written down.
+    /// in progress can still be written down. Below 256 MB they are refused whatever stands here:
+    /// the log needs that.
     pub disk_free_mb_min: Megabytes,
 }
 

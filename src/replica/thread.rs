@@ -277,7 +277,14 @@ impl<M: Machine> RaftThread<M> {
             Ok(free) => free,
             Err(error) => return tracing::warn!(%error, "free space is not known"),
         };
-        self.state.disk_full = free < FREE_BYTES_MIN;
+        let is_full = free < FREE_BYTES_MIN;
+        if std::mem::replace(&mut self.state.disk_full, is_full) != is_full {
+            if is_full {
+                tracing::error!(free, "the disk is full: nothing is committed any more");
+            } else {
+                tracing::info!(free, "changes are committed again");
+            }
+        }
         let left = free.saturating_sub(FREE_BYTES_LOW);
         self.links.common().free_bytes.store(left, Ordering::Relaxed);
         let is_low = free < FREE_BYTES_LOW;

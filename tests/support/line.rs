@@ -1,8 +1,7 @@
-//! A caller by hand: one SIP call over UDP, spoken byte by byte.
+//! A telephone line by hand: one SIP call over UDP and its RTP, spoken byte by byte.
 //!
-//! For the flows that no ready-made program speaks, such as an ACK that never comes. Owns the
-//! port that its description names, but no audio. Every wait has a deadline and says what it
-//! waited for.
+//! For the flows that no ready-made program speaks: an ACK that never comes, a 183 with audio, a
+//! challenge from a trunk. Every wait has a deadline and says what it waited for.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -10,8 +9,11 @@ use std::time::{Duration, Instant};
 /// How long an answer may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Packets looked at in one go: what comes meanwhile is for the next.
+const HEARD_AT_ONCE: usize = 5;
+
 /// A request or a response, as text.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Message(String);
 
 impl Message {
@@ -19,6 +21,15 @@ impl Message {
     pub fn status(&self) -> u16 {
         let code = self.0.strip_prefix("SIP/2.0 ").and_then(|rest| rest.get(..3));
         code.and_then(|code| code.parse().ok()).unwrap_or(0)
+    }
+
+    /// The method of a request, and of what a response answers.
+    pub fn method(&self) -> &str {
+        self.header("CSeq").split_whitespace().nth(1).unwrap_or("")
+    }
+
+    fn is_request(&self) -> bool {
+        self.status() == 0
     }
 
     fn cseq(&self) -> u32 {
@@ -32,6 +43,37 @@ impl Message {
         let found = fields.find(|(field, _)| field.trim().eq_ignore_ascii_case(name));
         found.map_or("", |(_, value)| value.trim())
     }
+
+    fn lines_of(&self, name: &str) -> String {
+        let head = self.0.split("\r\n\r\n").next().unwrap_or("");
+        let of = |line: &&str| {
+            line.split_once(':').is_some_and(|(field, _)| field.eq_ignore_ascii_case(name))
+        };
+        head.lines().filter(of).map(|line| format!("{line}\r\n")).collect()
+    }
+
+    /// The body; empty if there is none.
+    pub fn body(&self) -> &str {
+        self.0.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+    }
+
+    /// The Request-URI.
+    pub fn target(&self) -> &str {
+        self.0.split(' ').nth(1).unwrap_or("")
+    }
+
+    /// Whether the description has this line.
+    pub fn says(&self, line: &str) -> bool {
+        self.body().lines().any(|said| said == line)
+    }
+
+    /// Where the description wants its audio sent.
+    pub fn audio(&self) -> SocketAddr {
+        let ip = self.body().lines().find_map(|line| line.strip_prefix("c=IN IP4 "));
+        let port = self.body().lines().find_map(|line| line.strip_prefix("m=audio "));
+        let port = port.and_then(|rest| rest.split(' ').next()).expect("an m= line with a port");
+        format!("{}:{port}", ip.expect("a c= line")).parse().expect("an address for audio")
+    }
 }
 
 /// See the file. One call at a time.
@@ -39,6 +81,7 @@ pub struct Line {
     socket: UdpSocket,
     node: SocketAddr,
     rtp: UdpSocket,
+    rtp_sequence: u16,
     call_id: String,
     /// Our address with our tag, theirs with theirs, and where requests go.
     us: String,
@@ -46,6 +89,8 @@ pub struct Line {
     target: String,
     cseq: u32,
     branch: u32,
+    /// The INVITE that waits for our answer.
+    invited: Message,
     sdp_version: u32,
     /// Hops that every request may take.
     max_forwards: u8,
@@ -54,19 +99,27 @@ pub struct Line {
 impl Line {
     /// A phone on this address, at any port.
     pub fn new(ip: &str, node: SocketAddr) -> Self {
-        let socket = UdpSocket::bind((ip, 0)).unwrap();
+        Self::at(SocketAddr::new(ip.parse().unwrap(), 0), node)
+    }
+
+    /// A phone on this address and port.
+    pub fn at(address: SocketAddr, node: SocketAddr) -> Self {
+        let socket = UdpSocket::bind(address).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        let rtp = UdpSocket::bind((ip, 0)).unwrap();
+        let rtp = UdpSocket::bind((address.ip(), 0)).unwrap();
+        rtp.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         Self {
             socket,
             node,
             rtp,
+            rtp_sequence: 0,
             call_id: String::new(),
             us: String::new(),
             them: String::new(),
             target: String::new(),
             cseq: 0,
             branch: 0,
+            invited: Message::default(),
             sdp_version: 0,
             max_forwards: 70,
         }
@@ -104,26 +157,52 @@ impl Line {
         self.request("INVITE", sdp);
     }
 
+    /// Calls once more, with this number in the Request-URI, and says that it is the same attempt
+    /// (RFC 3261 §8.1.3.5): the same Call-ID, From and To, the next CSeq.
+    pub fn tries_again(&mut self, number: &str, sdp: &str) {
+        self.them = self.them.split(";tag=").next().unwrap_or("").to_owned();
+        self.target = format!("sip:{number}@{}", self.node);
+        self.request("INVITE", sdp);
+    }
+
+    /// A re-INVITE with this description, or without any.
+    pub fn reinvites(&mut self, sdp: &str) {
+        self.request("INVITE", sdp);
+    }
+
+    /// Presses a key, told by INFO, and waits for the 200.
+    pub fn presses(&mut self, key: char) {
+        self.cseq += 1;
+        let body = format!("Signal={key}\r\nDuration=160\r\n");
+        self.send_with("INFO", self.cseq, "application/dtmf-relay", &body);
+        self.is_told(200);
+    }
+
     fn request(&mut self, method: &str, sdp: &str) {
         self.cseq += 1;
         self.send_request(method, self.cseq, sdp);
     }
 
     fn send_request(&mut self, method: &str, cseq: u32, sdp: &str) {
+        self.send_with(method, cseq, "application/sdp", sdp);
+    }
+
+    fn send_with(&mut self, method: &str, cseq: u32, kind: &str, body: &str) {
         self.branch += 1;
         let (here, branch) = (self.address(), self.branch);
-        let content = if sdp.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        let content =
+            if body.is_empty() { String::new() } else { format!("Content-Type: {kind}\r\n") };
         let text = format!(
             "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bK-{}-{branch}\r\n\
              From: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\nMax-Forwards: {}\r\n\
-             Contact: <sip:line@{here}>\r\n{content}Content-Length: {}\r\n\r\n{sdp}",
+             Contact: <sip:line@{here}>\r\n{content}Content-Length: {}\r\n\r\n{body}",
             self.target,
             self.call_id,
             self.us,
             self.them,
             self.call_id,
             self.max_forwards,
-            sdp.len()
+            body.len()
         );
         self.socket.send_to(text.as_bytes(), self.node).unwrap();
     }
@@ -133,7 +212,8 @@ impl Line {
     pub fn is_told(&mut self, status: u16) -> Message {
         let cseq = self.cseq;
         let found = self.waits_for(&format!("{status} to CSeq {cseq}"), |message| {
-            let is_ours = message.status() >= 100 && message.cseq() == cseq;
+            let is_ours =
+                message.status() >= 100 && message.cseq() == cseq && message.method() != "CANCEL";
             if is_ours && message.status() >= 200 && message.status() != status {
                 panic!("{status} was to come, but: {message:?}");
             }
@@ -153,10 +233,110 @@ impl Line {
         self.send_request("ACK", self.cseq, sdp);
     }
 
+    /// Acknowledges a refusal: with the branch of the INVITE (RFC 3261 §17.1.1.3).
+    pub fn acks_refusal(&mut self) {
+        self.branch -= 1;
+        self.send_request("ACK", self.cseq, "");
+    }
+
+    /// Cancels the INVITE: with its branch and CSeq (RFC 3261 §9.1). The INVITE's own answer is for
+    /// [`Self::is_told`].
+    pub fn cancels(&mut self) {
+        self.branch -= 1;
+        self.send_request("CANCEL", self.cseq, "");
+    }
+
+    /// Waits for a call to this phone.
+    pub fn is_invited(&mut self) -> Message {
+        let invite = self
+            .waits_for("an INVITE", |message| message.is_request() && message.method() == "INVITE");
+        let tag = self.address().port();
+        self.call_id = invite.header("Call-ID").to_owned();
+        self.us = format!("{};tag=l{tag}", invite.header("To"));
+        self.them = invite.header("From").to_owned();
+        self.target = uri_of(invite.header("Contact"));
+        self.invited = invite.clone();
+        invite
+    }
+
+    /// Waits for a re-INVITE of the call.
+    pub fn is_reinvited(&mut self) -> Message {
+        let last = self.invited.cseq();
+        self.invited = self.waits_for("a re-INVITE", |message| {
+            message.is_request() && message.method() == "INVITE" && message.cseq() > last
+        });
+        self.invited.clone()
+    }
+
+    /// Waits for a CANCEL and confirms it.
+    pub fn is_cancelled(&mut self) {
+        let cancel = self
+            .waits_for("a CANCEL", |message| message.is_request() && message.method() == "CANCEL");
+        self.respond(&cancel, 200, "", "");
+        self.answers(487, "", "");
+    }
+
+    /// Answers the INVITE.
+    pub fn answers(&mut self, status: u16, headers: &str, sdp: &str) {
+        let invited = self.invited.clone();
+        self.respond(&invited, status, headers, sdp);
+    }
+
+    fn respond(&self, request: &Message, status: u16, headers: &str, sdp: &str) {
+        let content = if sdp.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        let text = format!(
+            "SIP/2.0 {status} Test\r\n{}{}{}To: {}\r\n{}{}Contact: <sip:line@{}>\r\n\
+             {headers}{content}Content-Length: {}\r\n\r\n{sdp}",
+            request.lines_of("Via"),
+            request.lines_of("Record-Route"),
+            request.lines_of("From"),
+            self.us,
+            request.lines_of("Call-ID"),
+            request.lines_of("CSeq"),
+            self.address(),
+            sdp.len()
+        );
+        self.socket.send_to(text.as_bytes(), self.node).unwrap();
+    }
+
+    /// Waits for the ACK of the INVITE that was answered last.
+    pub fn is_acked(&mut self) -> Message {
+        let cseq = self.invited.cseq();
+        self.waits_for("the ACK", |message| {
+            message.is_request() && message.method() == "ACK" && message.cseq() == cseq
+        })
+    }
+
     /// Sends a BYE and waits for its 200.
     pub fn hangs_up(&mut self) {
-        self.request("BYE", "");
+        self.says_bye();
         self.is_told(200);
+    }
+
+    /// Sends a BYE; its answer is for [`Self::is_told`].
+    pub fn says_bye(&mut self) {
+        self.request("BYE", "");
+    }
+
+    /// Whether the last request is answered with this status in this time.
+    pub fn hears_within(&mut self, status: u16, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        let mut buffer = [0; 65_536];
+        while Instant::now() < deadline {
+            let Ok((length, _)) = self.socket.recv_from(&mut buffer) else { continue };
+            let message = Message(String::from_utf8_lossy(&buffer[..length]).into_owned());
+            if message.status() == status && message.cseq() == self.cseq {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Waits for a BYE and answers it.
+    pub fn is_hung_up(&mut self) {
+        let bye =
+            self.waits_for("a BYE", |message| message.is_request() && message.method() == "BYE");
+        self.respond(&bye, 200, "", "");
     }
 
     fn waits_for(&mut self, what: &str, mut is_it: impl FnMut(&Message) -> bool) -> Message {
@@ -172,6 +352,51 @@ impl Line {
             seen.push(message.0.lines().next().unwrap_or("").to_owned());
         }
         panic!("{what} did not come; what came: {seen:?}");
+    }
+
+    /// Sends audio of this sample until `heard` holds; 50 packets a second.
+    pub fn speaks_until(&mut self, to: SocketAddr, sample: u8, mut heard: impl FnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !heard() {
+            assert!(Instant::now() < deadline, "nobody hears {sample:#x}");
+            self.speaks(to, sample);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Sends audio of this sample until it comes back.
+    pub fn hears_itself(&mut self, to: SocketAddr, sample: u8) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.has_heard(sample) {
+            assert!(Instant::now() < deadline, "no echo of {sample:#x}");
+            self.speaks(to, sample);
+        }
+    }
+
+    /// Whether this very audio came: a packet of only this sample, among those that wait.
+    pub fn has_heard(&self, sample: u8) -> bool {
+        let only = |heard: Vec<u8>| heard.iter().all(|byte| *byte == sample);
+        std::iter::from_fn(|| self.hears()).take(HEARD_AT_ONCE).any(only)
+    }
+
+    /// Sends one packet of 20 ms.
+    pub fn speaks(&mut self, to: SocketAddr, sample: u8) {
+        self.rtp_sequence = self.rtp_sequence.wrapping_add(1);
+        let sequence = self.rtp_sequence;
+        let timestamp = u32::from(sequence) * 160;
+        let mut packet = vec![0x80, 0];
+        packet.extend(sequence.to_be_bytes());
+        packet.extend(timestamp.to_be_bytes());
+        packet.extend(0x1234_5678_u32.to_be_bytes());
+        packet.extend([sample; 160]);
+        self.rtp.send_to(&packet, to).unwrap();
+    }
+
+    /// The samples of the next packet, if one is there or comes within 20 ms.
+    pub fn hears(&self) -> Option<Vec<u8>> {
+        let mut buffer = [0; 2_048];
+        let (length, _) = self.rtp.recv_from(&mut buffer).ok()?;
+        (length > 12).then(|| buffer[12..length].to_vec())
     }
 }
 

@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on should end")]
 
 pub mod cluster;
+pub mod inside;
 pub mod line;
 
 use std::fs;
@@ -40,9 +41,17 @@ impl Node {
 
     /// Starts a node on an existing data directory, without waiting.
     pub fn start_in(config: &Path, http: &str, data: &Path) -> Self {
+        Self::start_under(&[], config, http, data)
+    }
+
+    /// The same, by a program that begins with these words and starts the node.
+    pub fn start_under(with: &[String], config: &Path, http: &str, data: &Path) -> Self {
         let log = data.with_extension("log");
         let output = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let child = Command::new(program())
+        let node = program();
+        let words: Vec<_> = with.iter().map(AsRef::as_ref).chain([node.as_os_str()]).collect();
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .args(["run", "--config"])
             .arg(config)
             .arg("--data")

@@ -59,6 +59,9 @@ impl Directory {
         if self.screening.status != 0 {
             check_status(|| "the screening".to_owned(), self.screening.status)?;
         }
+        for blocked in &self.screening.blocked {
+            check_status(|| format!("the screening of {:?}", blocked.pattern), blocked.status)?;
+        }
         for id in self.queues.keys() {
             self.check_queue(id)?;
         }

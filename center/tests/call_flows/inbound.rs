@@ -1,6 +1,6 @@
 //! Calls to a target, an agent, the echo, and calls that are not let in.
 
-use tandem_center::directory::NumberPattern;
+use tandem_center::directory::{Blocked, NumberPattern};
 use tandem_center::{
     CallResult, Cause, Command, Hears, LegNumber, LegWant, Phase, Rejected, Reply, Side, Wire,
 };
@@ -189,12 +189,17 @@ fn unknown_and_closed_numbers_are_refused_and_recorded() {
 #[test]
 fn screening_refuses_the_blocked_unless_they_are_allowed() {
     let mut directory = directory();
-    directory.screening.blocked = vec![NumberPattern::Prefix("1".into())];
+    let blocked = |pattern, status| Blocked { pattern, status };
+    directory.screening.blocked = vec![
+        blocked(NumberPattern::Exact("1".into()), 403),
+        blocked(NumberPattern::Prefix("1".into()), 486),
+        blocked(NumberPattern::Prefix("10".into()), 603),
+    ];
     let mut script = Script::with(directory.clone());
     let call = script.dials("sales");
-    assert_eq!(script.wants(call, 0), Some(LegWant::Refused { status: 603 }));
+    assert_eq!(script.wants(call, 0), Some(LegWant::Refused { status: 486 }));
     assert_eq!(script.cdr().result, CallResult::Rejected);
-    assert_eq!(script.story(call)[1], "refused by screening with 603");
+    assert_eq!(script.story(call)[1], "refused by screening with 486");
 
     directory.screening.allowed = vec![NumberPattern::Exact("100".into())];
     script.gives(Command::Configure(Box::new(directory.clone())));

@@ -60,7 +60,13 @@ impl Dialog {
     /// The dialog that our answer to this request makes (RFC 3261 §12.1.1). `local_cseq` is the
     /// number before that of our first request.
     pub fn uas(request: &Request, local_tag: &str, local_cseq: u32) -> Result<Self, DialogError> {
-        let target = request.contact().ok_or(DialogError::Contact)?.uri();
+        let target = match request.contact() {
+            Some(contact) => contact.uri(),
+            // A caller of RFC 2543, who sends no tag either, need not say one: requests go to its
+            // From then (RFC 2543 §6.13).
+            None if is_of_rfc_2543(request) => request.from().uri(),
+            None => return Err(DialogError::Contact),
+        };
         Ok(Self {
             call_id: request.call_id().into(),
             local_tag: local_tag.into(),
@@ -186,6 +192,11 @@ impl Dialog {
     fn first_route(&self) -> Option<NameAddr> {
         NameAddr::parse(self.routes.first()?).ok()
     }
+}
+
+/// Whether the sender knows no tags and no Contact that must be there.
+fn is_of_rfc_2543(request: &Request) -> bool {
+    request.from_tag().is_none() && request.header(HeaderName::Contact).is_none()
 }
 
 /// A header line.

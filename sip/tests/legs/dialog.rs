@@ -1,7 +1,7 @@
 //! Dialogs: routes, targets, CSeqs, tags, and where requests go (RFC 3261 §12, §16.12, §18).
 
 use tandem_sip::{
-    leg::{Outgoing, Settings},
+    leg::{Leg, LegStatus, Outgoing, Output, Settings},
     wire::{HeaderName, Transport},
 };
 
@@ -232,8 +232,32 @@ fn a_call_without_a_contact_is_refused_12_1_1() {
         .replace("Contact: <sip:bob@192.0.2.1:5060>\r\n", "");
     let now = crate::script::some_instant();
     let identity = crate::script::identity(settings());
-    let refused = tandem_sip::leg::Leg::incoming(now, &request(&text), udp(), identity);
+    let refused = Leg::incoming(now, &request(&text), udp(), identity);
     assert_eq!(refused.unwrap_err().status, 400);
+}
+
+#[test]
+fn a_caller_of_rfc_2543_without_a_contact_is_reached_at_its_from() {
+    let invite = crate::script::invite_text(Transport::Udp, "", Some(OFFER))
+        .replace("Contact: <sip:bob@192.0.2.1:5060>\r\n", "")
+        .replace(";tag=far", "");
+    let ack = invite
+        .replace("INVITE sip", "ACK sip")
+        .replace("1 INVITE", "1 ACK")
+        .replace("<sip:tandem@example.com>", "<sip:tandem@example.com>;tag=ours");
+    let now = crate::script::some_instant();
+    let identity = crate::script::identity(settings());
+    let mut leg = Leg::incoming(now, &request(&invite), udp(), identity).unwrap();
+    leg.answer(now, ANSWER.into()).unwrap();
+    leg.handle_request(now, &request(&ack), udp());
+    leg.hang_up(now);
+    let sent = std::iter::from_fn(|| leg.poll_output());
+    let bye = sent.filter_map(|output| match output {
+        Output::Send { bytes, .. } => String::from_utf8(bytes).ok(),
+        Output::Event(_) => None,
+    });
+    let bye = bye.last().unwrap();
+    assert!(bye.starts_with("BYE sip:bob@example.com SIP/2.0\r\n"), "{bye}");
 }
 
 #[test]
@@ -250,5 +274,18 @@ fn an_answer_without_a_contact_is_acknowledged_where_the_invite_went() {
             .build();
         call.far_sends(response.to_bytes());
         assert_eq!(call.last_request("ACK").uri().as_str(), "sip:bob@192.0.2.1:5070");
+    });
+}
+
+#[test]
+fn a_reoffer_that_reaches_nobody_ends_no_call_and_a_bye_that_does_not_ends_at_once() {
+    each_way(|way| {
+        let mut call = way.connected();
+        call.does(|leg, now| leg.reoffer(now, HELD.into()).unwrap()).gives(&["INVITE+sdp"]);
+        call.does(|leg, now| leg.handle_unreachable(now, peer(Transport::Udp)));
+        call.gives(&["ReofferRefused 503"]);
+        call.hangs_up().gives(&["BYE"]);
+        call.does(|leg, now| leg.handle_unreachable(now, peer(Transport::Udp)));
+        assert_eq!(call.leg.status(), LegStatus::Over);
     });
 }

@@ -72,7 +72,8 @@ impl State {
         if is_agent && first {
             self.propose(Command::LegRinging { call: self.id, leg: number });
         }
-        let Some(waiting) = self.who_rings_with(number) else { return };
+        // Who is answered already hears it without another response.
+        let Some(waiting) = self.who_rings_with(number) else { return self.refresh_audio() };
         let codec = self.legs.get(&number).and_then(|leg| leg.codec());
         let Some(caller) = self.legs.get_mut(&waiting) else { return };
         if codec.is_some() {

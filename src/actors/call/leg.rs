@@ -10,6 +10,7 @@ use std::time::Instant;
 use tandem_center::{Command, Party, Role};
 use tandem_sip::leg::{Leg, LegStatus, Outgoing, WrongState};
 use tandem_sip::sdp::{self, Capabilities, Local, Negotiated, SdpError};
+use tandem_sip::wire::{Method, Request};
 
 use super::wire::{CommittedLeg, LegNames};
 use crate::media_engine::{CodecKind, PortKey, ReserveError};
@@ -244,6 +245,18 @@ impl LiveLeg {
     /// The leg as it is now, to be committed.
     pub(super) fn committed(&self, now: Instant) -> CommittedLeg {
         committed(&self.dialog, self, now)
+    }
+
+    /// Whether this is another try of a caller whom we have refused: the same Call-ID, and a new
+    /// transaction (RFC 3261 §8.1.3.5).
+    pub(super) fn is_called_anew(&self, request: &Request) -> bool {
+        let is_over = matches!(self.dialog.status(), LegStatus::Over | LegStatus::Terminated);
+        is_over
+            && *request.method() == Method::Invite
+            && request.to_tag().is_none()
+            // Not an INVITE of ours that comes round.
+            && request.from_tag() != Some(self.dialog.local_tag())
+            && !self.dialog.owns(request)
     }
 
     /// The codec that was agreed on.

@@ -47,6 +47,8 @@ pub enum Message {
     Request(Box<Request>, Peer),
     /// A response to one of its requests.
     Response(Box<Response>),
+    /// One of its requests does not reach this peer, or no answer can come from there.
+    Unreachable(Peer),
     /// Something happened at one of its media ports.
     Media(PortEvent),
     /// A proposal was not committed, or nobody knows whether it was.
@@ -100,6 +102,8 @@ pub struct State {
     timer: Option<Instant>,
     /// The INVITE was refused before the cluster knew of it.
     uncommitted_refused: bool,
+    /// The caller tries again, which is another call once the end of this one is committed.
+    anew: Option<(Box<Request>, Peer)>,
     /// Nothing is left to do: stop after this message.
     over: bool,
 }
@@ -181,6 +185,7 @@ impl State {
             performer,
             timer: None,
             uncommitted_refused: false,
+            anew: None,
             over: false,
         }
     }
@@ -190,6 +195,7 @@ impl State {
             Message::Changed(call) => self.changed(now, call),
             Message::Request(request, peer) => self.request(now, *request, peer),
             Message::Response(response) => self.response(now, &response),
+            Message::Unreachable(peer) => self.unreachable(now, peer),
             Message::Media(event) => self.media(event),
             Message::NotCommitted(command, error) => self.not_committed(now, command, error),
             Message::Rejected(command, why) => {
@@ -275,10 +281,20 @@ impl State {
     }
 
     fn request(&mut self, now: Instant, request: Request, peer: Peer) {
-        let number = self.leg_with(request.call_id());
-        match number.and_then(|number| self.legs.get_mut(&number)) {
-            Some(leg) => leg.dialog.handle_request(now, &request, peer),
-            None => self.node.answer_unknown_dialog(&request, &peer),
+        let Some(number) = self.leg_with(request.call_id()) else {
+            return self.node.answer_unknown_dialog(&request, &peer);
+        };
+        let Some(leg) = self.legs.get_mut(&number) else { return };
+        if !leg.is_called_anew(&request) {
+            leg.dialog.handle_request(now, &request, peer);
+        } else {
+            self.anew = Some((Box::new(request), peer));
+        }
+    }
+
+    fn unreachable(&mut self, now: Instant, peer: Peer) {
+        for leg in self.legs.values_mut() {
+            leg.dialog.handle_unreachable(now, peer);
         }
     }
 
@@ -289,7 +305,7 @@ impl State {
         }
     }
 
-    fn leg_with(&self, sip_call_id: &str) -> Option<LegNumber> {
+    pub(super) fn leg_with(&self, sip_call_id: &str) -> Option<LegNumber> {
         let mut legs = self.legs.iter();
         legs.find(|(_, leg)| leg.sip_call_id == sip_call_id).map(|(number, _)| *number)
     }

@@ -242,13 +242,28 @@ impl State {
         }
     }
 
+    /// Whether the call is over for the cluster, or never was one.
+    pub(super) fn has_ended(&self) -> bool {
+        self.call.as_ref().map_or(self.uncommitted_refused, |call| call.has_ended())
+    }
+
+    /// Hands on the caller's next try. Whoever tries again has heard the last response: nobody
+    /// waits for more of that leg.
+    fn begin_anew(&mut self) {
+        let Some((invite, peer)) = self.anew.take() else { return };
+        if let Some(number) = self.leg_with(invite.call_id()) {
+            self.let_go(number);
+        }
+        self.node.dispatcher().request(*invite, peer);
+    }
+
     /// When the call has ended and no leg has anything left to say, the cluster may forget it.
     pub(super) fn finish_if_over(&mut self) {
-        let ended = match &self.call {
-            Some(call) => call.has_ended(),
-            None => self.uncommitted_refused,
-        };
-        if self.over || !ended || self.legs.values().any(|leg| !leg.far.is_gone()) {
+        if self.over || !self.has_ended() {
+            return;
+        }
+        self.begin_anew();
+        if self.legs.values().any(|leg| !leg.far.is_gone()) {
             return;
         }
         if self.call.is_some() {
