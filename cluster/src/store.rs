@@ -137,11 +137,18 @@ fn check_mark(path: &Path, mark: &str, node: u64) -> Result<(), StoreError> {
 /// Writes a file so that after a power cut it is there whole, or not at all.
 pub(crate) fn write_durably(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
     let tmp = path.with_extension("tmp");
-    let mut file = File::create(&tmp)?;
-    for part in parts {
-        file.write_all(part)?;
+    let write = || {
+        let mut file = File::create(&tmp)?;
+        for part in parts {
+            file.write_all(part)?;
+        }
+        file.sync_all()
+    };
+    if let Err(error) = write() {
+        // The disk may be full because of it.
+        drop(std::fs::remove_file(&tmp));
+        return Err(error);
     }
-    file.sync_all()?;
     rename_durably(&tmp, path)
 }
 

@@ -1,7 +1,7 @@
 //! The log as raft-rs wants to see it.
 
 use crate::log::{Log, LogError};
-use raft::eraftpb::{ConfState, Entry, Snapshot};
+use raft::eraftpb::{Entry, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Storage, StorageError};
 use std::cell::Cell;
 
@@ -22,6 +22,17 @@ impl<L: Log> Disk<L> {
 
     pub(super) fn log_mut(&mut self) -> &mut L {
         &mut self.log
+    }
+
+    /// A learner may have been a voter before, and be one in an older snapshot: it gets one that
+    /// has the change that made it a learner, which is the newest or one before.
+    fn fits(&self, snapshot: &Snapshot, to: u64) -> bool {
+        let now = self.log.membership();
+        let (metadata, is_learner) =
+            (snapshot.get_metadata(), now.conf_state.learners.contains(&to));
+        let then = metadata.get_conf_state();
+        then.voters.contains(&to) && !is_learner
+            || then.learners.contains(&to) && metadata.index >= now.index
     }
 
     /// Whether a follower asked for a snapshot that there is not.
@@ -69,8 +80,8 @@ impl<L: Log> Storage for Disk<L> {
                 if snapshot.get_metadata().index >= request_index
                     // The entries that follow it must still be there,
                     && snapshot.get_metadata().index + 1 >= self.log.first_index()
-                    // and a member takes only a snapshot in which it is one.
-                    && has(snapshot.get_metadata().get_conf_state(), to) =>
+                    // and a member takes only a snapshot in which it is what it is.
+                    && self.fits(&snapshot, to) =>
             {
                 Ok(snapshot)
             }
@@ -80,10 +91,6 @@ impl<L: Log> Storage for Disk<L> {
             }
         }
     }
-}
-
-fn has(members: &ConfState, node: u64) -> bool {
-    members.voters.contains(&node) || members.learners.contains(&node)
 }
 
 fn other(error: LogError) -> Error {

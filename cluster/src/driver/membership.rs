@@ -6,7 +6,9 @@ use crate::entry::{Context, Index, Millis, NodeId, ProposalId};
 use crate::log::{Log, LogError, Write};
 use crate::snapshot::SnapshotData;
 use raft::StateRole;
-use raft::eraftpb::{ConfChange, ConfChangeType, ConfState, HardState, Snapshot};
+use raft::eraftpb::{
+    ConfChange, ConfChangeType, ConfState, HardState, Message, MessageType, Snapshot,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The index of the snapshot with which a cluster begins. Not 0: a node that joins later begins
@@ -113,6 +115,7 @@ impl<L: Log> Driver<L> {
         };
         self.membership.index = index;
         self.membership.conf_state = conf_state;
+        self.step_down_if_removed();
         let node = change.node_id;
         let (mut added, mut removed) = (None, None);
         match change.get_change_type() {
@@ -131,6 +134,36 @@ impl<L: Log> Driver<L> {
         self.unwritten = Some(Unwritten::Append(Write { membership, ..Write::default() }));
         self.outputs.push_back(Output::Persist);
         self.outputs.push_back(Output::Members(self.members(added, removed)));
+    }
+
+    /// Takes out of a message what a node that is no member yet must not do.
+    ///
+    /// It may have been a voter under the same id, before its disk was lost. Members that were cut
+    /// off when it was removed still count on it: with its vote, or its confirmation, one of them
+    /// could lead beside the real leader. It is safe as soon as it has the snapshot in which it is
+    /// a learner, since it has more than they do from then on.
+    pub(super) fn is_for_members_only(&self, message: &mut Message) -> bool {
+        if !self.membership.conf_state.voters.is_empty() {
+            return false;
+        }
+        // To confirm a read is for voters; that the node is alive may be said.
+        message.context.clear();
+        let kind = message.get_msg_type();
+        let learners = &message.get_snapshot().get_metadata().get_conf_state().learners;
+        matches!(kind, MessageType::MsgRequestVote | MessageType::MsgRequestPreVote)
+            || kind == MessageType::MsgSnapshot && !learners.contains(&self.raft.raft.id)
+    }
+
+    /// A change that an earlier leader proposed may remove the one that leads now. It is committed
+    /// by the others; raft-rs would count it among them at the next one, and panic.
+    fn step_down_if_removed(&mut self) {
+        let raft = &mut self.raft.raft;
+        if raft.state == StateRole::Leader && !self.membership.conf_state.voters.contains(&raft.id)
+        {
+            let term = raft.term;
+            raft.become_follower(term, raft::INVALID_ID);
+            self.elections.after_input(&mut self.raft.raft);
+        }
     }
 
     pub(super) fn members(

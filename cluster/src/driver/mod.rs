@@ -164,6 +164,10 @@ impl<L: Log> Driver<L> {
         if message.to != raft.id || message.from == raft.id || message.from == raft::INVALID_ID {
             return Ok(());
         }
+        if self.is_for_members_only(&mut message) {
+            return Ok(());
+        }
+        let raft = &self.raft.raft;
         if message.get_msg_type() == MessageType::MsgHeartbeat
             && message.term >= raft.term
             && message.commit > raft.raft_log.last_index()
@@ -241,18 +245,20 @@ impl<L: Log> Driver<L> {
         }
     }
 
-    /// Performs [`Output::Persist`]: returns when it is on disk. An error must end the process.
+    /// Performs [`Output::Persist`]: returns when it is on disk. An error must end the process;
+    /// nothing is given out after it, and further inputs panic.
     pub fn persist(&mut self) -> Result<(), LogError> {
-        self.persisting = false;
         let log = self.raft.mut_store().log_mut();
         match self.unwritten.take() {
-            Some(Unwritten::Append(write)) => log.append(write, true),
+            Some(Unwritten::Append(write)) => log.append(write, true)?,
             Some(Unwritten::Install { snapshot, write }) => {
                 log.install(&snapshot, &write)?;
-                self.restore(*snapshot)
+                self.restore(*snapshot)?;
             }
-            None => Ok(()),
+            None => (),
         }
+        self.persisting = false;
+        Ok(())
     }
 
     /// The snapshot of a state that has applied everything given out so far.
@@ -349,7 +355,8 @@ impl<L: Log> Driver<L> {
                 message.mut_entries().push(entry);
             }
             self.stamp(now, &mut message);
-            let leader = self.raft.raft.leader_id != raft::INVALID_ID;
+            let raft = &self.raft.raft;
+            let leader = raft.leader_id != raft::INVALID_ID && raft.lead_transferee.is_none();
             if self.raft.raft.step(message).is_err() {
                 let error = if leader { ProposeError::Full } else { ProposeError::NoLeader };
                 let refused = ids.into_iter().map(|proposal| Output::Refused { proposal, error });

@@ -21,8 +21,9 @@ pub(super) struct Reads {
     /// Not asked yet.
     waiting: Vec<ReadId>,
     asked: BTreeMap<u64, Question>,
-    /// Answered: to be given out when this index is applied.
-    answered: Vec<(Index, Vec<ReadId>)>,
+    /// Answered: to be given out when this index is applied. A node that is cut off after the
+    /// answer may never see it.
+    answered: Vec<(Index, Question)>,
     retry_ticks: usize,
     failed_ticks: usize,
 }
@@ -52,11 +53,18 @@ impl Reads {
         self.waiting.push(read);
     }
 
-    /// Repeats questions and gives up on those that are too old.
+    /// Repeats questions, and gives up on those that are too old, answered or not.
     pub(super) fn tick(&mut self) -> Vec<ReadId> {
         let (retry, failed) = (self.retry_ticks, self.failed_ticks);
         let mut given_up = Vec::new();
         self.asked.retain(|_, question| {
+            question.ticks += 1;
+            if question.ticks >= failed {
+                given_up.append(&mut question.reads);
+            }
+            question.ticks < failed
+        });
+        self.answered.retain_mut(|(_, question)| {
             question.ticks += 1;
             if question.ticks >= failed {
                 given_up.append(&mut question.reads);
@@ -93,17 +101,18 @@ impl Reads {
             // Answers to questions of an earlier start of this node, or to repeated ones, find
             // nothing.
             let number = decode(&state.request_ctx, self.node, self.incarnation);
-            if let Some(question) = number.and_then(|number| self.asked.remove(&number)) {
-                self.answered.push((state.index, question.reads));
+            if let Some(mut question) = number.and_then(|number| self.asked.remove(&number)) {
+                question.ticks &= !REPEAT;
+                self.answered.push((state.index, question));
             }
         }
     }
 
     pub(super) fn due(&mut self, applied: Index) -> Vec<ReadId> {
         let mut due = Vec::new();
-        self.answered.retain_mut(|(index, reads)| {
+        self.answered.retain_mut(|(index, question)| {
             if *index <= applied {
-                due.append(reads);
+                due.append(&mut question.reads);
             }
             *index > applied
         });

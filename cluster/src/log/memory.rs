@@ -25,6 +25,8 @@ struct Disk {
     since: Vec<Write>,
     /// The next write fails with this.
     failure: Option<String>,
+    /// That write fails only when it is synced: it may have reached the disk.
+    fails_late: bool,
     /// Syncs are claimed, not done: see [`MemoryLog::lie`].
     lying: bool,
     syncs: u64,
@@ -71,7 +73,19 @@ impl MemoryLog {
 
     /// Lets the next write fail.
     pub fn fail_next(&self, why: &str) {
-        self.lock().failure = Some(why.to_owned());
+        let mut disk = self.lock();
+        (disk.failure, disk.fails_late) = (Some(why.to_owned()), false);
+    }
+
+    /// Lets the sync of the next write fail: nobody knows whether it is on the disk.
+    pub fn fail_next_sync(&self, why: &str) {
+        let mut disk = self.lock();
+        (disk.failure, disk.fails_late) = (Some(why.to_owned()), true);
+    }
+
+    /// The next write succeeds after all.
+    pub fn mend(&self) {
+        self.lock().failure = None;
     }
 
     /// Makes a broken disk of it, or of the program above it one that acknowledges before it
@@ -177,9 +191,12 @@ impl Log for MemoryLog {
 
     fn append(&mut self, write: Write, sync: bool) -> Result<(), LogError> {
         let mut disk = self.lock();
-        disk.check()?;
+        if !disk.fails_late {
+            disk.check()?;
+        }
         disk.now.append(write.clone());
         disk.since.push(write);
+        disk.check()?;
         if sync && !disk.lying {
             disk.sync();
         }

@@ -129,8 +129,6 @@ impl SnapshotFiles {
         if has_records {
             let to = self.records_path(incoming.index);
             rename_durably(&records, &to).map_err(disk(to))?;
-        } else {
-            drop(std::fs::remove_file(&records));
         }
         let to = self.path(&snapshot);
         rename_durably(&state, &to).map_err(disk(to))?;
@@ -169,6 +167,14 @@ impl Part {
         let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
         synced.map_err(|error| StoreError::Disk { path: self.path.clone(), error })?;
         Ok(self.path.clone())
+    }
+}
+
+impl Drop for Part {
+    /// What was not completed is of no use; a damaged or interrupted snapshot must not fill the
+    /// disk. What was completed has another name by now.
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.path));
     }
 }
 
@@ -264,6 +270,72 @@ mod tests {
             std::fs::write(&path, &bytes[..at]).unwrap();
             assert!(files.read(&snapshot(7)).is_err(), "cut at {at}");
         }
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let names = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> =
+            names.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_transfer_that_goes_wrong_leaves_the_old_snapshot_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = SnapshotFiles::open(folder.path().to_owned()).unwrap();
+        files.write(&snapshot(9), &[5; 1000]).unwrap();
+        let whole = std::fs::read(files.path(&snapshot(9))).unwrap();
+        let other = tempfile::tempdir().unwrap();
+        let others = SnapshotFiles::open(other.path().to_owned()).unwrap();
+        others.write(&snapshot(7), b"old").unwrap();
+        let old = names(other.path());
+        let receive = |chunks: &[&[u8]]| {
+            let mut incoming = others.receive(1, 9, (whole.len() as u64, 0)).unwrap();
+            for chunk in chunks {
+                incoming.write(chunk).unwrap();
+            }
+            incoming
+        };
+        let chunks: Vec<&[u8]> = whole.chunks(100).collect();
+        for count in 0..chunks.len() {
+            // Cut after some chunks, and given up.
+            drop(receive(&chunks[..count]));
+            assert_eq!(names(other.path()), old, "cut after {count}");
+            // Cut, and believed to be whole.
+            assert!(others.complete(receive(&chunks[..count])).is_err());
+            assert_eq!(names(other.path()), old, "cut after {count}");
+            // One chunk is damaged.
+            let mut damaged = chunks.clone();
+            let bent: Vec<u8> = chunks[count].iter().map(|byte| byte ^ 1).collect();
+            damaged[count] = &bent;
+            assert!(others.complete(receive(&damaged)).is_err());
+            // The chunks come in another order.
+            let mut moved = chunks.clone();
+            moved.rotate_left(count);
+            assert_eq!(others.complete(receive(&moved)).is_ok(), count == 0, "moved by {count}");
+            if count > 0 {
+                assert_eq!(names(other.path()), old, "damaged at {count}");
+            } else {
+                std::fs::remove_file(others.path(&snapshot(9))).unwrap();
+            }
+        }
+        assert_eq!(others.read(&snapshot(7)).unwrap().1, b"old");
+        assert_eq!(others.complete(receive(&chunks)).unwrap(), snapshot(9));
+        assert_eq!(others.read(&snapshot(9)).unwrap().1, [5; 1000]);
+    }
+
+    #[test]
+    fn a_receiver_that_dies_begins_again_without_what_it_had() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = SnapshotFiles::open(folder.path().to_owned()).unwrap();
+        let mut incoming = files.receive(1, 9, (1000, 10)).unwrap();
+        incoming.write(&[1; 500]).unwrap();
+        // A process that is killed drops nothing.
+        std::mem::forget(incoming);
+        assert_eq!(names(folder.path()).len(), 2);
+        SnapshotFiles::open(folder.path().to_owned()).unwrap();
+        assert_eq!(names(folder.path()), [""; 0]);
     }
 
     #[test]

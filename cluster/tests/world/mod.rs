@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use tandem_cluster::driver::{begin, genesis};
 use tandem_cluster::{
-    Committed, Driver, Log, MemoryLog, Message, MessageType, Millis, NodeId, Options, Output,
-    ProposalId, ReadId, SnapshotData,
+    Committed, ConfState, Driver, Log, Membership, MemoryLog, Message, MessageType, Millis, NodeId,
+    Options, Output, ProposalId, ProposeError, ReadId, SnapshotData,
 };
 
 /// One tick of Raft.
@@ -23,10 +23,14 @@ pub struct Member {
     pub history: History,
     pub reads: Vec<(ReadId, usize)>,
     pub reads_failed: Vec<ReadId>,
-    pub refused: Vec<ProposalId>,
+    pub refused: Vec<(ProposalId, ProposeError)>,
+    /// Reads under way: when they were asked, and the last acknowledged index then.
+    pub reading: BTreeMap<ReadId, (Millis, u64)>,
+    /// The terms in which it said that earlier proposals are decided.
+    pub settled: Vec<u64>,
     /// Its clock is this far from the others'.
     pub clock_ahead: Millis,
-    restart_at: Option<Millis>,
+    pub restart_at: Option<Millis>,
     sequence: u64,
     starts: u64,
 }
@@ -54,7 +58,51 @@ pub struct World {
     pub snapshot_every: Option<u64>,
     /// Proposals that were acknowledged to whoever made them.
     pub acknowledged: BTreeMap<u64, Vec<u8>>,
+    /// Everything that was seen of what may happen only once.
+    pub seen: Seen,
+    /// Nodes that ended because their disk failed.
+    pub disk_failures: u64,
+    /// A node without its disk may hear of what it had, from who does not know that it left.
+    pub may_be_lost: bool,
     next_id: u64,
+}
+
+/// What all members must agree on, as it was first seen; and where they did not.
+#[derive(Default)]
+pub struct Seen {
+    pub leaders: BTreeMap<u64, NodeId>,
+    pub applied: BTreeMap<u64, Vec<u8>>,
+    pub memberships: BTreeMap<u64, ConfState>,
+    pub violations: Vec<String>,
+}
+
+impl Seen {
+    fn leads(&mut self, node: NodeId, term: u64) {
+        let leader = *self.leaders.entry(term).or_insert(node);
+        if leader != node {
+            self.violations.push(format!("nodes {leader} and {node} lead in term {term}"));
+        }
+    }
+
+    fn applies(&mut self, node: NodeId, committed: &Committed) {
+        let data = self.applied.entry(committed.index).or_insert_with(|| committed.data.to_vec());
+        if *data != committed.data {
+            let index = committed.index;
+            self.violations.push(format!("node {node} applies something else at {index}"));
+        }
+    }
+
+    fn belongs(&mut self, node: NodeId, membership: &Membership) {
+        let Membership { index, conf_state, .. } = membership;
+        let sorted = |nodes: &[NodeId]| nodes.iter().copied().collect::<BTreeSet<_>>();
+        let first = self.memberships.entry(*index).or_insert_with(|| conf_state.clone());
+        if sorted(&first.voters) != sorted(&conf_state.voters)
+            || sorted(&first.learners) != sorted(&conf_state.learners)
+        {
+            self.violations
+                .push(format!("node {node} has other members at {index}: {conf_state:?}"));
+        }
+    }
 }
 
 fn logger() -> slog::Logger {
@@ -81,6 +129,9 @@ impl World {
             sends_before_sync: false,
             snapshot_every: None,
             acknowledged: BTreeMap::new(),
+            seen: Seen::default(),
+            disk_failures: 0,
+            may_be_lost: false,
             next_id: 0,
         };
         let voters: BTreeMap<_, _> = (1..=nodes).map(|node| (node, Vec::new())).collect();
@@ -101,6 +152,8 @@ impl World {
             reads: Vec::new(),
             reads_failed: Vec::new(),
             refused: Vec::new(),
+            reading: BTreeMap::new(),
+            settled: Vec::new(),
             clock_ahead: 0,
             restart_at: None,
             sequence: 0,
@@ -126,6 +179,10 @@ impl World {
         options.seed = seed;
         options.incarnation = member.starts;
         member.disk.lie(self.sends_before_sync);
+        let membership = member.disk.membership();
+        if membership != Membership::default() {
+            self.seen.belongs(node, &membership);
+        }
         let driver = Driver::new(&options, member.disk.clone(), &logger());
         member.driver = Some(driver.unwrap());
         self.perform(node);
@@ -135,6 +192,7 @@ impl World {
     pub fn crash(&mut self, node: NodeId, survivors: usize) {
         let member = self.members.get_mut(&node).unwrap();
         member.driver = None;
+        member.reading.clear();
         member.disk.cut_power(survivors);
     }
 
@@ -142,6 +200,14 @@ impl World {
         let survivors = self.draw(3) as usize;
         self.crash(node, survivors);
         self.members.get_mut(&node).unwrap().restart_at = Some(self.now + after);
+    }
+
+    /// A node's disk is gone, and with the machine its connections and what was on them.
+    pub fn lose_disk(&mut self, node: NodeId) {
+        self.crash(node, 0);
+        let member = self.members.get_mut(&node).unwrap();
+        (member.disk, member.restart_at) = (MemoryLog::new(), None);
+        self.network.retain(|_, (message, _)| message.from != node && message.to != node);
     }
 
     pub fn driver(&mut self, node: NodeId) -> &mut Driver<MemoryLog> {
@@ -167,6 +233,9 @@ impl World {
     pub fn read(&mut self, node: NodeId) -> ReadId {
         self.next_id += 1;
         let read = ReadId(self.next_id);
+        let acknowledged = self.acknowledged.keys().next_back().copied().unwrap_or(0);
+        let asked = (self.now, acknowledged);
+        self.members.get_mut(&node).unwrap().reading.insert(read, asked);
         self.driver(node).read(read);
         self.perform(node);
         read
@@ -200,7 +269,7 @@ impl World {
                     (message, false) => self.report_snapshot(message.from, message.to, false),
                 }
             }
-            for node in 1..=self.members.len() as u64 {
+            for node in self.members.keys().copied().collect::<Vec<_>>() {
                 self.pass_time(node);
             }
         }
@@ -228,7 +297,11 @@ impl World {
         let (from, is_snapshot) = (message.from, is_snapshot(&message));
         let delivered = member.driver.is_some();
         if let Some(driver) = member.driver.as_mut() {
-            driver.handle_message(now, message).unwrap();
+            let lost = driver.handle_message(now, message);
+            if let Err(lost) = lost {
+                assert!(self.may_be_lost, "{lost}");
+                return self.crash_and_restart(node, 300);
+            }
             self.perform(node);
         }
         if is_snapshot {
@@ -252,18 +325,36 @@ impl World {
             let Some(output) = driver.poll_output() else { break };
             match output {
                 Output::Send(message) => self.send(*message),
-                Output::Persist => driver.persist().unwrap(),
+                Output::Persist => {
+                    if driver.persist().is_err() {
+                        assert!(driver.poll_output().is_none(), "nothing follows a failed write");
+                        return self.disk_failed(node);
+                    }
+                }
                 Output::Commit(committed) => self.apply(node, &committed),
                 Output::Restore(snapshot) => {
                     let data = SnapshotData::decode(&snapshot.data).unwrap();
                     member.history = decode(&data.state);
                 }
-                Output::Read(read) => member.reads.push((read, member.history.len())),
-                Output::ReadFailed(read) => member.reads_failed.push(read),
-                Output::Refused { proposal, .. } => member.refused.push(proposal),
+                Output::Read(read) => {
+                    member.reads.push((read, member.history.len()));
+                    let (_, acknowledged) = member.reading.remove(&read).unwrap();
+                    if member.history.last().map_or(0, |last| last.0) < acknowledged {
+                        let why = format!("{read:?} at node {node} does not see {acknowledged}");
+                        self.seen.violations.push(why);
+                    }
+                }
+                Output::ReadFailed(read) => {
+                    member.reading.remove(&read);
+                    member.reads_failed.push(read);
+                }
+                Output::Refused { proposal, error } => member.refused.push((proposal, error)),
                 Output::SnapshotWanted => self.snapshot(node, 0),
                 Output::Unreadable(error) => panic!("{error}"),
-                Output::Role(_) | Output::Settled { .. } | Output::Members(_) => (),
+                Output::Role(role) if role.leading => self.seen.leads(node, role.term),
+                Output::Role(_) => (),
+                Output::Settled { term } => member.settled.push(term),
+                Output::Members(_) => self.seen.belongs(node, &driver.log().membership()),
             }
             self.steps += 1;
             if self.cut_at_step == Some(self.steps) {
@@ -279,12 +370,20 @@ impl World {
         }
     }
 
+    /// The process ends with its disk, and is started again when that works.
+    fn disk_failed(&mut self, node: NodeId) {
+        self.disk_failures += 1;
+        self.crash_and_restart(node, 300);
+    }
+
     fn snapshot(&mut self, node: NodeId, kept: u64) {
         let state = encode(self.history(node));
         let driver = self.driver(node);
         let snapshot = driver.snapshot_of(state);
         let through = driver.applied().0.saturating_sub(kept);
-        driver.compact(snapshot, through).unwrap();
+        if driver.compact(snapshot, through).is_err() {
+            self.disk_failed(node);
+        }
     }
 
     /// Snapshots a node and throws its whole log away.
@@ -296,6 +395,7 @@ impl World {
         let member = self.members.get_mut(&node).unwrap();
         let last = member.history.last();
         assert!(last.is_none_or(|(index, at, _)| *index < committed.index && *at <= committed.at));
+        self.seen.applies(node, committed);
         member.history.push((committed.index, committed.at, committed.data.to_vec()));
         let current = member.starts == committed.proposal.sequence >> 32;
         if committed.proposal.node == node && current {
@@ -338,6 +438,9 @@ impl World {
 
     /// What was acknowledged is at every member, at its place; and all have the same history.
     pub fn check(&self) -> Result<(), String> {
+        if let Some(violation) = self.seen.violations.first() {
+            return Err(violation.clone());
+        }
         for (node, member) in &self.members {
             for (index, data) in &self.acknowledged {
                 let found = member.history.iter().find(|entry| entry.0 == *index);

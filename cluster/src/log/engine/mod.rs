@@ -4,11 +4,22 @@
 //! not own the snapshots' states: those are files beside it, and this log only notes which one
 //! is the newest (`docs/cluster.md`).
 
+mod careful;
+mod encoding;
+#[cfg(test)]
+mod faults;
+
 use super::{Log, LogError, Membership, Write, entry_bytes};
 use crate::entry::Index;
 use crate::snapshot::SnapshotData;
+use careful::{Careful, Failure};
+use encoding::{
+    broken, corrupt, decode_before, decode_membership, encode_before, encode_membership, put,
+    without_state,
+};
 use protobuf::Message as _;
-use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use raft::eraftpb::{Entry, HardState, Snapshot};
+use raft_engine::env::{DefaultFileSystem, FileSystem};
 use raft_engine::{Command, Config, Engine, LogBatch, MessageExt, ReadableSize, RecoveryMode};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -36,8 +47,8 @@ const FILE_BYTES: ReadableSize = ReadableSize::mb(64);
 const PURGE_BYTES: ReadableSize = ReadableSize::mb(256);
 
 /// A log in raft-engine.
-pub struct EngineLog {
-    engine: Arc<Engine>,
+pub struct EngineLog<F: FileSystem = DefaultFileSystem> {
+    engine: Arc<Guarded<F>>,
     hard_state: HardState,
     membership: Membership,
     snapshot: Option<Snapshot>,
@@ -50,8 +61,14 @@ pub struct EngineLog {
 }
 
 /// Removes files that the log needs no more; may run beside the log, on another thread.
-#[derive(Clone)]
-pub struct Purger(Arc<Engine>);
+pub struct Purger<F: FileSystem = DefaultFileSystem>(Arc<Guarded<F>>);
+
+/// raft-engine, until something that it wrote or synced fails: what the disk holds is unknown then,
+/// and nothing may be written to it any more.
+struct Guarded<F: FileSystem> {
+    engine: Engine<Careful<F>>,
+    failure: Failure,
+}
 
 /// What became of a log that was opened.
 #[derive(Debug, Default)]
@@ -76,15 +93,31 @@ impl EngineLog {
     /// Opens the log in `directory`, or begins one. Damage is an error, except for a torn end,
     /// which is what a power cut leaves of a write that nobody acknowledged.
     pub fn open(directory: &Path) -> Result<(Self, Opened), LogError> {
+        Self::open_in(directory, Arc::new(DefaultFileSystem), FILE_BYTES)
+    }
+}
+
+impl<F: FileSystem> EngineLog<F> {
+    fn open_in(
+        directory: &Path,
+        system: Arc<F>,
+        file_bytes: ReadableSize,
+    ) -> Result<(Self, Opened), LogError> {
         let mut opened = Opened::default();
-        let engine = match open_engine(directory, RecoveryMode::AbsoluteConsistency) {
+        let failure = Failure::default();
+        let system = Arc::new(Careful::new(system, failure.clone()));
+        let open = |mode| open_engine(directory, Arc::clone(&system), file_bytes, mode);
+        let engine = match open(RecoveryMode::AbsoluteConsistency) {
             Ok(engine) => engine,
             Err(raft_engine::Error::Corruption(_) | raft_engine::Error::Codec(_)) => {
                 opened.torn = Some(copy_aside(directory)?);
-                open_engine(directory, RecoveryMode::TolerateTailCorruption).map_err(broken)?
+                open(RecoveryMode::TolerateTailCorruption).map_err(broken)?
             }
             Err(error) => return Err(broken(error)),
         };
+        if let Some(why) = failure.get() {
+            return Err(LogError::Disk(why));
+        }
         let read = |key: &[u8]| engine.get(GROUP, key);
         let before = read(BEFORE).map_or(Ok((0, 0)), |bytes| decode_before(&bytes))?;
         let hard_state = match read(HARD_STATE) {
@@ -109,7 +142,7 @@ impl EngineLog {
             )));
         }
         let mut log = Self {
-            engine: Arc::new(engine),
+            engine: Arc::new(Guarded { engine, failure }),
             hard_state,
             membership,
             snapshot,
@@ -129,6 +162,7 @@ impl EngineLog {
         while next <= last {
             let mut entries = Vec::new();
             self.engine
+                .engine
                 .fetch_entries_to::<Entries>(GROUP, next, last + 1, Some(READ_BYTES), &mut entries)
                 .map_err(broken)?;
             if entries.first().is_none_or(|first| first.index != next) {
@@ -146,7 +180,7 @@ impl EngineLog {
     }
 
     /// Removes old files beside the log.
-    pub fn purger(&self) -> Purger {
+    pub fn purger(&self) -> Purger<F> {
         Purger(Arc::clone(&self.engine))
     }
 
@@ -196,7 +230,7 @@ impl EngineLog {
     }
 }
 
-impl Log for EngineLog {
+impl<F: FileSystem> Log for EngineLog<F> {
     fn hard_state(&self) -> HardState {
         self.hard_state.clone()
     }
@@ -223,7 +257,7 @@ impl Log for EngineLog {
         if index <= self.before.0 || index > self.last {
             return Ok(None);
         }
-        let entry = self.engine.get_entry::<Entries>(GROUP, index).map_err(broken)?;
+        let entry = self.engine.engine.get_entry::<Entries>(GROUP, index).map_err(broken)?;
         Ok(entry.map(|entry| entry.term))
     }
 
@@ -240,6 +274,7 @@ impl Log for EngineLog {
         let mut entries = Vec::new();
         let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
         self.engine
+            .engine
             .fetch_entries_to::<Entries>(GROUP, low, high, Some(bytes_max), &mut entries)
             .map_err(broken)?;
         Ok(entries)
@@ -251,7 +286,7 @@ impl Log for EngineLog {
 
     fn append(&mut self, write: Write, sync: bool) -> Result<(), LogError> {
         let mut batch = Self::batch(&write)?;
-        self.engine.write(&mut batch, sync).map_err(broken)?;
+        self.engine.write(&mut batch, sync)?;
         self.written(write);
         Ok(())
     }
@@ -273,7 +308,7 @@ impl Log for EngineLog {
         if !write.entries.is_empty() {
             batch.add_entries::<Entries>(GROUP, &write.entries).map_err(broken)?;
         }
-        self.engine.write(&mut batch, true).map_err(broken)?;
+        self.engine.write(&mut batch, true)?;
         self.recent.clear();
         self.recent_bytes = 0;
         (self.before, self.last) = (before, before.0);
@@ -287,7 +322,7 @@ impl Log for EngineLog {
         let snapshot = without_state(&snapshot)?;
         let mut batch = LogBatch::default();
         put(&mut batch, SNAPSHOT, snapshot.write_to_bytes().map_err(corrupt)?)?;
-        self.engine.write(&mut batch, true).map_err(broken)?;
+        self.engine.write(&mut batch, true)?;
         self.snapshot = Some(snapshot);
         Ok(())
     }
@@ -299,7 +334,7 @@ impl Log for EngineLog {
         let mut batch = LogBatch::default();
         put(&mut batch, BEFORE, encode_before((through, term)))?;
         batch.add_command(GROUP, Command::Compact { index: through + 1 });
-        self.engine.write(&mut batch, false).map_err(broken)?;
+        self.engine.write(&mut batch, false)?;
         self.before = (through, term);
         while self.recent.front().is_some_and(|entry| entry.index <= through) {
             if let Some(entry) = self.recent.pop_front() {
@@ -310,14 +345,47 @@ impl Log for EngineLog {
     }
 }
 
-impl Purger {
+impl<F: FileSystem> Purger<F> {
     /// Removes files whose entries are all compacted.
     pub fn purge(&self) -> Result<(), LogError> {
-        self.0.purge_expired_files().map(drop).map_err(broken)
+        // It writes entries that are still needed to the newest files, and syncs them.
+        self.0.attempt(|engine| engine.purge_expired_files().map(drop))
     }
 }
 
-impl std::fmt::Debug for EngineLog {
+impl<F: FileSystem> Guarded<F> {
+    fn write(&self, batch: &mut LogBatch, sync: bool) -> Result<(), LogError> {
+        self.attempt(|engine| engine.write(batch, sync).map(drop))
+    }
+
+    /// Does it, unless something failed before.
+    fn attempt(
+        &self,
+        work: impl FnOnce(&Engine<Careful<F>>) -> raft_engine::Result<()>,
+    ) -> Result<(), LogError> {
+        let failed = || self.failure.get().map_or(Ok(()), |why| Err(LogError::Disk(why)));
+        failed()?;
+        let result = work(&self.engine).map_err(broken);
+        match &result {
+            Ok(()) => (),
+            Err(LogError::Disk(why)) => self.failure.note(why),
+            Err(
+                error @ (LogError::Corrupt(_)
+                | LogError::NewerEntry { .. }
+                | LogError::NewerSnapshot { .. }),
+            ) => self.failure.note(error),
+        }
+        result.and_then(|()| failed())
+    }
+}
+
+impl<F: FileSystem> Clone for Purger<F> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<F: FileSystem> std::fmt::Debug for EngineLog<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EngineLog")
             .field("before", &self.before)
@@ -326,24 +394,30 @@ impl std::fmt::Debug for EngineLog {
     }
 }
 
-impl std::fmt::Debug for Purger {
+impl<F: FileSystem> std::fmt::Debug for Purger<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Purger").finish_non_exhaustive()
     }
 }
 
-fn open_engine(directory: &Path, recovery_mode: RecoveryMode) -> raft_engine::Result<Engine> {
-    Engine::open(Config {
+fn open_engine<F: FileSystem>(
+    directory: &Path,
+    system: Arc<F>,
+    file_bytes: ReadableSize,
+    recovery_mode: RecoveryMode,
+) -> raft_engine::Result<Engine<F>> {
+    let config = Config {
         dir: directory.to_string_lossy().into_owned(),
         recovery_mode,
         recovery_threads: 2,
         // Our entries are small and many of them already compact: LZ4 costs more CPU than the
         // disk gains.
         batch_compression_threshold: ReadableSize::kb(0),
-        target_file_size: FILE_BYTES,
+        target_file_size: file_bytes,
         purge_threshold: PURGE_BYTES,
         ..Config::default()
-    })
+    };
+    Engine::open_with_file_system(config, system)
 }
 
 /// Copies the last file of the log, which is about to be truncated.
@@ -362,64 +436,10 @@ fn copy_aside(directory: &Path) -> Result<PathBuf, LogError> {
     Ok(copy)
 }
 
-fn put(batch: &mut LogBatch, key: &[u8], value: Vec<u8>) -> Result<(), LogError> {
-    batch.put(GROUP, key.to_vec(), value).map_err(broken)
-}
-
-/// What the log notes of a snapshot; its state is a file.
-fn without_state(snapshot: &Snapshot) -> Result<Snapshot, LogError> {
-    let data = SnapshotData { state: Vec::new(), ..SnapshotData::decode(&snapshot.data)? };
-    Ok(Snapshot { data: data.encode().into(), ..snapshot.clone() })
-}
-
-fn encode_before((index, term): (Index, u64)) -> Vec<u8> {
-    [index.to_le_bytes(), term.to_le_bytes()].concat()
-}
-
-fn decode_before(bytes: &[u8]) -> Result<(Index, u64), LogError> {
-    let word = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    word(0).zip(word(8)).ok_or_else(|| corrupt("its first index is cut"))
-}
-
-fn encode_membership(membership: &Membership) -> Result<Vec<u8>, LogError> {
-    // The head of a snapshot says the same: addresses, and members as Raft encodes them.
-    let conf_state = membership.conf_state.write_to_bytes().map_err(corrupt)?;
-    let data = SnapshotData {
-        at: membership.index,
-        addresses: membership.addresses.clone(),
-        state: conf_state,
-    };
-    Ok(data.encode())
-}
-
-fn decode_membership(bytes: &[u8]) -> Result<Membership, LogError> {
-    let data = SnapshotData::decode(bytes)?;
-    let conf_state = ConfState::parse_from_bytes(&data.state).map_err(corrupt)?;
-    Ok(Membership { index: data.at, conf_state, addresses: data.addresses })
-}
-
-fn corrupt(why: impl std::fmt::Display) -> LogError {
-    LogError::Corrupt(why.to_string())
-}
-
-fn broken(error: raft_engine::Error) -> LogError {
-    match error {
-        raft_engine::Error::Io(error) => LogError::Disk(error.to_string()),
-        raft_engine::Error::Full
-        | raft_engine::Error::TryAgain(_)
-        | raft_engine::Error::Other(_) => LogError::Disk(error.to_string()),
-        raft_engine::Error::Corruption(_)
-        | raft_engine::Error::InvalidArgument(_)
-        | raft_engine::Error::Codec(_)
-        | raft_engine::Error::Protobuf(_)
-        | raft_engine::Error::EntryCompacted
-        | raft_engine::Error::EntryNotFound => LogError::Corrupt(error.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use raft::eraftpb::ConfState;
     use std::collections::BTreeMap;
 
     fn entries(indices: std::ops::RangeInclusive<u64>, term: u64) -> Write {
