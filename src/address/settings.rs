@@ -30,7 +30,7 @@ pub struct Takeover {
     pub hook: Option<PathBuf>,
     /// How long the kernel keeps an address that is not renewed, so that a frozen node loses it.
     /// 2000 ms; the kernel counts whole seconds, a begun one as a whole, and withdraws up to half
-    /// a second early. 1000 ms frees the address sooner, but a node that stalls for half a second
+    /// a second early or, on a busy machine, late. 1000 ms frees the address sooner, but a node that stalls for half a second
     /// loses its calls; above, a frozen node goes on answering for an address that another has
     /// taken.
     pub lifetime_ms: AddressLifetimeMs,
