@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 # What the node needs to build and to speak, and what the tests and benchmarks use as peers.
 RUN_PACKAGES   := cmake pkg-config espeak-ng
-TEST_PACKAGES  := $(RUN_PACKAGES) sip-tester baresip-core sox prometheus
+TEST_PACKAGES  := $(RUN_PACKAGES) sip-tester baresip-core sox prometheus iproute2
 BENCH_PACKAGES := $(TEST_PACKAGES) etcd-server
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)

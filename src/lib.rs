@@ -1,6 +1,7 @@
 //! The node: the only place with tokio, sockets, files and clocks.
 
 pub mod actors;
+pub mod address;
 pub mod api;
 pub mod backend;
 pub mod cli;

@@ -3,6 +3,7 @@
 //! Owns the arguments and what is printed. Passwords come from the terminal, the environment or
 //! a file, never from the arguments, which every user of the machine can read.
 
+mod address;
 mod agent;
 pub mod client;
 mod ctl;
@@ -35,6 +36,8 @@ enum Command {
     Ctl(ctl::Arguments),
     /// A desk in the terminal.
     Agent(agent::Arguments),
+    /// Move a service address by hand, as a node does it when it adopts calls.
+    Address(address::Arguments),
     /// Read a password and print its hash, for `password_hash` in the configuration.
     HashPassword {
         /// Read the password from this file's first line instead of asking.
@@ -51,6 +54,7 @@ impl Cli {
             Command::Run(arguments) => arguments.run(),
             Command::Ctl(arguments) => arguments.run(),
             Command::Agent(arguments) => arguments.run(),
+            Command::Address(arguments) => arguments.run(),
             Command::HashPassword { password_file } => {
                 hash(screen::read_password("Password", password_file.as_deref()))
             }

@@ -155,6 +155,9 @@ bounded!(
     /// Entries of the log between two snapshots.
     SnapshotEntries: u64, 100..=10_000_000, " entries");
 bounded!(
+    /// Milliseconds for which the kernel keeps a service address that is not renewed.
+    AddressLifetimeMs: u32, 1_000..=60_000, " ms");
+bounded!(
     /// Calls of one node at a time.
     CallsMax: u32, 1..=200_000, " calls");
 bounded!(
