@@ -26,6 +26,7 @@ use crate::actors::router::Router;
 use crate::actors::sip_sockets::SipSockets;
 use crate::actors::sip_transport::{Dispatcher, Lag};
 use crate::actors::supervisor::Actors;
+use crate::address::AddressBackend;
 use crate::api::events::EventLog;
 use crate::config::Config;
 use crate::ivr_http::IvrHttp;
@@ -83,6 +84,8 @@ pub struct Node {
     pub nonce_key: [u8; 32],
     /// What we say in descriptions.
     pub capabilities: Capabilities,
+    /// How service addresses are moved here; none where they stay.
+    pub address: Option<Arc<AddressBackend>>,
     /// Where this node can be reached.
     pub stations: Stations,
     /// The service address that this node brings; none where it does not move.

@@ -22,6 +22,7 @@ use crate::actors::call;
 use crate::actors::replica::CenterMachine;
 use crate::actors::sip_sockets::SipSockets;
 use crate::actors::supervisor::Supervisor;
+use crate::address::AddressBackend;
 use crate::api::events::EventLog;
 use crate::api::token::TokenKey;
 use crate::api::{ApiConfig, ApiHandle, serve};
@@ -104,14 +105,16 @@ impl Running {
         let id = NodeId(config.node.id.get().into());
         let outlet = Arc::new(OnceLock::new());
         let events = Arc::new(EventLog::default());
-        let moves = moves(&config);
-        let (sockets, sip) = sockets(&config, moves)?;
+        let backend = backend(&config)?;
+        let moves = backend.is_some();
+        let shared = matches!(backend, Some(AddressBackend::Loopback));
+        let (sockets, sip) = sockets(&config, moves, shared)?;
         let machine = CenterMachine::new(id, Arc::clone(&events), Arc::clone(&outlet));
         let metrics = Arc::new(Metrics::new());
         let replica_config =
             ReplicaConfig { metrics: Arc::clone(&metrics), ..replica_config(&config)? };
         let (handle, replica) = Replica::start(replica_config, machine)?;
-        let engine = start_engine(&config, moves, handle.lease(), Arc::clone(&outlet))?;
+        let engine = start_engine(&config, shared, handle.lease(), Arc::clone(&outlet))?;
         let prompts = Arc::new(prompts(&config).await?);
         let address = service_address(&config, sip)?;
         let home = moves.then(|| (HomeId::first_of(id), address.clone()));
@@ -122,6 +125,7 @@ impl Running {
             id,
             lease: handle.lease(),
             stations: Stations::new(own),
+            address: backend.map(Arc::new),
             home,
             replica: handle,
             router: Default::default(),
@@ -202,20 +206,21 @@ fn listen_addresses(config: &Config) -> Vec<SocketAddr> {
     addresses
 }
 
-/// Whether this node's address goes to another node when it dies: on one machine, where every
-/// process can bind every loopback address.
-fn moves(config: &Config) -> bool {
-    let all = config.sip.udp.iter().chain(&config.sip.tcp);
-    config.cluster.member.len() > 1
-        && all.clone().count() > 0
-        && all.into_iter().all(|a| a.ip().is_loopback())
+/// How this node's address goes to another node when it dies, if it does.
+fn backend(config: &Config) -> anyhow::Result<Option<AddressBackend>> {
+    let backend = config.takeover.backend()?;
+    Ok(backend.filter(|_| config.cluster.member.len() > 1))
 }
 
 /// The sockets, and the addresses that they are at. An address that moves may be another node's
 /// until the cluster knows of this one.
-fn sockets(config: &Config, moves: bool) -> anyhow::Result<(Arc<SipSockets>, Vec<SocketAddr>)> {
+fn sockets(
+    config: &Config,
+    moves: bool,
+    shared: bool,
+) -> anyhow::Result<(Arc<SipSockets>, Vec<SocketAddr>)> {
     let addresses = listen_addresses(config);
-    let sockets = SipSockets::new(moves);
+    let sockets = SipSockets::new(shared);
     if moves {
         return Ok((sockets, addresses));
     }

@@ -42,10 +42,7 @@ impl ServiceAddress {
 
     /// All addresses of the network that it stands on.
     pub fn ips(&self) -> Vec<IpAddr> {
-        let mut ips: Vec<_> = self.sip.iter().map(SocketAddr::ip).chain([self.media_ip]).collect();
-        ips.sort_unstable();
-        ips.dedup();
-        ips
+        ips(&self.sip, self.media_ip)
     }
 }
 
@@ -72,6 +69,18 @@ impl Station {
         let (host, media_ip) = (shown.to_string(), address.media_ip);
         Some(Self { home, sip, host, media_ip, listens: address.sip.clone() })
     }
+
+    /// All addresses of the network that it stands on.
+    pub fn ips(&self) -> Vec<IpAddr> {
+        ips(&self.listens, self.media_ip)
+    }
+}
+
+fn ips(sip: &[SocketAddr], media_ip: IpAddr) -> Vec<IpAddr> {
+    let mut ips: Vec<_> = sip.iter().map(SocketAddr::ip).chain([media_ip]).collect();
+    ips.sort_unstable();
+    ips.dedup();
+    ips
 }
 
 /// The table of a node.

@@ -2,9 +2,13 @@
 //!
 //! Owns which addresses are open on this node: on the network, as SIP sockets and for audio. Does
 //! not own who holds them: that is replicated. Calls of an address are served only once it is
-//! open. When this actor dies, addresses stay open, and its successor compares again.
+//! open. What may block (the kernel, a hook) runs on a thread of its own and reports back. While
+//! the lease holds, addresses with a lifetime are renewed; a node that is frozen or cut off does
+//! not, and the kernel withdraws them. When this actor dies, addresses stay open, and its
+//! successor compares again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +16,15 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tandem_center::{HomeId, Wire};
 
 use super::{replica, sip_transport};
+use crate::address::{AddressBackend, AddressError};
 use crate::node::Node;
 use crate::stations::{ServiceAddress, Station};
 
 /// How often an address that could not be opened is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
+
+/// Renewals of an address within its lifetime: the kernel withdraws it up to half a second early.
+const RENEWALS: u32 = 4;
 
 /// What the actor is told.
 #[derive(Debug)]
@@ -25,6 +33,12 @@ pub enum Message {
     Look,
     /// An address was not free; it may be by now.
     TryAgain,
+    /// The network knows that an address is here, or it does not.
+    Taken(HomeId, ServiceAddress, Result<(), AddressError>),
+    /// It is time to renew what is held.
+    Renew,
+    /// The renewal of an address failed.
+    NotRenewed(HomeId, AddressError),
     /// A test of the supervision: die.
     Panic,
 }
@@ -38,6 +52,8 @@ pub struct HomesActor;
 pub struct State {
     node: Arc<Node>,
     me: ActorRef<Message>,
+    /// Being taken on another thread.
+    taking: BTreeSet<HomeId>,
     /// A [`Message::TryAgain`] is on its way.
     again: bool,
 }
@@ -53,7 +69,11 @@ impl Actor for HomesActor {
         node: Arc<Node>,
     ) -> Result<State, ActorProcessingErr> {
         drop(me.send_message(Message::Look));
-        Ok(State { node, me, again: false })
+        if node.address.as_ref().is_some_and(|backend| has_lifetime(backend)) {
+            let every = node.config.takeover.lifetime() / RENEWALS;
+            drop(me.send_interval(every, || Message::Renew));
+        }
+        Ok(State { node, me, taking: BTreeSet::new(), again: false })
     }
 
     async fn handle(
@@ -68,6 +88,13 @@ impl Actor for HomesActor {
                 state.again = false;
                 state.look();
             }
+            Message::Taken(home, address, taken) => state.taken(home, &address, taken),
+            Message::Renew => state.renew(),
+            Message::NotRenewed(home, error) => {
+                tracing::error!(%home, %error, "the service address is not renewed");
+                state.close(home);
+                state.look();
+            }
             #[expect(clippy::panic, reason = "the hook that tests of the supervision pull")]
             Message::Panic => panic!("the test hook was pulled"),
         }
@@ -77,61 +104,128 @@ impl Actor for HomesActor {
 
 impl State {
     fn look(&mut self) {
-        let me = self.node.id;
-        let wanted: BTreeMap<HomeId, Wire> = self.node.replica.read_local(|machine| {
-            let homes = machine.center().homes().filter(|(_, home)| home.holder == me);
-            homes.map(|(id, home)| (id, home.address.clone())).collect()
-        });
+        let wanted = self.wanted();
         let open = self.node.stations.open_homes();
         let mut closed = false;
         for home in open.iter().filter(|home| !wanted.contains_key(home)) {
             self.close(*home);
             closed = true;
         }
-        let mut opened = false;
-        for (home, address) in wanted.iter().filter(|(home, _)| !open.contains(home)) {
-            opened |= self.open(*home, address);
-        }
         let (listening, missing) = self.node.sockets.open_listeners();
         if missing {
             self.look_again();
         }
-        if opened || closed || listening {
+        if closed || listening {
             // Whoever reads a socket keeps it.
             self.node.actors.tell_transport(sip_transport::Message::ReadAll);
         }
-        if opened {
-            self.node.actors.tell_replica(replica::Message::LookAtAll);
+        for (home, address) in wanted.iter().filter(|(home, _)| !open.contains(home)) {
+            match ServiceAddress::decode(address) {
+                Some(address) => self.take(*home, address),
+                None => {
+                    tracing::error!(%home, "the service address cannot be read: upgrade this node");
+                }
+            }
         }
     }
 
-    fn open(&mut self, home: HomeId, address: &Wire) -> bool {
-        let found = ServiceAddress::decode(address);
-        let station = found.as_ref().and_then(|address| Station::new(Some(home), address));
-        let Some(station) = station else {
-            tracing::error!(%home, "the service address cannot be read: upgrade this node");
-            return false;
-        };
+    /// What this node is to hold, by the replicated state.
+    fn wanted(&self) -> BTreeMap<HomeId, Wire> {
+        let me = self.node.id;
+        self.node.replica.read_local(|machine| {
+            let homes = machine.center().homes().filter(|(_, home)| home.holder == me);
+            homes.map(|(id, home)| (id, home.address.clone())).collect()
+        })
+    }
+
+    /// Nothing is taken without a lease: who has none cannot know whether the state is still so.
+    fn take(&mut self, home: HomeId, address: ServiceAddress) {
+        let Some(backend) = self.node.address.clone() else { return };
+        if !self.node.lease.holds() {
+            return self.look_again();
+        }
+        match &*backend {
+            AddressBackend::Loopback => {
+                let taken = backend.take(&address.ips(), None);
+                self.taken(home, &address, taken);
+            }
+            AddressBackend::Interface(_) | AddressBackend::Hook(_) => {
+                if self.taking.insert(home) {
+                    let (me, lifetime) = (self.me.clone(), self.node.config.takeover.lifetime());
+                    tokio::task::spawn_blocking(move || {
+                        let taken = backend.take(&address.ips(), Some(lifetime));
+                        let _ = me.send_message(Message::Taken(home, address, taken));
+                    });
+                }
+            }
+        }
+    }
+
+    fn taken(&mut self, home: HomeId, address: &ServiceAddress, taken: Result<(), AddressError>) {
+        self.taking.remove(&home);
+        if let Err(error) = taken {
+            tracing::error!(%home, %error, "the service address is not taken");
+            return self.look_again();
+        }
+        if !self.wanted().contains_key(&home) {
+            return self.release(home, address.ips());
+        }
+        let Some(station) = Station::new(Some(home), address) else { return };
         if let Err(error) = self.node.sockets.open(&station.listens) {
-            tracing::warn!(%home, %error, address = ?station.listens, "the service address is not free yet");
-            self.look_again();
-            return false;
+            let listens = &station.listens;
+            tracing::warn!(%home, %error, ?listens, "the service address is not free yet");
+            return self.look_again();
         }
         tracing::info!(%home, address = %station.sip, "this node holds the service address");
         self.node.stations.opened(home, station);
-        true
+        self.node.actors.tell_transport(sip_transport::Message::ReadAll);
+        self.node.actors.tell_replica(replica::Message::LookAtAll);
     }
 
     fn close(&mut self, home: HomeId) {
         let Some(station) = self.node.stations.closed(home) else { return };
         self.node.sockets.close(&station.listens);
         self.node.engine.forget(station.media_ip);
-        tracing::info!(%home, address = %station.sip, "another node holds the service address");
+        tracing::info!(%home, address = %station.sip, "this node lets go of the service address");
+        self.release(home, station.ips());
+    }
+
+    fn release(&self, home: HomeId, ips: Vec<IpAddr>) {
+        let Some(backend) = self.node.address.clone() else { return };
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = backend.release(&ips) {
+                tracing::error!(%home, %error, "the service address is not released");
+            }
+        });
+    }
+
+    fn renew(&self) {
+        let Some(backend) = self.node.address.clone().filter(|_| self.node.lease.holds()) else {
+            return;
+        };
+        for home in self.node.stations.open_homes() {
+            let Some(station) = self.node.stations.of(Some(home)) else { continue };
+            let (backend, me) = (Arc::clone(&backend), self.me.clone());
+            let lifetime = self.node.config.takeover.lifetime();
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = backend.refresh(&station.ips(), Some(lifetime)) {
+                    let _ = me.send_message(Message::NotRenewed(home, error));
+                }
+            });
+        }
     }
 
     fn look_again(&mut self) {
         if !std::mem::replace(&mut self.again, true) {
             drop(self.me.send_after(TRY_AGAIN, || Message::TryAgain));
         }
+    }
+}
+
+/// Whether addresses go by themselves when nobody renews them.
+fn has_lifetime(backend: &AddressBackend) -> bool {
+    match backend {
+        AddressBackend::Interface(_) | AddressBackend::Hook(_) => true,
+        AddressBackend::Loopback => false,
     }
 }

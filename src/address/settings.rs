@@ -60,8 +60,6 @@ pub enum TakeoverMode {
     /// By a re-INVITE from the adopter's own address: slower, and a far end that does not know
     /// re-INVITEs loses its call.
     Reinvite,
-    /// Not at all: the calls of a node that is gone are ended.
-    None,
 }
 
 /// Why the section makes no sense.
@@ -107,7 +105,7 @@ impl Takeover {
                 let program = self.hook.as_ref().ok_or(missing)?;
                 Ok(Some(AddressBackend::Hook(Hook::new(program))))
             }
-            TakeoverMode::Reinvite | TakeoverMode::None => Ok(None),
+            TakeoverMode::Reinvite => Ok(None),
         }
     }
 
@@ -141,7 +139,6 @@ mod tests {
         let of_hook = made("mode = \"hook\"\nhook = \"/etc/tandem/move-address\"");
         assert!(matches!(of_hook, Some(AddressBackend::Hook(_))));
         assert!(made("mode = \"reinvite\"").is_none());
-        assert!(made("mode = \"none\"").is_none());
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::Config;
 use super::document::schema;
 use super::entries::{AgentRange, Number};
 use super::types::{Name, Secret, SipUri};
+use crate::address::settings::TakeoverMode;
 
 /// A secret that several machines share must not be guessable: 16 bytes are 128 bits if random.
 const SECRET_BYTES_MIN: usize = 16;
@@ -242,6 +243,7 @@ impl Whole<'_> {
     fn check(&mut self, config: &Config) {
         self.check_node(config);
         self.check_cluster(config);
+        self.check_takeover(config);
         self.check_duplicates(config);
         self.check_numbers(config);
         self.check_queues(config);
@@ -265,6 +267,24 @@ impl Whole<'_> {
         }
         if config.media.codecs.is_empty() {
             self.note(("media", None, "codecs"), "no codec".to_owned());
+        }
+    }
+
+    fn check_takeover(&mut self, config: &Config) {
+        if let Err(error) = config.takeover.backend() {
+            self.note(("takeover", None, "mode"), error.to_string());
+        }
+        let mut listens = config.sip.udp.iter().chain(&config.sip.tcp);
+        let elsewhere = listens.find(|address| !address.ip().is_loopback());
+        let on_one_machine = config.takeover.mode == TakeoverMode::Loopback;
+        if let (Some(address), true, true) =
+            (elsewhere, on_one_machine, config.cluster.member.len() > 1)
+        {
+            let message = format!(
+                "calls at {address} cannot be taken over by mode \"loopback\": set [takeover] \
+                 mode to \"interface\", \"hook\" or \"reinvite\""
+            );
+            self.note(("takeover", None, "mode"), message);
         }
     }
 

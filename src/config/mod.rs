@@ -26,6 +26,8 @@ use entries::{Agent, AgentRange, Number, Queue, Screen, Trunk};
 use sections::{Cluster, Flows, Http, Limits, Log, Media, Node, Prompts, Recording, Sip, Speech};
 use types::{Name, Secret};
 
+use crate::address::settings::Takeover;
+
 /// The configuration that `tandem run` uses without a file.
 const BUILT_IN: &str = include_str!("../../config/node.toml");
 
@@ -47,6 +49,8 @@ pub struct Config {
     pub media: Media,
     /// The other nodes.
     pub cluster: Cluster,
+    /// Who goes on with the calls of a node that is gone.
+    pub takeover: Takeover,
     /// When new calls are refused.
     pub limits: Limits,
     /// IVR flows.
