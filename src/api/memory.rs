@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tandem_center::record::Ended;
 use tandem_center::{
     CallId, Cdr, Center, Command, Directory, Index, Millis, NodeId, Outcome, Record, RecordingId,
     Rejected, SessionId,
@@ -41,6 +42,8 @@ struct State {
     index: Index,
     /// In the order in which the calls ended.
     cdrs: Vec<Cdr>,
+    /// What the ended calls went through.
+    ended: BTreeMap<CallId, Ended>,
     /// The last word on each call; it may come before the record of the end.
     said: BTreeMap<CallId, (Arc<str>, Option<Arc<str>>)>,
 }
@@ -125,6 +128,7 @@ impl State {
             Record::Disposition(said) => {
                 self.said.insert(said.call, (said.disposition, said.note));
             }
+            Record::Timeline(ended) => drop(self.ended.insert(ended.call, *ended)),
         }
     }
 
