@@ -2,6 +2,7 @@
 
 pub mod actors;
 pub mod api;
+pub mod audit;
 pub mod backend;
 pub mod cli;
 pub mod config;

@@ -224,6 +224,12 @@ impl Reader {
         Self { file: file.into() }
     }
 
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// A connection that changes nothing.
     ///
     /// # Errors

@@ -9,13 +9,14 @@
 //!
 //! Read in this order: [`entry`] (what is in a log entry), [`driver`] (the machine), [`log`] (its
 //! disk), [`store`] (the directory), [`snapshot`], [`cache`] (applied state), [`records`],
-//! [`wire`] (frames and handshake between nodes).
+//! [`wire`] (frames and handshake between nodes), [`replay`] (all of it, read again later).
 
 pub mod cache;
 pub mod driver;
 pub mod entry;
 pub mod log;
 pub mod records;
+pub mod replay;
 pub mod snapshot;
 pub mod store;
 pub mod wire;

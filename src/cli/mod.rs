@@ -4,8 +4,10 @@
 //! a file, never from the arguments, which every user of the machine can read.
 
 mod agent;
+mod audit;
 pub mod client;
 mod ctl;
+mod replay;
 mod run;
 mod screen;
 mod table;
@@ -35,6 +37,10 @@ enum Command {
     Ctl(ctl::Arguments),
     /// A desk in the terminal.
     Agent(agent::Arguments),
+    /// Prove that no call is lost or double. Fails, and names the calls, if one is.
+    Audit(audit::Arguments),
+    /// Tell what happened to one call, step by step.
+    Replay(replay::Arguments),
     /// Read a password and print its hash, for `password_hash` in the configuration.
     HashPassword {
         /// Read the password from this file's first line instead of asking.
@@ -51,6 +57,8 @@ impl Cli {
             Command::Run(arguments) => arguments.run(),
             Command::Ctl(arguments) => arguments.run(),
             Command::Agent(arguments) => arguments.run(),
+            Command::Audit(arguments) => arguments.run(),
+            Command::Replay(arguments) => arguments.run(),
             Command::HashPassword { password_file } => {
                 hash(screen::read_password("Password", password_file.as_deref()))
             }

@@ -74,6 +74,15 @@ impl Node {
         let _ = self.child.wait();
     }
 
+    /// SIGTERM; waits until the node has ended in order.
+    pub fn end(&mut self) {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        wait_until("the node ends", Duration::from_secs(30), || {
+            self.child.try_wait().is_ok_and(|status| status.is_some())
+        });
+    }
+
     pub fn log_text(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -149,7 +158,7 @@ impl Drop for Sipp {
 
 /// The program under test: the one that was built with the tests, or the one that `TANDEM_BIN`
 /// names.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     std::env::var_os("TANDEM_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_tandem").into()).into()
 }
 

@@ -231,6 +231,7 @@ impl State {
         {
             leg.last_answer = Some(bytes.clone());
         }
+        self.node.journal.sent(self.id, number, &bytes);
         self.node.send_sip(peer, bytes);
     }
 
@@ -258,6 +259,9 @@ impl State {
 
     fn request(&mut self, now: Instant, request: Request, peer: Peer) {
         let number = self.leg_with(request.call_id());
+        if let Some(number) = number {
+            self.node.journal.received(self.id, number, &request);
+        }
         match number.and_then(|number| self.legs.get_mut(&number)) {
             Some(leg) => leg.dialog.handle_request(now, &request, peer),
             None => self.node.answer_unknown_dialog(&request, &peer),
