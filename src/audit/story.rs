@@ -140,13 +140,10 @@ impl Fold {
     fn step(&mut self, note: &Note) -> Step {
         self.moves(&note.what);
         let (from, to) = self.lanes(&note.what);
-        let why = match &note.what {
-            What::Offered { why, .. } => reasons(why, note.at.0),
-            _ => Vec::new(),
-        };
-        let what = match &note.what {
-            What::Offered { agent, .. } => format!("offered to {agent}"),
-            what => what.to_string(),
+        let (what, why) = if let What::Offered { agent, why } = &note.what {
+            (format!("offered to {agent}"), reasons(why, note.at.0))
+        } else {
+            (note.what.to_string(), Vec::new())
         };
         Step { at: note.at.0, index: note.index, from, to, what, state: self.to_string(), why }
     }

@@ -15,7 +15,7 @@ fn doctored(center: &Center, doctor: impl FnOnce(&mut BTreeMap<Vec<u8>, Vec<u8>>
     let pairs = center.changed(&center.everything()).into_iter();
     let mut pairs: BTreeMap<_, _> = pairs.filter_map(|(key, value)| Some((key, value?))).collect();
     doctor(&mut pairs);
-    Center::from_pairs(&pairs).unwrap()
+    Center::from_pairs(&pairs).expect("the pairs can be read")
 }
 
 fn call_key(call: CallId) -> Vec<u8> {
@@ -24,18 +24,18 @@ fn call_key(call: CallId) -> Vec<u8> {
 
 fn change_call(center: &Center, id: CallId, change: impl FnOnce(&mut Call)) -> Center {
     doctored(center, |pairs| {
-        let mut call = Call::clone(center.call(id).unwrap());
+        let mut call = Call::clone(center.call(id).expect("the call is there"));
         change(&mut call);
-        pairs.insert(call_key(id), postcard::to_allocvec(&call).unwrap());
+        pairs.insert(call_key(id), postcard::to_allocvec(&call).expect("a value"));
     })
 }
 
 fn change_agent(center: &Center, name: &str, change: impl FnOnce(&mut Agent)) -> Center {
     doctored(center, |pairs| {
-        let mut agent = Agent::clone(center.agent(&agent(name)).unwrap());
+        let mut agent = Agent::clone(center.agent(&agent(name)).expect("the agent is there"));
         change(&mut agent);
         let key = [b"a", name.as_bytes()].concat();
-        pairs.insert(key, postcard::to_allocvec(&agent).unwrap());
+        pairs.insert(key, postcard::to_allocvec(&agent).expect("a value"));
     })
 }
 
@@ -166,9 +166,9 @@ fn a_call_in_two_places_is_found() {
         bob.state = AgentState::Talking { since, call };
     });
     let faults = check_state(&claimed);
-    let places = faults.iter().find_map(|fault| match fault {
-        Fault::CallInTwoPlaces { call: of, places } if *of == call => Some(places.len()),
-        _ => None,
+    let places = faults.iter().find_map(|fault| {
+        let Fault::CallInTwoPlaces { call: of, places } = fault else { return None };
+        (*of == call).then_some(places.len())
     });
     assert_eq!(places, Some(2), "{faults:?}");
 
@@ -250,9 +250,9 @@ fn the_timeline_of_an_ended_call_says_where_in_the_log_and_who_else_was_ready() 
     let notes: Vec<_> = story.timeline.notes().collect();
     assert!(notes.iter().all(|note| note.index == arrived || note.index == ended));
     assert_eq!(notes.last().map(|note| note.index), Some(ended));
-    let offered = notes.iter().find_map(|note| match &note.what {
-        What::Offered { agent, why } => Some((agent, why)),
-        _ => None,
+    let offered = notes.iter().find_map(|note| {
+        let What::Offered { agent, why } = &note.what else { return None };
+        Some((agent, why))
     });
     let next = vec![Candidate { agent: agent("ana"), since: START.plus_seconds(1) }];
     let why = Why::LongestIdle { since: START, ready: 2, next };
