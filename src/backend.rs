@@ -2,21 +2,27 @@
 //!
 //! Owns the translation of what a replica answers into what clients are told. Decides nothing.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tandem_center::{CallId, Command, Millis, NodeId, RecordingId, SessionId};
+use tandem_center::{CallId, Center, Command, Millis, NodeId, RecordingId, SessionId};
 use tokio::sync::oneshot;
 
 use crate::actors::supervisor::Serves;
 use crate::api::backend::{
     Answer, Applied, Backend, CdrQuery, CdrRow, Cluster, Freshness, Member, Reader, Readiness,
-    SubmitError, Unavailable,
+    SubmitError, Unavailable, read,
 };
 use crate::api::events::EventLog;
-use crate::node::Node;
+use crate::audit::offline::Places;
+use crate::audit::online;
+use crate::audit::report::Report;
+use crate::audit::story::Story;
+use crate::audit::wire::Wire;
+use crate::node::{Node, unix_ms};
 use crate::records;
 use crate::replica::ProposalError;
 
@@ -50,6 +56,20 @@ fn unavailable(error: ProposalError) -> SubmitError {
         ProposalError::Unknown => SubmitError::Unknown,
         ProposalError::Stopped => Unavailable::Stopping.into(),
     }
+}
+
+/// An audit reads all records: one at a time.
+static AUDITING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Reads files beside the runtime.
+async fn blocking<T: Send + 'static, E: fmt::Display + Send + 'static>(
+    read: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, Unavailable> {
+    let result = tokio::task::spawn_blocking(read).await.map_err(|_| Unavailable::Stopping)?;
+    result.map_err(|error| {
+        tracing::error!(%error, "the evidence cannot be read");
+        Unavailable::Store
+    })
 }
 
 impl Backend for NodeBackend {
@@ -112,6 +132,33 @@ impl Backend for NodeBackend {
             drop(sender.send(rows));
         });
         Box::pin(async move { receiver.await.unwrap_or(Err(Unavailable::Stopping)) })
+    }
+
+    fn story(&self, call: CallId) -> Answer<'_, Result<Option<Story>, Unavailable>> {
+        let live = move |center: &Center| center.call(call).map(|call| Story::of_live(call));
+        let live = self.node.replica.read_local(|machine| live(machine.center()));
+        let records = self.records.clone();
+        Box::pin(async move {
+            if live.is_some() {
+                return Ok(live);
+            }
+            let ended = blocking(move || records.ended(call)).await?;
+            Ok(ended.and_then(|(cdr, ended)| Some(Story::of_ended(&cdr, &ended?.timeline))))
+        })
+    }
+
+    fn audit(&self) -> Answer<'_, Result<Report, Unavailable>> {
+        let (node, records) = (self.node.id.0, self.records.clone());
+        let journal = Places::of(&self.node.config.node.data).journal;
+        Box::pin(async move {
+            let _alone = AUDITING.try_lock().map_err(|_| Unavailable::Busy)?;
+            let at = unix_ms();
+            // What is younger is read later: who was answered is in the state, or was.
+            let wire = blocking(move || Wire::read(&journal)).await?;
+            let center = read(self, Freshness::Linear, Center::clone).await?;
+            let wire = Some((wire, at));
+            blocking(move || online::audit(node, &center, wire, records.file())).await
+        })
     }
 
     fn recording(&self, id: RecordingId) -> Answer<'_, Option<PathBuf>> {

@@ -3,6 +3,7 @@
 pub mod actors;
 pub mod address;
 pub mod api;
+pub mod audit;
 pub mod backend;
 pub mod cli;
 pub mod config;

@@ -28,6 +28,7 @@ use crate::actors::sip_transport::{Dispatcher, Lag};
 use crate::actors::supervisor::Actors;
 use crate::address::AddressBackend;
 use crate::api::events::EventLog;
+use crate::audit::journal::Journal;
 use crate::config::Config;
 use crate::ivr_http::IvrHttp;
 use crate::media_engine::{Clip, Engine, PortKey, ReserveError};
@@ -76,6 +77,8 @@ pub struct Node {
     pub metrics: Arc<Metrics>,
     /// What desks see.
     pub events: Arc<EventLog>,
+    /// What callers were told, apart from the log.
+    pub journal: Journal,
     /// Ways to phones and trunks.
     pub routes: Routes,
     /// The passwords of phones, by the user that they register as.

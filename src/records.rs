@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, Transaction, params, params_from_iter};
-use tandem_center::record::{Disposition, Segment};
-use tandem_center::{Cdr, Record};
+use rusqlite::{
+    Connection, OpenFlags, OptionalExtension as _, Transaction, params, params_from_iter,
+};
+use serde::de::DeserializeOwned;
+use tandem_center::record::{Disposition, Ended, Segment};
+use tandem_center::{CallId, Cdr, Record};
 use tandem_cluster::records::RecordSink;
 
 use crate::api::backend::{CdrQuery, CdrRow};
@@ -61,6 +64,18 @@ CREATE TABLE IF NOT EXISTS disposition (
     at_ms        INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS disposition_by_call ON disposition (call);
+CREATE TABLE IF NOT EXISTS timelines (
+    call         TEXT PRIMARY KEY NOT NULL,
+    log_index    INTEGER NOT NULL,          -- where in the log the call ended
+    notes        TEXT NOT NULL,             -- JSON array of [Unix milliseconds, log index, words]
+    dropped      INTEGER NOT NULL,          -- notes that were dropped from the middle
+    whole        BLOB NOT NULL              -- the timeline in the node's own encoding
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS doubles (        -- second records of a call: always empty
+    log_index    INTEGER NOT NULL,
+    call         TEXT NOT NULL,
+    whole        BLOB NOT NULL
+);
 CREATE TABLE IF NOT EXISTS unread (         -- rows that this build could not read, kept whole
     log_index    INTEGER NOT NULL,
     row          BLOB NOT NULL
@@ -91,6 +106,7 @@ impl RecordSink for CallRecords {
         match postcard::from_bytes(row) {
             Ok(Record::Cdr(cdr)) => write_cdr(to, index, &cdr),
             Ok(Record::Disposition(disposition)) => write_disposition(to, index, &disposition),
+            Ok(Record::Timeline(ended)) => write_timeline(to, index, &ended),
             Err(_) => to
                 .prepare_cached("INSERT INTO unread VALUES (?1, ?2)")?
                 .execute(params![index as i64, row])
@@ -102,11 +118,12 @@ impl RecordSink for CallRecords {
 fn write_cdr(to: &Transaction<'_>, index: u64, cdr: &Cdr) -> rusqlite::Result<()> {
     let variables: serde_json::Map<_, _> =
         cdr.variables.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
-    to.prepare_cached(
-        "INSERT OR REPLACE INTO cdr VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
+    let whole = postcard::to_stdvec(cdr).expect("a record has a postcard form");
+    let mut insert = to.prepare_cached(
+        "INSERT OR IGNORE INTO cdr VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
          ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)",
-    )?
-    .execute(params![
+    )?;
+    let added = insert.execute(params![
         cdr.call.to_string(),
         index as i64,
         match cdr.direction {
@@ -135,9 +152,32 @@ fn write_cdr(to: &Transaction<'_>, index: u64, cdr: &Cdr) -> rusqlite::Result<()
         cdr.takeovers,
         serde_json::Value::Object(variables).to_string(),
         segments(&cdr.segments),
-        postcard::to_stdvec(cdr).expect("a record has a postcard form"),
-    ])
-    .map(drop)
+        &whole,
+    ])?;
+    if added == 0 {
+        // Each row of the log comes once, so this is a second end of the call: never hide it.
+        tracing::error!(call = %cdr.call, index, "a second record of a call");
+        to.prepare_cached("INSERT INTO doubles VALUES (?1, ?2, ?3)")?.execute(params![
+            index as i64,
+            cdr.call.to_string(),
+            whole
+        ])?;
+    }
+    Ok(())
+}
+
+fn write_timeline(to: &Transaction<'_>, index: u64, ended: &Ended) -> rusqlite::Result<()> {
+    let notes = ended.timeline.notes();
+    let notes: Vec<_> = notes.map(|note| (note.at.0, note.index, note.what.to_string())).collect();
+    to.prepare_cached("INSERT OR IGNORE INTO timelines VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![
+            ended.call.to_string(),
+            index as i64,
+            serde_json::to_string(&notes).unwrap_or_else(|_| "[]".into()),
+            ended.timeline.dropped(),
+            postcard::to_stdvec(ended).expect("a timeline has a postcard form"),
+        ])
+        .map(drop)
 }
 
 fn write_disposition(to: &Transaction<'_>, index: u64, said: &Disposition) -> rusqlite::Result<()> {
@@ -184,14 +224,47 @@ impl Reader {
         Self { file: file.into() }
     }
 
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// A connection that changes nothing.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn connect(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.file, flags)?;
+        connection.busy_timeout(BUSY_WAIT)?;
+        Ok(connection)
+    }
+
+    /// The record of a call and what it went through, if it ended. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn ended(&self, call: CallId) -> rusqlite::Result<Option<(Cdr, Option<Ended>)>> {
+        let connection = self.connect()?;
+        let mut statement = connection.prepare(
+            "SELECT cdr.whole, timelines.whole FROM cdr LEFT JOIN timelines USING (call)
+             WHERE cdr.call = ?1",
+        )?;
+        let read = |row: &rusqlite::Row<'_>| {
+            let timeline: Option<Vec<u8>> = row.get(1)?;
+            let timeline = timeline.map(|whole| unpack(&whole)).transpose()?;
+            Ok((unpack(&row.get::<_, Vec<u8>>(0)?)?, timeline))
+        };
+        statement.query_row([call.to_string()], read).optional()
+    }
+
     /// The records that are asked for, newest first. Blocks on the disk.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn cdrs(&self, query: &CdrQuery) -> rusqlite::Result<Vec<CdrRow>> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.file, flags)?;
-        connection.busy_timeout(BUSY_WAIT)?;
+        let connection = self.connect()?;
         let (conditions, values) = conditions(query);
         let limit = query.limit.min(PAGE_ROWS_MAX);
         let text = format!(
@@ -248,13 +321,20 @@ fn conditions(query: &CdrQuery) -> (String, Vec<Value>) {
 }
 
 fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<CdrRow> {
-    let whole: Vec<u8> = row.get(0)?;
-    let cdr = postcard::from_bytes(&whole).map_err(|error| {
-        let kind = rusqlite::types::Type::Blob;
-        rusqlite::Error::FromSqlConversionFailure(0, kind, Box::new(error))
-    })?;
+    let cdr = unpack(&row.get::<_, Vec<u8>>(0)?)?;
     let disposition: Option<String> = row.get(1)?;
     let note: Option<String> = row.get(2)?;
     let disposition = disposition.map(|said| (said.into(), note.map(Into::into)));
     Ok(CdrRow { cdr, disposition })
+}
+
+/// Reads what is under `whole`.
+///
+/// # Errors
+/// It is damaged, or of another build.
+pub fn unpack<T: DeserializeOwned>(whole: &[u8]) -> rusqlite::Result<T> {
+    postcard::from_bytes(whole).map_err(|error| {
+        let kind = rusqlite::types::Type::Blob;
+        rusqlite::Error::FromSqlConversionFailure(0, kind, Box::new(error))
+    })
 }

@@ -26,6 +26,7 @@ use crate::address::AddressBackend;
 use crate::api::events::EventLog;
 use crate::api::token::TokenKey;
 use crate::api::{ApiConfig, ApiHandle, serve};
+use crate::audit::journal::Journal;
 use crate::backend::NodeBackend;
 use crate::config::sections::Codec;
 use crate::config::{Config, Origin};
@@ -135,6 +136,8 @@ impl Running {
             web: Arc::new(crate::ivr_http::IvrHttp::new().context("no HTTP client for flows")?),
             metrics,
             events,
+            journal: Journal::start(&data.join("journal"), id.0)
+                .context("the journal of the wire cannot be written")?,
             routes: Routes::new(trunks(&config)?, &config.sip.realm),
             capabilities: capabilities(&config),
             in_band_dtmf: config.media.in_band_dtmf,
@@ -189,8 +192,12 @@ impl Running {
         // Desks saw their calls end; now they may go.
         api.stop().await;
         self.node.replica.shutdown();
-        let replica = self.replica;
-        let _ = tokio::task::spawn_blocking(move || replica.join()).await;
+        let Self { node, replica } = self;
+        let stop = move || {
+            replica.join();
+            node.journal.stop();
+        };
+        let _ = tokio::task::spawn_blocking(stop).await;
     }
 }
 

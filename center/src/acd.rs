@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use crate::apply::Turn;
 use crate::directory::Strategy;
 use crate::queue::{Place, Rank};
-use crate::timeline::Why;
+use crate::timeline::{Candidate, NEXT_MAX, Why};
 use crate::{AgentId, CallId, Center, Millis, Queue, QueueId};
 
 /// How good a choice an agent is who has been idle since then. Lower is better.
@@ -32,7 +32,13 @@ fn why(strategy: Strategy, rank: Rank, queue: &Queue) -> Why {
             Why::FirstWaiting { waiting: count(queue.unoffered.len()) }
         }
         Strategy::LongestIdle => {
-            Why::LongestIdle { since: Millis(rank.0), ready: count(queue.ready.len()) }
+            let next = queue.ready.iter().skip(1).take(NEXT_MAX);
+            let next = next.map(|(rank, agent)| {
+                let (agent, since) = (agent.clone(), Millis(rank.0));
+                Candidate { agent, since }
+            });
+            let (since, ready) = (Millis(rank.0), count(queue.ready.len()));
+            Why::LongestIdle { since, ready, next: next.collect() }
         }
     }
 }

@@ -26,10 +26,12 @@ use std::sync::Arc;
 
 use crate::call::{TEXT_BYTES_MAX, WIRE_BYTES_MAX, Wire};
 use crate::event::{Audience, Event, Happened, Screen};
+use crate::record::Ended;
 use crate::registration::Registration;
 use crate::timeline::What;
 use crate::{
-    AgentId, Call, CallId, Center, Command, Index, Millis, Outcome, QueueId, Rejected, Reply,
+    AgentId, Call, CallId, Center, Command, Index, Millis, Outcome, QueueId, Record, Rejected,
+    Reply,
 };
 
 /// One command on its way through the state: when and where it stands, and what it did so far.
@@ -91,6 +93,7 @@ impl Center {
             turn.outcome.touched.results.insert((agent, slot));
         }
         self.distribute(&mut turn);
+        self.stamp_timelines(&mut turn);
         self.announce_queues(&mut turn);
         if cfg!(debug_assertions)
             && let Err(violation) = self.check_invariants()
@@ -141,6 +144,23 @@ impl Center {
                 self.registered(turn, agent, Registration { contacts, until })
             }
         }
+    }
+
+    /// The notes of this command get its index, and who ended leaves a timeline behind.
+    fn stamp_timelines(&mut self, turn: &mut Turn) {
+        for id in &turn.outcome.touched.calls {
+            let Some(call) = self.calls.get_mut(id).filter(|call| call.timeline.is_fresh()) else {
+                continue;
+            };
+            Arc::make_mut(call).timeline.stamp(turn.index);
+        }
+        let ended = turn.outcome.records.iter().filter_map(|record| match record {
+            Record::Cdr(cdr) => self.calls.get(&cdr.call),
+            Record::Disposition(_) | Record::Timeline(_) => None,
+        });
+        let ended = ended.map(|call| Ended { call: call.id, timeline: call.timeline.clone() });
+        let timelines: Vec<_> = ended.map(|ended| Record::Timeline(Box::new(ended))).collect();
+        turn.outcome.records.extend(timelines);
     }
 
     pub(crate) fn looked_up(&self, id: CallId) -> Result<&Arc<Call>, Rejected> {

@@ -7,10 +7,11 @@
 use crate::agent::RESULTS_MAX;
 use crate::apply::Turn;
 use crate::call::{LEGS_MAX, LegState, Stage};
+use crate::queue::Totals;
 use crate::record::SEGMENTS_MAX;
 use crate::{
-    Agent, AgentId, AgentState, Call, CallId, Center, HomeId, LegNumber, NodeId, Phase, QueueId,
-    SessionId,
+    Agent, AgentId, AgentState, Call, CallId, Center, Counts, HomeId, LegNumber, NodeId, Phase,
+    Queue, QueueId, SessionId,
 };
 
 /// A claim that does not hold.
@@ -40,12 +41,49 @@ pub enum Violation {
     /// A session and its agent do not name each other.
     #[error("session {session} and agent {agent} do not name each other")]
     LooseSession { session: SessionId, agent: AgentId },
+    /// Who entered a queue is not who left it and who waits in it.
+    #[error(
+        "queue {queue}: {entered} entered, but {answered} were answered, {abandoned} left, \
+         {overflowed} were sent on and {waiting} wait"
+    )]
+    UnbalancedQueue {
+        queue: QueueId,
+        entered: u64,
+        answered: u64,
+        abandoned: u64,
+        overflowed: u64,
+        waiting: u64,
+    },
+    /// Calls came or went without being counted.
+    #[error("{begun} calls began, but {ended} ended and {alive} are alive")]
+    UnbalancedCalls { begun: u64, ended: u64, alive: u64 },
     /// An index is not what the values say.
     #[error("the index of {what} is not what the values say")]
     StaleIndex { what: &'static str },
     /// A value stands under another key than its own, or names what is not there.
     #[error("{what} {of} is not where it belongs")]
     Misplaced { what: &'static str, of: String },
+}
+
+impl Violation {
+    /// The call that it is about, if it is about one.
+    #[must_use]
+    pub fn call(&self) -> Option<CallId> {
+        match self {
+            Self::AgentWithoutCall { call, .. }
+            | Self::CallWithoutAgent { call, .. }
+            | Self::WrongLeg { call, .. }
+            | Self::WrongPhase { call, .. }
+            | Self::Strayed { call, .. } => Some(*call),
+            Self::UnmatchedQueue { .. }
+            | Self::TooMany { .. }
+            | Self::LooseSession { .. }
+            | Self::UnbalancedQueue { .. }
+            | Self::UnbalancedCalls { .. }
+            | Self::StaleIndex { .. }
+            | Self::Misplaced { .. } => None,
+        }
+    }
 }
 
 impl Center {
@@ -78,12 +116,23 @@ impl Center {
             if !queue.ready.is_empty() && !queue.unoffered.is_empty() {
                 return Err(Violation::UnmatchedQueue { queue: id.clone() });
             }
+            check_balance(queue)?;
         }
+        self.check_counts()?;
         self.check_indexes()
     }
 
+    pub(crate) fn check_counts(&self) -> Result<(), Violation> {
+        let alive = self.calls.values().filter(|call| !call.has_ended()).count() as u64;
+        let Counts { begun, ended, .. } = self.counts;
+        if begun == ended + alive {
+            return Ok(());
+        }
+        Err(Violation::UnbalancedCalls { begun, ended, alive })
+    }
+
     /// No agent is in two calls: whoever a call holds says so, and can say only one.
-    fn check_agents_of(&self, call: &Call) -> Result<(), Violation> {
+    pub(crate) fn check_agents_of(&self, call: &Call) -> Result<(), Violation> {
         let alive = call.legs.values().filter(|leg| leg.state.is_alive());
         let held = alive.filter_map(|leg| leg.role.agent());
         for agent in held.chain(call.offer().map(|offer| &offer.agent)) {
@@ -169,6 +218,17 @@ impl Center {
             None => Ok(()),
         }
     }
+}
+
+/// Offered is answered, abandoned, flowed out and waiting.
+pub(crate) fn check_balance(queue: &Queue) -> Result<(), Violation> {
+    let Totals { entered, answered, abandoned, overflowed, .. } = queue.totals;
+    let waiting = queue.length() as u64;
+    if entered == answered + abandoned + overflowed + waiting {
+        return Ok(());
+    }
+    let queue = queue.id.clone();
+    Err(Violation::UnbalancedQueue { queue, entered, answered, abandoned, overflowed, waiting })
 }
 
 fn check_phase(call: &Call) -> Result<(), Violation> {

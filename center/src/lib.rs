@@ -7,11 +7,12 @@
 //! Read in this order: `ids`, `directory` (what the operator configured), `call` and `wants`
 //! (what a call is, and what it wants of its node), `agent`, `queue`, `command`, `outcome` and
 //! `event`, then `apply/`, which decides, `acd`, which chooses, and `store`, which saves. `flow`
-//! is the IVR's language.
+//! is the IVR's language. `audit` judges what all of this did, from outside.
 
 mod acd;
 pub mod agent;
 mod apply;
+pub mod audit;
 pub mod call;
 mod command;
 pub mod directory;
@@ -45,6 +46,6 @@ pub use outcome::{Outcome, Rejected, Reply, Touched};
 pub use queue::Queue;
 pub use record::{CallResult, Cdr, Record, Side};
 pub use registration::Registration;
-pub use state::{Center, Node};
+pub use state::{Center, Counts, Node};
 pub use store::{Change, LoadError, STATE_VERSION};
 pub use wants::{Hears, LegWant, Wants};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::{Cause, Direction, Party, RecordingId};
 use crate::ids::{AgentId, CallId, Millis, NodeId, QueueId};
+use crate::timeline::Timeline;
 
 /// Bytes of all variables that a record keeps, names included. What does not fit is left out,
 /// last names first.
@@ -23,6 +24,17 @@ pub enum Record {
     Cdr(Box<Cdr>),
     /// An agent said what a call came to. The last one for a call and agent counts.
     Disposition(Disposition),
+    /// What a call went through, with the record of its end. Exactly one for each call.
+    Timeline(Box<Ended>),
+}
+
+/// What a call that ended went through. Bounded as [`Timeline`] is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The call.
+    pub call: CallId,
+    /// Its timeline up to its end.
+    pub timeline: Timeline,
 }
 
 /// The call-detail record. Times are Unix milliseconds on the leader's clock.

@@ -15,11 +15,11 @@ use crate::apply::Turn;
 use crate::call::FlowKey;
 use crate::directory::AgentConfig;
 use crate::flow::{Flow, FlowName, FlowVersion};
-use crate::queue::{Place, Rank, Waiting};
+use crate::queue::{Place, Rank, Totals, Waiting};
 use crate::registration::Registration;
 use crate::{
     Agent, AgentId, AgentState, Call, CallId, Directory, Home, HomeId, Index, Millis, NodeId,
-    Phase, Queue, QueueId, Session, SessionId,
+    Phase, Queue, QueueId, Session, SessionId, Side,
 };
 
 /// The replicated contact centre.
@@ -38,12 +38,24 @@ pub struct Center {
     pub(crate) homes: BTreeMap<HomeId, Home>,
     pub(crate) registrations: BTreeMap<AgentId, Registration>,
     pub(crate) flows: BTreeMap<FlowKey, FlowEntry>,
+    pub(crate) counts: Counts,
     /// Index: the version of each flow that new calls begin with.
     pub(crate) flow_versions: BTreeMap<FlowName, FlowVersion>,
     /// Index: what is due when.
     pub(crate) deadlines: BTreeSet<(Millis, Due)>,
     /// Index: how each agent stands in the other indexes.
     pub(crate) agent_marks: BTreeMap<AgentId, AgentMarks>,
+}
+
+/// Every call that ever was: begun is ended and alive, and each that ended has one record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Calls that were accepted.
+    pub begun: u64,
+    /// Calls that ended, and so records that were written.
+    pub ended: u64,
+    /// Counted from behind this command on. Not 0 where an older program began the log.
+    pub since: Index,
 }
 
 /// A node of the cluster as calls see it.
@@ -82,6 +94,31 @@ struct CallMarks {
     place: Option<QueuePlace>,
     flow: Option<FlowKey>,
     owner: Option<NodeId>,
+    /// What it means if it leaves its queue for this state.
+    exit: Exit,
+}
+
+/// How a call leaves a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Exit {
+    /// An agent talks with it.
+    Answered,
+    /// Somebody ended it.
+    Abandoned,
+    /// It is sent on, or let go.
+    #[default]
+    Overflowed,
+}
+
+impl Exit {
+    /// Called for every call that leaves and nowhere else: who entered is who left and who waits.
+    fn count(self, totals: &mut Totals) {
+        match self {
+            Self::Answered => totals.answered += 1,
+            Self::Abandoned => totals.abandoned += 1,
+            Self::Overflowed => totals.overflowed += 1,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +164,18 @@ impl CallMarks {
             | Phase::Echo
             | Phase::Ended { .. } => None,
         };
-        Self { deadline: call.deadline(), place, flow, owner: Some(call.owner) }
+        let exit = match &call.phase {
+            Phase::Bridged { .. } => Exit::Answered,
+            Phase::Ended { by, .. } if *by != Side::System => Exit::Abandoned,
+            Phase::Arriving
+            | Phase::Ivr { .. }
+            | Phase::Queued { .. }
+            | Phase::Direct { .. }
+            | Phase::Dialing { .. }
+            | Phase::Echo
+            | Phase::Ended { .. } => Exit::Overflowed,
+        };
+        Self { deadline: call.deadline(), place, flow, owner: Some(call.owner), exit }
     }
 }
 
@@ -168,6 +216,11 @@ impl Center {
         self.calls.values()
     }
 
+    /// All calls with the ids that they are kept under, which must be their own.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (CallId, &Arc<Call>)> {
+        self.calls.iter().map(|(id, call)| (*id, call))
+    }
+
     /// An agent.
     #[must_use]
     pub fn agent(&self, id: &AgentId) -> Option<&Arc<Agent>> {
@@ -177,6 +230,12 @@ impl Center {
     /// All agents by name.
     pub fn agents(&self) -> impl ExactSizeIterator<Item = &Arc<Agent>> {
         self.agents.values()
+    }
+
+    /// Every call that ever was.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// A queue.
@@ -244,6 +303,7 @@ impl Center {
 
     pub(crate) fn insert_call(&mut self, turn: &mut Turn, call: Call) {
         let id = call.id;
+        self.counts.begun += 1;
         let after = CallMarks::of(&call);
         self.calls.insert(id, Arc::new(call));
         turn.outcome.touched.calls.insert(id);
@@ -299,8 +359,12 @@ impl Center {
         }
         if before.place != after.place {
             if let Some(QueuePlace { queue, place, .. }) = before.place {
+                let stays = after.place.as_ref().is_some_and(|after| after.place == place);
                 if let Some(queue) = self.queues.get_mut(&queue) {
                     queue.leave(&place);
+                    if !stays {
+                        after.exit.count(&mut queue.totals);
+                    }
                 }
                 turn.outcome.touched.queues.insert(queue);
             }

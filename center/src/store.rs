@@ -16,7 +16,7 @@ use crate::flow::{Flow, FlowVersion};
 use crate::hash::Hash;
 use crate::outcome::Reply;
 use crate::queue::Totals;
-use crate::state::{FlowEntry, Node};
+use crate::state::{Counts, FlowEntry, Node};
 use crate::{
     Agent, AgentId, Call, CallId, Center, CommandId, Directory, HomeId, Index, Millis, NodeId,
     Queue, QueueId, Session, SessionId, Touched,
@@ -86,6 +86,7 @@ mod tag {
     pub(super) const DIRECTORY: u8 = b'd';
     pub(super) const RESULT: u8 = b'r';
     pub(super) const REGISTRATION: u8 = b'p';
+    pub(super) const COUNTS: u8 = b't';
 }
 
 impl Center {
@@ -133,6 +134,7 @@ impl Center {
             let leftovers = pairs.len() - first..CHUNKS_MAX;
             pairs.extend(leftovers.map(|number| (chunk_key(number), None)));
         }
+        pairs.push((vec![tag::COUNTS], Some(encode(&self.counts))));
         let meta = Meta { version: STATE_VERSION, index: self.index, at: self.at };
         pairs.push((vec![tag::META], Some(encode(&meta))));
         pairs
@@ -237,6 +239,7 @@ impl Center {
 struct Loader {
     center: Center,
     meta: Option<Meta>,
+    counts: Option<Counts>,
     chunks: BTreeMap<u32, (u32, Vec<u8>)>,
     results: BTreeMap<AgentId, BTreeMap<u64, (CommandId, Reply)>>,
 }
@@ -286,6 +289,7 @@ impl Loader {
                 self.chunks.insert(u32::from_be_bytes(id), (count, bytes.to_vec()));
             }
             tag::RESULT => self.take_result(id, value)?,
+            tag::COUNTS => self.counts = Some(decode("counts", value)?),
             other => return Err(corrupt(&format!("a key of unknown kind {other:#04x}"))),
         }
         Ok(())
@@ -324,6 +328,11 @@ impl Loader {
         for (agent, results) in self.results {
             self.center.results.insert(agent, Results::of_numbered(results));
         }
+        // A program that did not count wrote it: counting begins here.
+        self.center.counts = self.counts.unwrap_or_else(|| {
+            let alive = self.center.calls.values().filter(|call| !call.has_ended());
+            Counts { begun: alive.count() as u64, ended: 0, since: meta.index }
+        });
         let mut turn = Turn::new(meta.index, meta.at);
         self.center.rebuild_indexes(&mut turn);
         Ok(self.center)

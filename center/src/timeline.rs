@@ -10,15 +10,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::Cause;
 use crate::flow::{FlowName, FlowVersion};
-use crate::ids::{AgentId, LegNumber, Millis, NodeId, QueueId};
+use crate::ids::{AgentId, Index, LegNumber, Millis, NodeId, QueueId};
 use crate::record::{CallResult, Side};
 
 /// Notes of one call: the first [`NOTES_FIRST`] and the latest. Full: the oldest after the first
 /// ones is dropped and counted.
 pub const NOTES_MAX: usize = 48;
 
+/// The index of a note whose command is not over. The first command of a log has 1.
+const UNSTAMPED: Index = 0;
+
 /// Notes from the beginning of a call that are never dropped.
 pub const NOTES_FIRST: usize = 16;
+
+/// Ready agents behind the chosen one that a note names, best first. More are counted only.
+pub const NEXT_MAX: usize = 4;
 
 /// What a call has been through.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +39,8 @@ pub struct Timeline {
 pub struct Note {
     /// When.
     pub at: Millis,
+    /// The command that made it so: its place in the log.
+    pub index: Index,
     /// What. `Display` says it in words.
     pub what: What,
 }
@@ -91,13 +99,23 @@ pub enum What {
 /// Why this agent was chosen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Why {
-    /// Ready longest, since `since`, among so many ready agents of the queue.
-    LongestIdle { since: Millis, ready: u32 },
+    /// Ready longest, since `since`, among so many ready agents of the queue; `next` would have
+    /// been the next ones, in this order.
+    LongestIdle { since: Millis, ready: u32, next: Vec<Candidate> },
     /// The agent became ready, and of the calls waiting in their queues this one was first:
     /// highest priority, then longest waiting.
     FirstWaiting { waiting: u32 },
     /// The agent's own number was dialled.
     Called,
+}
+
+/// A ready agent who was not chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Who.
+    pub agent: AgentId,
+    /// Since when they were idle, which is their rank.
+    pub since: Millis,
 }
 
 /// Why an offer came back.
@@ -116,9 +134,10 @@ pub enum Returned {
 }
 
 impl Timeline {
-    /// Adds a note, dropping one from the middle when full.
+    /// Adds a note, dropping one from the middle when full. Its index is stamped when the command
+    /// is over.
     pub fn note(&mut self, at: Millis, what: What) {
-        let note = Note { at, what };
+        let note = Note { at, index: UNSTAMPED, what };
         if self.first.len() < NOTES_FIRST {
             self.first.push(note);
             return;
@@ -128,6 +147,20 @@ impl Timeline {
             self.dropped = self.dropped.saturating_add(1);
         }
         self.latest.push_back(note);
+    }
+
+    /// Whether the last command added notes.
+    pub(crate) fn is_fresh(&self) -> bool {
+        let last = self.latest.back().or(self.first.last());
+        last.is_some_and(|note| note.index == UNSTAMPED)
+    }
+
+    /// Gives the notes of the last command its index.
+    pub(crate) fn stamp(&mut self, index: Index) {
+        let newest_first = self.latest.iter_mut().rev().chain(self.first.iter_mut().rev());
+        for note in newest_first.take_while(|note| note.index == UNSTAMPED) {
+            note.index = index;
+        }
     }
 
     /// The notes in order.
@@ -182,8 +215,13 @@ impl fmt::Display for What {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::LongestIdle { since, ready } => {
-                write!(f, "ready longest, since {since}, of {ready}")
+            Self::LongestIdle { since, ready, next } => {
+                write!(f, "ready longest, since {since}, of {ready}")?;
+                for (place, Candidate { agent, since }) in next.iter().enumerate() {
+                    let before = if place == 0 { "; then" } else { "," };
+                    write!(f, "{before} {agent} since {since}")?;
+                }
+                Ok(())
             }
             Self::FirstWaiting { waiting } => {
                 write!(f, "became ready, and the call was first of {waiting} waiting")

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tandem_center::audit::{Ledger, check_state};
 use tandem_center::directory::{
     AgentConfig, AnswersOn, OutboundRule, PasswordHash, QueueConfig, Role as Duty, TrunkConfig,
 };
@@ -156,6 +157,7 @@ struct World {
     now: Millis,
     taken: BTreeSet<CallId>,
     recorded: BTreeSet<CallId>,
+    ledger: Ledger,
     calls: u16,
 }
 
@@ -170,6 +172,7 @@ impl World {
             now: Millis(1_764_000_000_000),
             taken: BTreeSet::new(),
             recorded: BTreeSet::new(),
+            ledger: Ledger::default(),
             calls: 0,
         }
     }
@@ -192,6 +195,8 @@ impl World {
         if !was_there {
             self.taken.extend(begun.filter(|call| self.center.call(*call).is_some()));
         }
+        self.ledger.applied(&self.center, &outcome);
+        assert_eq!(self.ledger.faults(), []);
         for record in &outcome.records {
             if let Record::Cdr(cdr) = record {
                 assert!(self.recorded.insert(cdr.call), "two records of {}", cdr.call);
@@ -208,6 +213,7 @@ impl World {
     }
 
     fn check(&self) {
+        assert_eq!(check_state(&self.center), []);
         let hash = self.center.state_hash();
         assert_eq!(self.replica.state_hash(), hash);
         let stored = Center::from_pairs(&self.store).expect("the store can be read");

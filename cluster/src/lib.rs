@@ -9,7 +9,8 @@
 //!
 //! Read in this order: [`entry`] (what is in a log entry), [`driver`] (the machine), [`log`] (its
 //! disk), [`store`] (the directory), [`snapshot`], [`cache`] (applied state), [`records`],
-//! [`wire`] (frames and handshake between nodes), [`presence`] (who is there, and who may act).
+//! [`wire`] (frames and handshake between nodes), [`presence`] (who is there, and who may act),
+//! [`replay`] (all of it, read again later).
 
 pub mod cache;
 pub mod driver;
@@ -17,6 +18,7 @@ pub mod entry;
 pub mod log;
 pub mod presence;
 pub mod records;
+pub mod replay;
 pub mod snapshot;
 pub mod store;
 pub mod wire;

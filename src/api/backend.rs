@@ -17,6 +17,8 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::events::EventLog;
+use crate::audit::report::Report;
+use crate::audit::story::Story;
 
 /// A future of the backend. It may be awaited on any thread.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -50,6 +52,12 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// Call-detail records, newest first.
     fn cdrs(&self, query: CdrQuery) -> Answer<'_, Result<Vec<CdrRow>, Unavailable>>;
+
+    /// What a call went through, from the state or the records.
+    fn story(&self, call: CallId) -> Answer<'_, Result<Option<Story>, Unavailable>>;
+
+    /// Proves from everything that this node has that no call is lost. One at a time.
+    fn audit(&self) -> Answer<'_, Result<Report, Unavailable>>;
 
     /// Where a recording is, if it is on this node.
     fn recording(&self, id: RecordingId) -> Answer<'_, Option<PathBuf>>;

@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tandem_center::record::Ended;
 use tandem_center::{
     CallId, Cdr, Center, Command, Directory, Index, Millis, NodeId, Outcome, Record, RecordingId,
-    Rejected, SessionId,
+    Rejected, SessionId, audit,
 };
 
 use super::backend::{
@@ -19,6 +20,8 @@ use super::backend::{
     SubmitError, Unavailable,
 };
 use super::events::EventLog;
+use crate::audit::report::{Evidence, Finding, Report};
+use crate::audit::story::Story;
 
 /// Where the clock of a new one stands: a round time in 2026.
 pub const START: Millis = Millis(1_780_000_000_000);
@@ -41,6 +44,8 @@ struct State {
     index: Index,
     /// In the order in which the calls ended.
     cdrs: Vec<Cdr>,
+    /// What the ended calls went through.
+    ended: BTreeMap<CallId, Ended>,
     /// The last word on each call; it may come before the record of the end.
     said: BTreeMap<CallId, (Arc<str>, Option<Arc<str>>)>,
 }
@@ -129,6 +134,7 @@ impl State {
             Record::Disposition(said) => {
                 self.said.insert(said.call, (said.disposition, said.note));
             }
+            Record::Timeline(ended) => drop(self.ended.insert(ended.call, *ended)),
         }
     }
 
@@ -184,6 +190,25 @@ impl Backend for MemoryBackend {
 
     fn cdrs(&self, query: CdrQuery) -> Answer<'_, Result<Vec<CdrRow>, Unavailable>> {
         Box::pin(async move { Ok(lock(&self.state).rows(&query)) })
+    }
+
+    fn story(&self, call: CallId) -> Answer<'_, Result<Option<Story>, Unavailable>> {
+        let state = lock(&self.state);
+        let live = state.center.call(call).map(|call| Story::of_live(call));
+        let cdr = state.cdrs.iter().find(|cdr| cdr.call == call);
+        let ended = cdr.zip(state.ended.get(&call));
+        let story =
+            live.or_else(|| ended.map(|(cdr, ended)| Story::of_ended(cdr, &ended.timeline)));
+        Box::pin(async move { Ok(story) })
+    }
+
+    fn audit(&self) -> Answer<'_, Result<Report, Unavailable>> {
+        let mut report = Report { node: Self::NODE.0, good: true, ..Report::default() };
+        let state = lock(&self.state);
+        let faults = audit::check_state(&state.center).into_iter();
+        let faults = faults.chain(state.cdrs.iter().flat_map(audit::check_record));
+        report.add(faults.map(|fault| Finding::of(Evidence::State, &fault)));
+        Box::pin(async move { Ok(report) })
     }
 
     fn recording(&self, id: RecordingId) -> Answer<'_, Option<PathBuf>> {

@@ -17,6 +17,8 @@ use super::page::{CallsQuery, CdrsQuery, Page, ReadQuery};
 use super::routes::{self, LeaderRequest, LoginAnswer, LoginRequest, MemberView, Status};
 use super::view::{Agent, CallDetail, CallView, CdrView, QueueView};
 use super::words::{Role, word};
+use crate::audit::report::Report;
+use crate::audit::story::Story;
 
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
@@ -122,6 +124,16 @@ pub(super) const TABLE: &[Entry] = &[
     })
     .of_role(Role::Supervisor)
     .gives(Content::Json(|schemas| schemas.subschema_for::<CallDetail>())),
+    get("/api/v1/calls/{id}/story", "What happened to a call, live or ended, and why", || {
+        web::get().to(routes::story)
+    })
+    .of_role(Role::Supervisor)
+    .gives(Content::Json(|schemas| schemas.subschema_for::<Story>())),
+    get("/api/v1/audit", "Whether every call has exactly one end and one record", || {
+        web::get().to(routes::audit)
+    })
+    .of_role(Role::Administrator)
+    .gives(Content::Json(|schemas| schemas.subschema_for::<Report>())),
     get("/api/v1/agents", "Everybody and their states", || web::get().to(routes::agents))
         .of_role(Role::Supervisor)
         .asks(|schemas| schemas.subschema_for::<ReadQuery>())

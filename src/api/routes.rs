@@ -310,6 +310,22 @@ pub(super) async fn call(
     Ok(HttpResponse::Ok().json(call.await?.ok_or_else(missing)?))
 }
 
+pub(super) async fn story(
+    api: web::Data<Api>,
+    who: Who,
+    id: web::Path<String>,
+) -> Result<HttpResponse, ErrorBody> {
+    require(&who.0, Role::Supervisor)?;
+    let id = CallId::parse(&id)?;
+    let missing = || ErrorBody::not_found(format!("nothing is known of call {id}"));
+    Ok(HttpResponse::Ok().json(api.backend.story(id).await?.ok_or_else(missing)?))
+}
+
+pub(super) async fn audit(api: web::Data<Api>, who: Who) -> Result<HttpResponse, ErrorBody> {
+    require(&who.0, Role::Administrator)?;
+    Ok(HttpResponse::Ok().json(api.backend.audit().await?))
+}
+
 pub(super) async fn agents(
     api: web::Data<Api>,
     who: Who,

@@ -1,5 +1,6 @@
 //! A client of a node: HTTP requests and the agents' WebSocket, with the types of [`crate::api`].
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -20,6 +21,9 @@ use crate::config::types::Secret;
 
 /// How long a request may take, and a connection until it is there.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long an audit of all records may take.
+const LONG_PATIENCE: Duration = Duration::from_secs(600);
 
 /// How long a WebSocket may be silent. The node gives a sign of life every four seconds.
 const SILENCE: Duration = Duration::from_secs(13);
@@ -105,6 +109,14 @@ impl Server {
         self.ask(self.request(Method::GET, path)).await
     }
 
+    /// Reads a resource that takes its time to make.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub async fn get_patiently<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.ask(self.request(Method::GET, path).timeout(LONG_PATIENCE)).await
+    }
+
     /// Sends `body` to a resource.
     ///
     /// # Errors
@@ -160,6 +172,51 @@ impl Server {
             Err(_) => Err(lost("no answer".to_owned())),
         }
     }
+}
+
+/// The environment variable that holds a token, instead of logging in.
+const TOKEN_VARIABLE: &str = "TANDEM_TOKEN";
+
+/// Which node is asked, and as whom.
+#[derive(Debug, clap::Args)]
+pub struct Login {
+    /// The node.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080", global = true)]
+    server: String,
+    /// The name to log in with, unless TANDEM_TOKEN holds a token. The password is asked for, or
+    /// taken from TANDEM_PASSWORD.
+    #[arg(long, value_name = "NAME", default_value = "admin", global = true)]
+    user: String,
+    /// A file that holds the password in its first line.
+    #[arg(long, value_name = "FILE", global = true)]
+    password_file: Option<PathBuf>,
+}
+
+impl Login {
+    /// The node, with a token.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub async fn server(&self) -> anyhow::Result<Server> {
+        let mut server = Server::new(&self.server)?;
+        if let Ok(token) = std::env::var(TOKEN_VARIABLE) {
+            server.set_token(token);
+            return Ok(server);
+        }
+        let prompt = format!("Password of {}", self.user);
+        let password = super::screen::read_password(&prompt, self.password_file.as_deref())?;
+        server.log_in(&self.user, &password).await?;
+        Ok(server)
+    }
+}
+
+/// Runs a command that waits for a node.
+///
+/// # Errors
+/// What the command says.
+pub fn on_one_thread<T>(ask: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(ask)
 }
 
 fn unreachable(server: &str, error: &reqwest::Error) -> ClientError {

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tandem_center::flow::Surroundings;
 
-use super::client::Server;
+use super::client::{Login, Server, on_one_thread};
 use super::screen;
 use super::table::{Table, ago};
 use crate::api::page::Page;
@@ -19,21 +19,10 @@ use crate::config::Config;
 use crate::flows::FlowFolder;
 use crate::speech;
 
-/// The environment variable that holds a token, instead of logging in.
-const TOKEN_VARIABLE: &str = "TANDEM_TOKEN";
-
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The node.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080", global = true)]
-    server: String,
-    /// The name to log in with, unless TANDEM_TOKEN holds a token. The password is asked for, or
-    /// taken from TANDEM_PASSWORD.
-    #[arg(long, value_name = "NAME", default_value = "admin", global = true)]
-    user: String,
-    /// A file that holds the password in its first line.
-    #[arg(long, value_name = "FILE", global = true)]
-    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    login: Login,
     /// Print what the node answered, as JSON.
     #[arg(long, global = true)]
     json: bool,
@@ -70,22 +59,13 @@ impl Arguments {
         if let What::CheckConfig { file } = &self.what {
             return check(file.as_ref());
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let lines = runtime.block_on(self.ask())?;
+        let lines = on_one_thread(self.ask())?;
         lines.iter().for_each(|line| screen::say(line));
         Ok(())
     }
 
     async fn ask(&self) -> anyhow::Result<Vec<String>> {
-        let mut server = Server::new(&self.server)?;
-        match std::env::var(TOKEN_VARIABLE) {
-            Ok(token) => server.set_token(token),
-            Err(_) => {
-                let prompt = format!("Password of {}", self.user);
-                let password = screen::read_password(&prompt, self.password_file.as_deref())?;
-                server.log_in(&self.user, &password).await?;
-            }
-        }
+        let server = self.login.server().await?;
         let answer: Value = match &self.what {
             What::Status => server.get("/api/v1/status?linear=false").await?,
             What::Members => server.get("/api/v1/members").await?,

@@ -5,8 +5,10 @@
 
 mod address;
 mod agent;
+mod audit;
 pub mod client;
 mod ctl;
+mod replay;
 mod run;
 mod screen;
 mod table;
@@ -38,6 +40,10 @@ enum Command {
     Agent(agent::Arguments),
     /// Move a service address by hand, as a node does it when it adopts calls.
     Address(address::Arguments),
+    /// Prove that no call is lost or double. Fails, and names the calls, if one is.
+    Audit(audit::Arguments),
+    /// Tell what happened to one call, step by step.
+    Replay(replay::Arguments),
     /// Read a password and print its hash, for `password_hash` in the configuration.
     HashPassword {
         /// Read the password from this file's first line instead of asking.
@@ -55,6 +61,8 @@ impl Cli {
             Command::Ctl(arguments) => arguments.run(),
             Command::Agent(arguments) => arguments.run(),
             Command::Address(arguments) => arguments.run(),
+            Command::Audit(arguments) => arguments.run(),
+            Command::Replay(arguments) => arguments.run(),
             Command::HashPassword { password_file } => {
                 hash(screen::read_password("Password", password_file.as_deref()))
             }

@@ -94,6 +94,14 @@ impl Node {
         self.signal(rustix::process::Signal::CONT);
     }
 
+    /// SIGTERM; waits until the node has ended in order.
+    pub fn end(&mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        wait_until("the node ends", Duration::from_secs(30), || {
+            self.child.try_wait().is_ok_and(|status| status.is_some())
+        });
+    }
+
     fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).unwrap();
@@ -174,7 +182,7 @@ impl Drop for Sipp {
 
 /// The program under test: the one that was built with the tests, or the one that `TANDEM_BIN`
 /// names.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     std::env::var_os("TANDEM_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_tandem").into()).into()
 }
 

@@ -35,12 +35,7 @@ impl Center {
             call.timeline.note(at, What::Ended { by, cause, result });
             call.clone()
         });
-        if let Phase::Queued { queue, .. } = &call.phase
-            && by != Side::System
-            && let Some(live) = self.queues.get_mut(queue)
-        {
-            live.totals.abandoned += 1;
-        }
+        self.counts.ended += 1;
         turn.outcome.records.push(Record::Cdr(Box::new(ended.cdr(at))));
         turn.announce(Happened::CallEnded { call: id, result, by, cause });
         self.free_agents(turn, &call, by, cause);

@@ -269,7 +269,6 @@ impl Center {
             Phase::Bridged { a, b, held_since: None }
         });
         if let Some(live) = from_queue.and_then(|queue| self.queues.get_mut(&queue)) {
-            live.totals.answered += 1;
             live.totals.answered_wait_ms += call.wait_ms(at);
         }
         for agent in &agents {
@@ -427,6 +426,6 @@ mod tests {
         let later = Millis(3).plus_seconds(ALWAYS_READY_PAUSE_SECONDS);
         let outcome = center.apply(4, later, Command::Tick).unwrap();
         assert!(center.calls[&id].has_ended());
-        assert_eq!(outcome.records.len(), 1);
+        assert_eq!(outcome.records.len(), 2, "its record and its timeline");
     }
 }

@@ -52,9 +52,6 @@ impl Center {
     }
 
     fn waited_too_long(&mut self, turn: &mut Turn, id: CallId, queue: &QueueId) {
-        if let Some(live) = self.queues.get_mut(queue) {
-            live.totals.overflowed += 1;
-        }
         self.note(turn, id, What::WaitedTooLong { queue: queue.clone() });
         let directory = Arc::clone(&self.directory);
         let config = directory.queues.get(queue);

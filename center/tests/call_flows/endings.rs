@@ -136,7 +136,7 @@ fn an_outbound_call_ends_from_either_side_in_every_phase() {
                 continue;
             }
             nobody_is_left(&script, call);
-            assert_eq!(script.last.records.len(), 1);
+            assert_eq!(script.last.records.len(), 2);
         }
     }
 }

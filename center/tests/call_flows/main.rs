@@ -2,6 +2,7 @@
 //! wants. Every step also runs the invariants (debug builds do).
 
 mod agents;
+mod audit;
 mod desk;
 mod endings;
 mod inbound;

@@ -63,12 +63,13 @@ fn the_agent_who_has_been_ready_longest_is_asked_and_the_timeline_says_why() {
     script.now = script.now.plus_seconds(1);
     script.is_ready("ana");
     let since = script.agent("bob").state.since();
+    let later = script.agent("ana").state.since();
     let first = script.dials("sales");
     assert_eq!(script.offered_to(first).as_deref(), Some("bob"));
     let story = script.story(first);
     assert_eq!(
         story.last().unwrap(),
-        &format!("offered to bob: ready longest, since {since}, of 2")
+        &format!("offered to bob: ready longest, since {since}, of 2; then ana since {later}")
     );
     let second = script.dials("sales");
     assert_eq!(script.offered_to(second).as_deref(), Some("ana"));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tandem_center::audit::{self, Ledger};
 use tandem_center::directory::{
     AgentConfig, AnswersOn, OutboundRule, PasswordHash, QueueConfig, Role as Duty, TrunkConfig,
 };
@@ -23,6 +24,8 @@ pub(crate) struct Script {
     pub(crate) now: Millis,
     /// What the last command did.
     pub(crate) last: Outcome,
+    /// The auditor's account. Every step of every test is audited.
+    pub(crate) ledger: Ledger,
     commands: u32,
     calls: u16,
 }
@@ -114,6 +117,7 @@ impl Script {
             index: 0,
             now: START,
             last: Outcome::default(),
+            ledger: Ledger::default(),
             commands: 0,
             calls: 0,
         };
@@ -138,6 +142,9 @@ impl Script {
         match self.center.apply(self.index, self.now, command) {
             Ok(outcome) => {
                 self.last = outcome;
+                self.ledger.applied(&self.center, &self.last);
+                let faults = [audit::check_state(&self.center), self.ledger.faults().to_vec()];
+                assert_eq!(faults.concat(), []);
                 Ok(self.last.reply)
             }
             Err(rejected) => {
@@ -339,7 +346,7 @@ impl Script {
     /// The record that the last command wrote.
     pub(crate) fn cdr(&self) -> &Cdr {
         match &self.last.records[..] {
-            [Record::Cdr(cdr)] => cdr,
+            [Record::Cdr(cdr), Record::Timeline(ended)] if ended.call == cdr.call => cdr,
             other => panic!("not one record: {other:?}"),
         }
     }

@@ -57,6 +57,7 @@ impl State {
         if let Err(status) = prepared {
             return self.refuse_uncommitted(now, status);
         }
+        self.node.journal.invited(self.id, invite);
         self.arriving = Some(self.node.begin_arrival());
         self.propose(Command::Arrived(Box::new(Arrived {
             call: self.id,
@@ -78,6 +79,7 @@ impl State {
 
     /// Refuses a call that the cluster never knew.
     pub(super) fn refuse_uncommitted(&mut self, now: Instant, status: u16) {
+        self.node.journal.uncommitted(self.id);
         self.uncommitted_refused = true;
         self.arriving = None;
         if let Some(leg) = self.legs.get_mut(&LegNumber::FIRST) {

@@ -247,6 +247,7 @@ impl State {
             leg.last_answer = Some(bytes.clone());
         }
         if self.node.lease.holds() || self.may_say_without_lease(number, &bytes) {
+            self.node.journal.sent(self.id, number, &bytes);
             self.node.send_sip(peer, bytes);
         }
     }
@@ -286,6 +287,7 @@ impl State {
         };
         let Some(leg) = self.legs.get_mut(&number) else { return };
         if !leg.is_called_anew(&request) {
+            self.node.journal.received(self.id, number, &request);
             leg.dialog.handle_request(now, &request, peer);
         } else {
             self.anew = Some((Box::new(request), peer));

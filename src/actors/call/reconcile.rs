@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tandem_center::{Call, CallId, Cause, Command, LegNumber, LegState, LegWant};
+use tandem_center::{Call, CallId, Cause, Command, Direction, LegNumber, LegState, LegWant};
 use tandem_sip::leg::LegStatus;
 
 use super::leg::{Far, Here, Invitation, LiveLeg, expected};
@@ -56,6 +56,9 @@ impl State {
                     if live.dialog.awaits_reanswer() {
                         // Its event was told to an actor that is gone.
                         drop(self.me.send_message(Message::Reanswer(number)));
+                    }
+                    if number == LegNumber::FIRST && call.direction == Direction::Inbound {
+                        self.node.journal.taken_up(self.id);
                     }
                     self.node.router.bind(live.sip_call_id.as_bytes(), self.id);
                     if live.sip == self.station.sip {
