@@ -5,6 +5,7 @@ pub mod api;
 pub mod backend;
 pub mod cli;
 pub mod config;
+mod drill;
 pub mod flows;
 pub mod ivr_http;
 pub mod measure;

@@ -6,6 +6,7 @@
 mod agent;
 pub mod client;
 mod ctl;
+mod drill;
 mod run;
 mod screen;
 mod table;
@@ -35,6 +36,8 @@ enum Command {
     Ctl(ctl::Arguments),
     /// A desk in the terminal.
     Agent(agent::Arguments),
+    /// Try on real processes that no call is lost when a node dies.
+    Drill(drill::Arguments),
     /// Read a password and print its hash, for `password_hash` in the configuration.
     HashPassword {
         /// Read the password from this file's first line instead of asking.
@@ -51,6 +54,7 @@ impl Cli {
             Command::Run(arguments) => arguments.run(),
             Command::Ctl(arguments) => arguments.run(),
             Command::Agent(arguments) => arguments.run(),
+            Command::Drill(arguments) => arguments.run(),
             Command::HashPassword { password_file } => {
                 hash(screen::read_password("Password", password_file.as_deref()))
             }
