@@ -230,12 +230,15 @@ impl Client {
 
     fn happened(&mut self, event: EventView) {
         self.note(|log| {
-            match &event {
-                EventView::Established { agent, call, .. } if *agent == log.user => {
-                    log.call = Some(call.id.clone());
-                }
-                EventView::Cleared { agent, .. } if *agent == log.user => log.call = None,
-                _ => (),
+            if let EventView::Established { agent, call, .. } = &event
+                && *agent == log.user
+            {
+                log.call = Some(call.id.clone());
+            }
+            if let EventView::Cleared { agent, .. } = &event
+                && *agent == log.user
+            {
+                log.call = None;
             }
             if log.events.len() < EVENTS_MAX {
                 log.events.push((std::time::Instant::now(), event));

@@ -59,15 +59,15 @@ impl Fault {
         }
     }
 
-    /// The longest gap of audio that a call of the node may have: half of the calls, almost all
-    /// and all of them. A dead process is missed after 0.6 s, and its calls go on within a second;
+    /// The longest gap of audio that a call of the node may have: p99, and each; nothing where
+    /// none is allowed. A dead process is missed after 0.6 s, and its calls go on within a second;
     /// one that still holds its sockets is only let go when its lease is over.
-    pub(crate) fn gap_max(self) -> (Duration, Duration) {
+    pub(crate) fn gap_max(self) -> Option<(Duration, Duration)> {
         let (p99, max) = match self {
             Self::Killed => (1_000, 2_000),
             Self::Frozen | Self::CutOff => (2_500, 2_500),
-            Self::Transferred => (120, 120),
+            Self::Transferred => return None,
         };
-        (Duration::from_millis(p99), Duration::from_millis(max))
+        Some((Duration::from_millis(p99), Duration::from_millis(max)))
     }
 }

@@ -156,9 +156,11 @@ pub(crate) fn judge(drill: Drill, round: usize, evidence: &Evidence) -> Judged {
     let audio = audio::Audio::of(evidence);
     let lost = calls::losses(evidence, &audio);
     let decisions = calls::decisions(evidence);
-    let bounds = match drill.place {
-        Place::Carrier | Place::LeadingCarrier => drill.fault.gap_max(),
-        Place::BareLeader => (audio::NOTICEABLE, audio::NOTICEABLE),
+    let bounds = match (drill.place, drill.fault.gap_max()) {
+        (Place::Carrier | Place::LeadingCarrier, Some(bounds)) => bounds,
+        (Place::Carrier | Place::LeadingCarrier, None) | (Place::BareLeader, _) => {
+            (audio.noticeable(), audio.noticeable())
+        }
     };
     let mut claims = vec![audio.undisturbed_before(), calls::none_is_lost(&lost)];
     claims.extend(audio.claims(bounds));
