@@ -7,6 +7,7 @@ pub mod audit;
 pub mod backend;
 pub mod cli;
 pub mod config;
+mod drill;
 pub mod flows;
 pub mod ivr_http;
 pub mod measure;

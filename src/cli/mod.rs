@@ -8,6 +8,7 @@ mod agent;
 mod audit;
 pub mod client;
 mod ctl;
+mod drill;
 mod replay;
 mod run;
 mod screen;
@@ -44,6 +45,8 @@ enum Command {
     Audit(audit::Arguments),
     /// Tell what happened to one call, step by step.
     Replay(replay::Arguments),
+    /// Try on real processes that no call is lost when a node dies.
+    Drill(drill::Arguments),
     /// Read a password and print its hash, for `password_hash` in the configuration.
     HashPassword {
         /// Read the password from this file's first line instead of asking.
@@ -63,6 +66,7 @@ impl Cli {
             Command::Address(arguments) => arguments.run(),
             Command::Audit(arguments) => arguments.run(),
             Command::Replay(arguments) => arguments.run(),
+            Command::Drill(arguments) => arguments.run(),
             Command::HashPassword { password_file } => {
                 hash(screen::read_password("Password", password_file.as_deref()))
             }

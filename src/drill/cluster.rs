@@ -1,0 +1,175 @@
+//! The processes under test: three nodes of this very program, started and ended here.
+//!
+//! Ends exactly what it started, by its process. Learns from a node whether it is ready and who
+//! leads, and nothing that is judged.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::sleep;
+
+use super::cast::{Addresses, NODES};
+use super::config::{HTTP_PORT, SIP_PORT};
+
+/// How long a node may take until it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long a node may take to answer a question.
+const ANSWER_WITHIN: Duration = Duration::from_millis(800);
+
+/// The pause between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The group of node 0's process, where processes are told apart by group (see
+/// [`super::fault::cut_off`]).
+const GROUP: u32 = 61_031;
+
+#[derive(Debug)]
+struct Node {
+    child: Child,
+    config: PathBuf,
+    log: PathBuf,
+}
+
+/// See the file.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    nodes: Vec<Node>,
+    pub(crate) addresses: Addresses,
+    client: reqwest::Client,
+    /// Whether each node runs in a group of its own; only root can do that.
+    groups: bool,
+}
+
+impl Cluster {
+    /// Starts the nodes. `groups` sets their groups.
+    pub(crate) fn start(
+        configs: &[PathBuf],
+        addresses: Addresses,
+        groups: bool,
+    ) -> anyhow::Result<Self> {
+        // Another part of the process may have chosen already; either choice is good.
+        let _chosen = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).no_proxy();
+        let client = client.tls_certs_only([]).build()?;
+        let mut cluster = Self { nodes: Vec::new(), addresses, client, groups };
+        for config in configs {
+            let log = config.with_extension("log");
+            let child = cluster.spawn(config, &log, cluster.nodes.len())?;
+            cluster.nodes.push(Node { child, config: config.clone(), log });
+        }
+        Ok(cluster)
+    }
+
+    fn spawn(&self, config: &Path, log: &Path, node: usize) -> anyhow::Result<Child> {
+        let output = fs::OpenOptions::new().create(true).append(true).open(log)?;
+        let program = std::env::current_exe()?;
+        let mut command = Command::new(&program);
+        command.args(["run", "--config"]).arg(config);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        if self.groups {
+            command.gid(Self::group(node));
+        }
+        command.spawn().with_context(|| format!("{} cannot be started", program.display()))
+    }
+
+    /// The group of a node's process.
+    pub(crate) fn group(node: usize) -> u32 {
+        GROUP + node as u32
+    }
+
+    pub(crate) fn sip(&self, node: usize) -> SocketAddr {
+        (self.addresses.node(node), SIP_PORT).into()
+    }
+
+    /// The base of its HTTP addresses.
+    pub(crate) fn base(&self, node: usize) -> String {
+        format!("http://{}:{HTTP_PORT}", self.addresses.node(node))
+    }
+
+    /// Waits until this node says that it is ready.
+    pub(crate) async fn wait_ready(&mut self, node: usize) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            if let Some(status) = self.nodes[node].child.try_wait()? {
+                bail!("node {} ended with {status}: {}", node + 1, self.last_lines(node));
+            }
+            if self.ask(node, "/readyz").await.is_some() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("node {} was not ready in time: {}", node + 1, self.last_lines(node));
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// The leader, as exactly one node says of itself.
+    pub(crate) async fn leader(&self) -> anyhow::Result<usize> {
+        let deadline = Instant::now() + READY_WITHIN;
+        while Instant::now() < deadline {
+            let mut leaders = Vec::new();
+            for node in 0..NODES {
+                if self.metric(node, "tandem_raft_leader").await == Some(1.0) {
+                    leaders.push(node);
+                }
+            }
+            if let [leader] = leaders[..] {
+                return Ok(leader);
+            }
+            sleep(LOOK).await;
+        }
+        bail!("nobody leads")
+    }
+
+    async fn metric(&self, node: usize, name: &str) -> Option<f64> {
+        let text = self.ask(node, "/metrics").await?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
+    async fn ask(&self, node: usize, path: &str) -> Option<String> {
+        let response = self.client.get(format!("{}{path}", self.base(node))).send().await.ok()?;
+        response.error_for_status().ok()?.text().await.ok()
+    }
+
+    /// SIGKILL, as a power cut would end it.
+    pub(crate) fn kill(&mut self, node: usize) -> io::Result<()> {
+        self.nodes[node].child.kill()?;
+        self.nodes[node].child.wait().map(drop)
+    }
+
+    pub(crate) fn signal(&self, node: usize, signal: Signal) -> anyhow::Result<()> {
+        let pid = Pid::from_child(&self.nodes[node].child);
+        kill_process(pid, signal).with_context(|| format!("node {} is gone", node + 1))
+    }
+
+    /// Starts a node again that was killed.
+    pub(crate) fn restart(&mut self, node: usize) -> anyhow::Result<()> {
+        let (config, log) = (self.nodes[node].config.clone(), self.nodes[node].log.clone());
+        self.nodes[node].child = self.spawn(&config, &log, node)?;
+        Ok(())
+    }
+
+    fn last_lines(&self, node: usize) -> String {
+        let text = fs::read_to_string(&self.nodes[node].log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(5)..].join("\n")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            // A process that has ended already is no error, and a stopped one is killed, too.
+            let _ended = node.child.kill();
+            let _status = node.child.wait();
+        }
+    }
+}

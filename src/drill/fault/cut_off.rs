@@ -1,0 +1,73 @@
+//! A machine whose network is gone while it runs on.
+//!
+//! In a network namespace of the drill's own, where nobody else is disturbed. The nodes share its
+//! loopback, and another node takes over the lost one's address there; so packets are told apart
+//! by the process that sends them, not by its address: nothing that the node sends leaves it, and
+//! nothing reaches its TCP ports. Datagrams to its address go on to whoever has it bound last.
+
+use std::ffi::OsString;
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+use super::super::cluster::Cluster;
+use super::super::config::{CLUSTER_PORT, HTTP_PORT};
+
+/// Says in the environment that this process runs in a namespace of its own.
+const VARIABLE: &str = "TANDEM_DRILL_NAMESPACE";
+
+/// The same program with the same arguments in a network namespace of its own, if that can be
+/// made and this is not it already.
+pub(crate) fn elsewhere() -> Option<Command> {
+    if is_own_namespace() || !can_unshare() {
+        return None;
+    }
+    let program = std::env::current_exe().ok()?;
+    let mut command = Command::new("unshare");
+    command.args(["-n", "--", "sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""]);
+    command.arg(program).args(std::env::args_os().skip(1).collect::<Vec<OsString>>());
+    command.env(VARIABLE, "1");
+    Some(command)
+}
+
+/// Whether rules of packets may be set here.
+pub(crate) fn is_own_namespace() -> bool {
+    std::env::var_os(VARIABLE).is_some()
+}
+
+fn can_unshare() -> bool {
+    let mut probe = Command::new("unshare");
+    probe.args(["-n", "--", "sh", "-c", "ip link set lo up && iptables -w -S >/dev/null"]);
+    probe.output().is_ok_and(|output| output.status.success())
+}
+
+pub(super) fn impossible() -> Option<String> {
+    (!is_own_namespace()).then(|| {
+        "it needs root, and unshare, ip and iptables, for a network namespace of its own".to_owned()
+    })
+}
+
+pub(super) fn strike(cluster: &Cluster, node: usize) -> anyhow::Result<()> {
+    rules(cluster, node, "-A")
+}
+
+pub(super) fn undo(cluster: &Cluster, node: usize) -> anyhow::Result<()> {
+    rules(cluster, node, "-D")
+}
+
+fn rules(cluster: &Cluster, node: usize, change: &str) -> anyhow::Result<()> {
+    let (group, ip) = (Cluster::group(node).to_string(), cluster.addresses.node(node).to_string());
+    let ports = format!("{CLUSTER_PORT},{HTTP_PORT}");
+    iptables(&[change, "OUTPUT", "-m", "owner", "--gid-owner", &group, "-j", "DROP"])?;
+    let to = [change, "INPUT", "-d", &ip, "-p", "tcp", "-m", "multiport", "--dports", &ports];
+    iptables(&[&to[..], &["-j", "DROP"]].concat())
+}
+
+fn iptables(arguments: &[&str]) -> anyhow::Result<()> {
+    let output = Command::new("iptables").arg("-w").args(arguments).output();
+    let output = output.context("iptables cannot be started")?;
+    if !output.status.success() {
+        bail!("iptables: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}

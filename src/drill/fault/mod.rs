@@ -1,0 +1,73 @@
+//! The faults, one file each: what is done to a node, and how it is undone.
+
+pub(crate) mod cut_off;
+mod frozen;
+mod killed;
+mod transferred;
+
+use std::time::Duration;
+
+use super::cluster::Cluster;
+
+/// What happens to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Killed,
+    Frozen,
+    CutOff,
+    /// No fault: the leadership is moved on purpose.
+    Transferred,
+}
+
+/// Where it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The node with the calls, which does not lead.
+    Carrier,
+    /// The node with the calls, which leads.
+    LeadingCarrier,
+    /// The leader, which has no calls.
+    BareLeader,
+}
+
+impl Fault {
+    /// Does it.
+    pub(crate) async fn strike(self, cluster: &mut Cluster, node: usize) -> anyhow::Result<()> {
+        match self {
+            Self::Killed => killed::strike(cluster, node),
+            Self::Frozen => frozen::strike(cluster, node),
+            Self::CutOff => cut_off::strike(cluster, node),
+            Self::Transferred => transferred::strike(cluster, node).await,
+        }
+    }
+
+    /// Undoes it.
+    pub(crate) fn undo(self, cluster: &mut Cluster, node: usize) -> anyhow::Result<()> {
+        match self {
+            Self::Killed => cluster.restart(node),
+            Self::Frozen => frozen::undo(cluster, node),
+            Self::CutOff => cut_off::undo(cluster, node),
+            Self::Transferred => Ok(()),
+        }
+    }
+
+    /// Why it cannot be done here, if it cannot.
+    pub(crate) fn impossible(self) -> Option<String> {
+        match self {
+            Self::CutOff => cut_off::impossible(),
+            Self::Killed | Self::Frozen | Self::Transferred => None,
+        }
+    }
+
+    /// The longest gap of audio that a call of the node may have: p99, and each; nothing where
+    /// none is allowed. A dead process is missed after 0.6 s, and its calls go on within a second;
+    /// one that still holds its sockets is only let go when its lease is over.
+    pub(crate) fn gap_max(self) -> Option<(Duration, Duration)> {
+        let (p99, max) = match self {
+            Self::Killed => (1_000, 2_000),
+            Self::Frozen | Self::CutOff => (2_500, 2_500),
+            Self::Transferred => return None,
+        };
+        Some((Duration::from_millis(p99), Duration::from_millis(max)))
+    }
+}

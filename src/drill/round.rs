@@ -1,0 +1,344 @@
+//! One round of a drill: a fresh cluster, calls in every phase, the fault, its end, and the
+//! farewells. Gives the orders and keeps the time; judges nothing.
+
+use std::path::Path;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use tokio::time::sleep;
+
+use super::cast::{Addresses, Cast, NODES};
+use super::cluster::Cluster;
+use super::config::{self, PASSWORD, SUPERVISOR};
+use super::desks::{Desk, Log};
+use super::exchange::{Exchange, Order, Progress, Seen};
+use super::fault::{Fault, Place};
+use super::phases::Phase;
+use super::web::Web;
+use crate::api::frame::{Disposition, Do, OfCall, Whom};
+use crate::api::happened::EventView;
+use crate::api::page::Page;
+use crate::api::view::CdrView;
+use crate::cli::client::Server;
+use crate::config::types::Secret;
+
+/// How long the calls may take until each is where the fault is to find it.
+const SETTLE_WITHIN: Duration = Duration::from_secs(40);
+
+/// What is heard before the fault, to compare with.
+const BASELINE: Duration = Duration::from_millis(1_500);
+
+/// From the fault to the change: phones are lifted, calls retrieved. Until then each call stays in
+/// its phase, so that the longest gap that is allowed lies within.
+const CHANGE_AFTER: Duration = Duration::from_secs(4);
+
+/// From the fault to its end. The last calls have changed a second before.
+const UNDO_AFTER: Duration = Duration::from_secs(8);
+
+/// How long the node is watched after it is back.
+const WATCH: Duration = Duration::from_secs(4);
+
+/// How long all farewells may take: a BYE is repeated for 32 s.
+const FAREWELL_WITHIN: Duration = Duration::from_secs(35);
+
+/// How long a record may take to be on every node. They are written every 100 ms.
+const RECORDS_WITHIN: Duration = Duration::from_secs(10);
+
+/// The pause between two questions of this file.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Notes that each desk writes while the fault lasts, and the pause between them.
+const NOTES: usize = 12;
+const NOTE_PAUSE: Duration = Duration::from_millis(250);
+
+/// Calls under way have begun when the fault comes, and are not answered.
+const INVITE_AHEAD: Duration = Duration::from_millis(25);
+
+/// The most records that are read in one go; a drill has fewer calls.
+const RECORDS_MAX: usize = 1_000;
+
+/// What a drill is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drill {
+    pub(crate) name: &'static str,
+    pub(crate) fault: Fault,
+    pub(crate) place: Place,
+}
+
+/// Everything that a round brought to light.
+#[derive(Debug)]
+pub(crate) struct Evidence {
+    pub(crate) seen: Seen,
+    pub(crate) observer: Log,
+    pub(crate) desks: Vec<Log>,
+    /// The records that each node has.
+    pub(crate) records: Vec<Vec<CdrView>>,
+    pub(crate) times: Moments,
+    /// Why the node did not come back, if it did not.
+    pub(crate) stays_away: Option<String>,
+}
+
+/// When what was done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moments {
+    pub(crate) begin: Instant,
+    pub(crate) fault: Instant,
+    pub(crate) change: Instant,
+    pub(crate) undone: Instant,
+    pub(crate) back: Instant,
+    pub(crate) release: Instant,
+}
+
+/// The thread of the parties.
+struct Parties {
+    orders: Sender<Order>,
+    progress: Arc<Mutex<Progress>>,
+    thread: JoinHandle<Seen>,
+}
+
+impl Parties {
+    fn start(cast: Cast, cluster: &Cluster) -> anyhow::Result<Self> {
+        let exchange = Exchange::new(cast, (0..NODES).map(|node| cluster.sip(node)).collect());
+        let progress = Arc::new(Mutex::new(Progress::default()));
+        let (orders, receiver) = std::sync::mpsc::channel();
+        let shared = progress.clone();
+        let thread = std::thread::Builder::new()
+            .name("parties".to_owned())
+            .spawn(move || exchange.play(&receiver, &shared))?;
+        Ok(Self { orders, progress, thread })
+    }
+
+    fn tell(&self, order: Order) {
+        // A thread that is gone is noticed when it is joined.
+        let _gone = self.orders.send(order);
+    }
+
+    fn progress(&self) -> Progress {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn stop(self) -> anyhow::Result<Seen> {
+        self.tell(Order::Stop);
+        self.thread.join().map_err(|_| anyhow::anyhow!("the parties' thread died"))
+    }
+}
+
+/// The desks of the agents, by the names of their queues.
+struct Desks {
+    observer: Desk,
+    holding: Vec<Desk>,
+    serving: Vec<Desk>,
+}
+
+/// Plays one round in `folder`.
+pub(crate) async fn play(
+    drill: Drill,
+    calls: usize,
+    addresses: Addresses,
+    folder: &Path,
+) -> anyhow::Result<Evidence> {
+    let web = Web::start(addresses.web()).await?;
+    let mut cast = Cast::new(addresses, calls)?;
+    let configs = config::write(folder, addresses, &cast, web.address)?;
+    let groups = super::fault::cut_off::is_own_namespace();
+    let mut cluster = Cluster::start(&configs, addresses, groups)?;
+    for node in 0..NODES {
+        cluster.wait_ready(node).await?;
+    }
+    let leader = cluster.leader().await?;
+    let follower = (leader + 1) % NODES;
+    let (carrier, fault_at) = match drill.place {
+        Place::Carrier => (follower, follower),
+        Place::LeadingCarrier => (leader, leader),
+        Place::BareLeader => (follower, leader),
+    };
+    cast.place(carrier, fault_at);
+    let asking = cast.calls.iter().filter(|call| call.phase == Phase::WebRequest).count();
+    let accepted = cast.calls.len();
+    let desks = Desks::open(&cast, &cluster, fault_at).await?;
+    let parties = Parties::start(cast, &cluster)?;
+    let begin = Instant::now();
+    parties.tell(Order::Begin);
+    settle(&parties, &desks, &web, asking).await?;
+    sleep(BASELINE).await;
+
+    let (fault, change) = strike(drill, (&mut cluster, fault_at), &parties, (&desks, &web)).await?;
+    sleep(UNDO_AFTER.saturating_sub(fault.elapsed())).await;
+    let undone = Instant::now();
+    drill.fault.undo(&mut cluster, fault_at)?;
+    let stays_away = cluster.wait_ready(fault_at).await.err().map(|error| error.to_string());
+    let back = Instant::now();
+    sleep(WATCH).await;
+    let release = Instant::now();
+    parties.tell(Order::Release);
+    let deadline = release + FAREWELL_WITHIN;
+    sleep(LOOK * 10).await;
+    while parties.progress().open > 0 && Instant::now() < deadline {
+        sleep(LOOK).await;
+    }
+    let records = records(&cluster, accepted).await?;
+    let seen = parties.stop()?;
+    Ok(Evidence {
+        seen,
+        observer: desks.observer.read(Log::clone),
+        desks: desks.logs(),
+        records,
+        times: Moments { begin, fault, change, undone, back, release },
+        stays_away,
+    })
+}
+
+/// Waits until each call is where the fault is to find it.
+async fn settle(parties: &Parties, desks: &Desks, web: &Web, asking: usize) -> anyhow::Result<()> {
+    let deadline = Instant::now() + SETTLE_WITHIN;
+    let mut held = vec![false; desks.holding.len()];
+    sleep(LOOK).await;
+    loop {
+        desks.hold(&mut held).await;
+        let unsettled = parties.progress().unsettled;
+        let holding = desks.count(|event| matches!(event, EventView::Held { .. }));
+        if unsettled.is_empty() && holding >= held.len() && web.callers() >= asking {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!(
+                "the calls did not come as far as they should before the fault: {unsettled:?}, \
+                 {holding} of {} held, {} of {asking} at the web service",
+                held.len(),
+                web.callers()
+            );
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// The fault, what happens while it lasts, and the change of all calls. When both were.
+async fn strike(
+    drill: Drill,
+    (cluster, node): (&mut Cluster, usize),
+    parties: &Parties,
+    (desks, web): (&Desks, &Web),
+) -> anyhow::Result<(Instant, Instant)> {
+    parties.tell(Order::Invite);
+    sleep(INVITE_AHEAD).await;
+    let fault = Instant::now();
+    drill.fault.strike(cluster, node).await.context(drill.name)?;
+    parties.tell(Order::Fault(fault));
+    for note in 0..NOTES {
+        desks.write(note).await;
+        sleep(NOTE_PAUSE).await;
+    }
+    sleep(CHANGE_AFTER.saturating_sub(fault.elapsed())).await;
+    let change = Instant::now();
+    parties.tell(Order::Change);
+    web.answer();
+    desks.change().await;
+    Ok((fault, change))
+}
+
+impl Desks {
+    async fn open(cast: &Cast, cluster: &Cluster, fault_at: usize) -> anyhow::Result<Self> {
+        let servers = |first: usize| {
+            (0..NODES).map(|node| cluster.base((first + node) % NODES)).collect::<Vec<_>>()
+        };
+        let observer = Desk::open(SUPERVISOR, servers(fault_at + 1)).await?;
+        let (mut holding, mut serving) = (Vec::new(), Vec::new());
+        for (index, agent) in cast.agents.iter().filter(|agent| agent.desk).enumerate() {
+            let desk = Desk::open(&agent.id, servers(fault_at + index)).await?;
+            if agent.queue == "desk" {
+                desk.ask(Do::Ready(Whom::default())).await;
+                holding.push(desk);
+            } else {
+                serving.push(desk);
+            }
+        }
+        let desks = Self { observer, holding, serving };
+        let deadline = Instant::now() + SETTLE_WITHIN;
+        while !desks.all().all(|desk| desk.read(|log| log.welcome)) {
+            if Instant::now() > deadline {
+                bail!("not every desk could sign in");
+            }
+            sleep(LOOK).await;
+        }
+        Ok(desks)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Desk> {
+        self.holding.iter().chain(&self.serving).chain([&self.observer])
+    }
+
+    fn logs(&self) -> Vec<Log> {
+        self.holding.iter().chain(&self.serving).map(|desk| desk.read(Log::clone)).collect()
+    }
+
+    /// Holds what is talked to and was not held yet.
+    async fn hold(&self, held: &mut [bool]) {
+        for (desk, held) in self.holding.iter().zip(held) {
+            if let Some(call) = desk.read(|log| log.call.clone())
+                && !*held
+            {
+                desk.ask(Do::Hold(OfCall { call })).await;
+                *held = true;
+            }
+        }
+    }
+
+    /// Events that the observer has seen.
+    fn count(&self, is_it: impl Fn(&EventView) -> bool) -> usize {
+        self.observer.read(|log| log.events.iter().filter(|(_, event)| is_it(event)).count())
+    }
+
+    /// Each desk says something about its call that nobody says again.
+    async fn write(&self, note: usize) {
+        for desk in &self.holding {
+            if let Some(call) = desk.read(|log| log.call.clone()) {
+                let disposition = format!("{}-note{note}", desk.read(|log| log.user.clone()));
+                desk.ask(Do::Dispose(Disposition { call, disposition, note: None })).await;
+            }
+        }
+    }
+
+    /// Retrieves what is held, and serves who waits.
+    async fn change(&self) {
+        for desk in &self.holding {
+            if let Some(call) = desk.read(|log| log.call.clone()) {
+                desk.ask(Do::Retrieve(OfCall { call })).await;
+            }
+        }
+        for desk in &self.serving {
+            desk.ask(Do::Ready(Whom::default())).await;
+        }
+    }
+}
+
+/// The records of every node, when each has as many as there were calls, or after a while.
+async fn records(cluster: &Cluster, accepted: usize) -> anyhow::Result<Vec<Vec<CdrView>>> {
+    let mut all = Vec::new();
+    for node in 0..NODES {
+        let mut server = Server::new(&cluster.base(node))?;
+        let deadline = Instant::now() + RECORDS_WITHIN;
+        let mut rows = Vec::new();
+        while rows.len() < accepted && Instant::now() < deadline {
+            let logged_in = server.log_in(SUPERVISOR, &Secret::new(PASSWORD)).await;
+            let path = format!("/api/v1/cdrs?limit={RECORDS_MAX}");
+            if logged_in.is_ok()
+                && let Ok(page) = server.get::<Page<CdrView>>(&path).await
+            {
+                rows = page.items;
+            }
+            sleep(LOOK).await;
+        }
+        // One more look, for records that are too many.
+        sleep(LOOK * 3).await;
+        if let Ok(page) =
+            server.get::<Page<CdrView>>(&format!("/api/v1/cdrs?limit={RECORDS_MAX}")).await
+        {
+            rows = page.items;
+        }
+        all.push(rows);
+    }
+    Ok(all)
+}
