@@ -33,6 +33,7 @@ use crate::measure;
 use crate::media_engine::{Engine, EngineConfig, PortEvent};
 use crate::metrics::Metrics;
 use crate::node::Node;
+use crate::recordings::{self, PeerKey, Recordings};
 use crate::records::{self, CallRecords};
 use crate::replica::{Replica, ReplicaConfig};
 use crate::routes::{Routes, Trunk};
@@ -106,7 +107,10 @@ impl Running {
         let addresses = listen_addresses(&config);
         let sockets = SipSockets::bind(&addresses)
             .with_context(|| format!("SIP cannot listen on {addresses:?}"))?;
-        let engine = start_engine(&config, Arc::clone(&outlet))?;
+        // Before anything is recorded: what lies there is what a former life left.
+        let (recordings, chores) =
+            Recordings::open(id.0, config.recordings(), &data, recording_peers(&config))?;
+        let engine = start_engine(&config, Arc::clone(&outlet), Arc::clone(&recordings))?;
         let machine = CenterMachine::new(id, Arc::clone(&events), Arc::clone(&outlet));
         let metrics = Arc::new(Metrics::new());
         let replica_config =
@@ -129,7 +133,7 @@ impl Running {
             capabilities: capabilities(&config),
             media_ip: config.media.address.unwrap_or(local.ip()),
             in_band_dtmf: config.media.in_band_dtmf,
-            recordings: config.recordings(),
+            recordings: Arc::clone(&recordings),
             music: sounds::music(&config)?,
             ringback: sounds::ringback(),
             lag: Default::default(),
@@ -146,10 +150,9 @@ impl Running {
             sockets,
             config,
         });
-        std::fs::create_dir_all(&node.recordings)
-            .with_context(|| format!("{} cannot be made", node.recordings.display()))?;
         let _ = outlet.set(Arc::downgrade(&node));
         Supervisor::start(&node).await?;
+        tokio::spawn(recordings.keep(chores));
         tokio::spawn(watch_disk(Arc::downgrade(&node)));
         tokio::spawn(measure::watch_invariants(Arc::downgrade(&node)));
         follow_flows(&node, folder);
@@ -197,16 +200,31 @@ fn listen_addresses(config: &Config) -> Vec<SocketAddr> {
     addresses
 }
 
-fn start_engine(config: &Config, outlet: Arc<OnceLock<Weak<Node>>>) -> anyhow::Result<Engine> {
+/// The other nodes, as far as recordings are kept by several.
+fn recording_peers(config: &Config) -> Option<recordings::Cluster> {
+    let members = &config.cluster.member;
+    let secret = config.cluster_secret().filter(|_| members.len() > 1)?;
+    let members = members.iter().map(|member| (member.id.get().into(), member.http)).collect();
+    Some(recordings::Cluster { members, key: PeerKey::from_secret(secret.reveal().as_bytes()) })
+}
+
+fn start_engine(
+    config: &Config,
+    outlet: Arc<OnceLock<Weak<Node>>>,
+    recordings: Arc<Recordings>,
+) -> anyhow::Result<Engine> {
     let media = &config.media;
     let settings = EngineConfig {
         ports: media.rtp_port_min.get()..=media.rtp_port_max.get(),
         threads: usize::from(media.threads.get()),
+        node: config.node.id.get().into(),
         ..EngineConfig::default()
     };
     Ok(Engine::start(settings, move |event| {
+        recordings.hear(&event);
         let Some(node) = outlet.get().and_then(Weak::upgrade) else { return };
         let key = match &event {
+            PortEvent::RecordingBegan { .. } | PortEvent::RecordingEnded { .. } => return,
             PortEvent::Digit { key, .. }
             | PortEvent::Played { key, .. }
             | PortEvent::Quiet { key, .. }
@@ -410,6 +428,7 @@ async fn watch_disk(node: Weak<Node>) {
         node.metrics.disk_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
         let least = node.config.limits.disk_free_mb_min.get() << 20;
         let is_full = free < least;
+        node.recordings.set_full(is_full);
         if node.disk_full.swap(is_full, Ordering::Relaxed) != is_full {
             if is_full {
                 tracing::error!(free, least, "the disk is full: new calls are refused");
