@@ -175,6 +175,7 @@ fn a_recording_holds_both_voices() {
         std::thread::sleep(Duration::from_millis(20));
     }
     agent.hears(1);
+    assert!(site.engine.stats().recording_sync_micros > 0, "it is on the disk already");
     site.engine.close(CALLER);
     site.engine.close(AGENT);
     drop(site);

@@ -24,7 +24,7 @@ use super::server::Api;
 use super::words::Role;
 use crate::config::types::Name;
 use crate::node::unix_ms;
-use crate::recordings::{Download, Gap, Keeps, NoRecording, Part, PartId, Recordings};
+use crate::recordings::{Asked, Download, Gap, Keeps, NoRecording, Part, PartId, Recordings};
 
 /// Bytes of a recording that are read at a time.
 const CHUNK_BYTES: u64 = 64 << 10;
@@ -208,9 +208,8 @@ fn peer(api: &Api, request: &HttpRequest, body: &[u8]) -> Result<(Shared, u64), 
     let key = recordings.key().ok_or_else(alone)?;
     let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let target = request.uri().path_and_query().map_or("", |target| target.as_str());
-    let node = header.and_then(|header| {
-        key.verify(header, unix_ms(), (request.method().as_str(), target, body))
-    });
+    let asked = Asked { method: request.method().as_str(), target, body };
+    let node = header.and_then(|header| key.verify(header, unix_ms(), &asked));
     let refused = "this is for the nodes of the cluster; their secret and their clocks must agree";
     let node = node.ok_or_else(|| ErrorBody::new(ErrorCode::NotLoggedIn, refused))?;
     Ok((recordings, node))

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::part::Part;
-use super::peers::{CHUNK_BYTES_MAX, Copied, Peers, hex};
+use super::peers::{CHUNK_BYTES_MAX, Copied, PeerError, Peers, hex};
 use super::{Chores, Keeps, News, PartId, Recordings, left};
 
 /// How often parts are looked at that wait for their copy.
@@ -29,6 +29,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Parts that are looked at in one go; the rest waits for the next.
 const WAITING_MAX: usize = 64;
+
+/// How long a copy may take, before the time that its bytes take on a slow network.
+const FETCHED_WITHIN: Duration = Duration::from_secs(5);
+
+/// A slow network.
+const FETCHED_BYTES_A_SECOND: u64 = 250_000;
+
+/// When the node that fetches is asked again whether it has it; later each time.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// The longest pause after a failure.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -191,8 +200,8 @@ impl Recordings {
     ) {
         let ring = peers.ring();
         let node = ring[attempt.failures as usize % ring.len()];
-        match peers.copy(node, &part).await {
-            Ok(Copied::Yes) => {
+        match fetched_by(peers, node, &part).await {
+            Ok(true) => {
                 part.places.insert(node);
                 let (own, learnt) = (Arc::clone(self), part.clone());
                 if let Ok(Err(error)) = spawn_blocking(move || own.index.learn(learnt)).await {
@@ -202,7 +211,10 @@ impl Recordings {
                 self.copied.fetch_add(1, Ordering::Relaxed);
                 self.tell_all(&part, telling);
             }
-            Ok(Copied::Soon) => (),
+            Ok(false) => {
+                tracing::warn!(part = %part.id, node, "a part is not copied in time");
+                attempt.fail();
+            }
             Err(error) => {
                 tracing::warn!(part = %part.id, node, %error, "a part is not copied");
                 attempt.fail();
@@ -323,6 +335,22 @@ impl Try {
         let pause = Duration::from_secs(1 << self.failures.min(6)).min(PAUSE_MAX);
         self.failures = self.failures.saturating_add(1);
         self.not_before = Instant::now() + pause;
+    }
+}
+
+/// Has `node` fetch a part and waits until it has it. Not longer than a slow network needs: one
+/// that fails over and over answers that it fetches, too.
+async fn fetched_by(peers: &Peers, node: u64, part: &Part) -> Result<bool, PeerError> {
+    let patience = FETCHED_WITHIN + Duration::from_secs(part.bytes / FETCHED_BYTES_A_SECOND);
+    let deadline = Instant::now() + patience;
+    let mut pause = ASKED_AGAIN_AFTER;
+    loop {
+        match peers.copy(node, part).await? {
+            Copied::Yes => return Ok(true),
+            Copied::Soon if Instant::now() > deadline => return Ok(false),
+            Copied::Soon => tokio::time::sleep(pause).await,
+        }
+        pause = (pause * 2).min(LOOK_EVERY);
     }
 }
 

@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 pub use download::Download;
 pub use joined::{Gap, GapReason};
 pub use part::{Part, PartId};
-pub use peers::{CHUNK_BYTES_MAX, PeerKey};
+pub use peers::{Asked, PeerKey};
 
 use self::index::Index;
 use self::peers::Peers;

@@ -22,7 +22,7 @@ use super::part::{Part, PartId};
 use crate::node::unix_ms;
 
 /// Bytes of a part that are asked for at a time.
-pub const CHUNK_BYTES_MAX: u64 = 1 << 20;
+pub(super) const CHUNK_BYTES_MAX: u64 = 1 << 20;
 
 /// How far the clocks of two nodes may differ.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(300);
@@ -49,6 +49,17 @@ impl fmt::Debug for PeerKey {
     }
 }
 
+/// What a node asks of another.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// Path and query.
+    pub target: &'a str,
+    /// The body.
+    pub body: &'a [u8],
+}
+
 impl PeerKey {
     /// The key of a cluster.
     pub fn from_secret(secret: &[u8]) -> Self {
@@ -56,35 +67,24 @@ impl PeerKey {
     }
 
     /// The value of `Authorization` for a request of `node`.
-    pub fn sign(&self, node: u64, at_ms: u64, method: &str, target: &str, body: &[u8]) -> String {
-        let mac = self.request(node, at_ms, method, target, body);
+    pub fn sign(&self, node: u64, at_ms: u64, asked: &Asked<'_>) -> String {
+        let mac = self.request(node, at_ms, asked);
         format!("Node {node}.{at_ms}.{}", hex(&mac.finalize().into_bytes()))
     }
 
     /// The node that sent the request, if it is one of the cluster.
-    pub fn verify(
-        &self,
-        authorization: &str,
-        now_ms: u64,
-        (method, target, body): (&str, &str, &[u8]),
-    ) -> Option<u64> {
+    pub fn verify(&self, authorization: &str, now_ms: u64, asked: &Asked<'_>) -> Option<u64> {
         let mut words = authorization.strip_prefix("Node ")?.split('.');
         let node = words.next()?.parse().ok()?;
         let at_ms: u64 = words.next()?.parse().ok()?;
         let signature = unhex(words.next()?)?;
-        self.request(node, at_ms, method, target, body).verify_slice(&signature).ok()?;
+        self.request(node, at_ms, asked).verify_slice(&signature).ok()?;
         let apart = u128::from(at_ms.abs_diff(now_ms));
         (apart <= CLOCKS_APART_MAX.as_millis()).then_some(node)
     }
 
-    fn request(
-        &self,
-        node: u64,
-        at_ms: u64,
-        method: &str,
-        target: &str,
-        body: &[u8],
-    ) -> Hmac<Sha256> {
+    fn request(&self, node: u64, at_ms: u64, asked: &Asked<'_>) -> Hmac<Sha256> {
+        let Asked { method, target, body } = asked;
         let body = hex(&Sha256::digest(body));
         mac(&self.0, format!("{node}\n{at_ms}\n{method}\n{target}\n{body}").as_bytes())
     }
@@ -251,7 +251,8 @@ impl Peers {
         body: Vec<u8>,
     ) -> Result<RequestBuilder, PeerError> {
         let address = self.addresses.get(&node).ok_or(PeerError::NoAddress(node))?;
-        let signature = self.key.sign(self.node, unix_ms(), method.as_str(), target, &body);
+        let asked = Asked { method: method.as_str(), target, body: &body };
+        let signature = self.key.sign(self.node, unix_ms(), &asked);
         let request = self.client.request(method, format!("http://{address}{target}"));
         Ok(request.header(AUTHORIZATION, signature).body(body))
     }
@@ -279,9 +280,10 @@ mod tests {
     #[test]
     fn only_a_node_that_knows_the_secret_is_believed_and_only_for_what_it_asked() {
         let key = PeerKey::from_secret(b"secret of the cluster");
-        let signed = key.sign(2, 1_000_000, "POST", "/node/v1/told", b"{}");
+        let asked = Asked { method: "POST", target: "/node/v1/told", body: b"{}" };
+        let signed = key.sign(2, 1_000_000, &asked);
         let verify = |key: &PeerKey, at_ms, method, target, body: &[u8]| {
-            key.verify(&signed, at_ms, (method, target, body))
+            key.verify(&signed, at_ms, &Asked { method, target, body })
         };
         let target = "/node/v1/told";
         assert_eq!(verify(&key, 1_299_000, "POST", target, b"{}"), Some(2));
@@ -293,7 +295,7 @@ mod tests {
         let other = PeerKey::from_secret(b"secret of another");
         assert_eq!(verify(&other, 1_000_000, "POST", target, b"{}"), None);
         for wrong in ["", "Node", "Node 2", "Node 2.1000000.", "Node 2.1000000.0", "Node 2.1.zz"] {
-            assert_eq!(key.verify(wrong, 1_000_000, ("POST", target, b"{}")), None);
+            assert_eq!(key.verify(wrong, 1_000_000, &asked), None);
         }
     }
 }

@@ -28,7 +28,7 @@ fn file_of(rate_hz: u32, stamp: &Stamp, pcm: &[i16]) -> Vec<u8> {
 }
 
 /// A part of recording `r`, written by this node at this time.
-fn part(folder: &Path, name: &str, node: u64, began_ms: u64, rate_hz: u32, pcm: &[i16]) {
+fn part(folder: &Path, name: &str, (node, began_ms): (u64, u64), rate_hz: u32, pcm: &[i16]) {
     let epoch = PartId::parse(name).unwrap().epoch;
     let stamp = Stamp { node, epoch, began_ms };
     fs::create_dir_all(folder).unwrap();
@@ -77,9 +77,9 @@ async fn until(mut holds: impl FnMut() -> bool) {
 async fn parts_of_two_nodes_are_one_file_with_the_gap_between_them_marked() {
     let folder = tempfile::tempdir().unwrap();
     let (before, after) = (voice(8_000, 3), voice(4_000, 5));
-    part(&folder.path().join("r"), "r.0.wav", 1, BEGAN, 8_000, &before);
+    part(&folder.path().join("r"), "r.0.wav", (1, BEGAN), 8_000, &before);
     // Node 1 died; node 2 heard the first packet 1.74 s after the first part began.
-    part(&folder.path().join("r"), "r.1.wav", 2, BEGAN + 1_740, 8_000, &after);
+    part(&folder.path().join("r"), "r.1.wav", (2, BEGAN + 1_740), 8_000, &after);
     let recordings = alone(folder.path()).await;
     let download = recordings.get(&r()).await.unwrap();
     let gap = Gap { at_ms: 1_000, length_ms: 740, reason: GapReason::Takeover };
@@ -99,10 +99,10 @@ async fn a_pause_in_one_epoch_is_a_gap_and_parts_that_overlap_follow_each_other(
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("r");
     let parts = [voice(8_000, 3), voice(800, 5), voice(800, 7)];
-    part(&place, "r.0.wav", 1, BEGAN, 8_000, &parts[0]);
-    part(&place, "r.0.2.wav", 1, BEGAN + 61_000, 8_000, &parts[1]);
+    part(&place, "r.0.wav", (1, BEGAN), 8_000, &parts[0]);
+    part(&place, "r.0.2.wav", (1, BEGAN + 61_000), 8_000, &parts[1]);
     // The clock of node 2 is behind.
-    part(&place, "r.1.wav", 2, BEGAN + 60_000, 8_000, &parts[2]);
+    part(&place, "r.1.wav", (2, BEGAN + 60_000), 8_000, &parts[2]);
     let recordings = alone(folder.path()).await;
     let download = recordings.get(&r()).await.unwrap();
     let gap = Gap { at_ms: 1_000, length_ms: 60_000, reason: GapReason::Pause };
@@ -117,8 +117,8 @@ async fn every_range_of_a_file_of_two_rates_is_what_the_whole_file_has_there() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("r");
     let (narrow, wide) = (voice(50, 3), voice(40, 5));
-    part(&place, "r.0.wav", 1, BEGAN, 8_000, &narrow);
-    part(&place, "r.1.wav", 2, BEGAN + 10, 16_000, &wide);
+    part(&place, "r.0.wav", (1, BEGAN), 8_000, &narrow);
+    part(&place, "r.1.wav", (2, BEGAN + 10), 16_000, &wide);
     let recordings = alone(folder.path()).await;
     let download = recordings.get(&r()).await.unwrap();
     let file = whole(&download).await;
@@ -168,13 +168,13 @@ async fn what_is_being_written_is_served_as_far_as_it_is() {
     let recordings = alone(folder.path()).await;
     assert_eq!(recordings.get(&r()).await.unwrap_err(), NoRecording::Nobody);
     let pcm = voice(800, 3);
-    part(&folder.path().join("r"), "r.0.wav", 1, BEGAN, 8_000, &pcm[..160]);
+    part(&folder.path().join("r"), "r.0.wav", (1, BEGAN), 8_000, &pcm[..160]);
     let path = recordings.path(&PartId::first(&r(), 0));
     let key = tandem_media::port::PortKey { call: 1, leg: 0 };
     recordings.hear(&PortEvent::RecordingBegan { key, path: path.clone() });
     until(|| recordings.known("r").unwrap().len() == 1).await;
     let before = recordings.get(&r()).await.unwrap();
-    part(&folder.path().join("r"), "r.0.wav", 1, BEGAN, 8_000, &pcm);
+    part(&folder.path().join("r"), "r.0.wav", (1, BEGAN), 8_000, &pcm);
     let after = recordings.get(&r()).await.unwrap();
     assert_ne!(before.etag(), after.etag());
     assert_eq!(wav::read(&whole(&after).await).unwrap().samples(), pcm);
@@ -228,7 +228,7 @@ impl Site {
 async fn a_part_that_a_crash_left_is_copied_and_the_copy_serves_when_the_first_is_gone() {
     let site = Site::new();
     let pcm = voice(400_000, 3);
-    part(&site.place(1), "r.0.wav", 1, BEGAN, 8_000, &pcm);
+    part(&site.place(1), "r.0.wav", (1, BEGAN), 8_000, &pcm);
     let (two, three) = (site.starts(2), site.starts(3));
     let one = site.starts(1);
     until(|| one.copies() == (1, 0)).await;
@@ -257,7 +257,7 @@ async fn a_part_that_a_crash_left_is_copied_and_the_copy_serves_when_the_first_i
 async fn a_copy_goes_on_where_it_stopped_and_is_taken_only_with_the_right_checksum() {
     let site = Site::new();
     let pcm = voice(700_000, 3);
-    part(&site.place(1), "r.0.wav", 1, BEGAN, 8_000, &pcm);
+    part(&site.place(1), "r.0.wav", (1, BEGAN), 8_000, &pcm);
     let file = fs::read(site.place(1).join("r.0.wav")).unwrap();
     let two = site.starts(2);
     // Two megabytes came over before node 2 was restarted; they are right.
@@ -294,7 +294,7 @@ fn part_id(name: &str) -> PartId {
 #[tokio::test]
 async fn while_no_node_takes_a_copy_the_part_waits_and_the_next_node_gets_it() {
     let site = Site::new();
-    part(&site.place(1), "r.0.wav", 1, BEGAN, 8_000, &voice(800, 3));
+    part(&site.place(1), "r.0.wav", (1, BEGAN), 8_000, &voice(800, 3));
     let (two, three) = (site.starts(2), site.starts(3));
     two.set_full(true);
     let one = site.starts(1);
@@ -304,11 +304,24 @@ async fn while_no_node_takes_a_copy_the_part_waits_and_the_next_node_gets_it() {
 }
 
 #[tokio::test]
+async fn many_parts_that_end_at_once_are_all_copied_without_a_refusal() {
+    let site = Site::new();
+    for epoch in 0..100 {
+        part(&site.place(1), &format!("r.{epoch}.wav"), (1, BEGAN), 8_000, &voice(800, 3));
+    }
+    let (two, three) = (site.starts(2), site.starts(3));
+    let one = site.starts(1);
+    until(|| one.copies() == (100, 0)).await;
+    let copies = |node: &Recordings| node.index.complete_here().unwrap().len();
+    assert_eq!((copies(&two), copies(&three)), (100, 0), "nobody had to go elsewhere");
+}
+
+#[tokio::test]
 async fn a_part_of_a_node_that_left_the_cluster_is_marked_as_lost() {
     let site = Site::new();
     let parts = [voice(8_000, 3), voice(8_000, 7)];
-    part(&site.place(1), "r.0.wav", 1, BEGAN, 8_000, &parts[0]);
-    part(&site.place(1), "r.2.wav", 1, BEGAN + 3_000, 8_000, &parts[1]);
+    part(&site.place(1), "r.0.wav", (1, BEGAN), 8_000, &parts[0]);
+    part(&site.place(1), "r.2.wav", (1, BEGAN + 3_000), 8_000, &parts[1]);
     let one = site.starts(1);
     let lost = Part {
         id: part_id("r.1.wav"),
@@ -329,13 +342,14 @@ async fn a_part_of_a_node_that_left_the_cluster_is_marked_as_lost() {
 #[tokio::test]
 async fn strangers_are_told_nothing_and_change_nothing() {
     let site = Site::new();
-    part(&site.place(1), "r.0.wav", 1, BEGAN, 8_000, &voice(800, 3));
+    part(&site.place(1), "r.0.wav", (1, BEGAN), 8_000, &voice(800, 3));
     let one = site.starts(1);
     let address = site.members[0].1.unwrap();
     let client = reqwest::Client::new();
     let stranger = PeerKey::from_secret(b"secret of another");
     for target in ["/node/v1/recordings/r", "/node/v1/parts/r.0.wav?from=0&bytes=100"] {
-        let signature = stranger.sign(2, crate::node::unix_ms(), "GET", target, b"");
+        let signature =
+            stranger.sign(2, crate::node::unix_ms(), &Asked { method: "GET", target, body: b"" });
         for signature in [String::new(), "Node 2.0.00".into(), signature] {
             let request = client.get(format!("http://{address}{target}"));
             let answer = request.header("authorization", signature).send().await.unwrap();
