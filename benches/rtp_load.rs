@@ -469,6 +469,7 @@ fn serve() {
                         plan.record = (*record != "-").then(|| RecordTap {
                             path: PathBuf::from(record).join(format!("{number}.wav")),
                             channel: key.leg as u8,
+                            epoch: 0,
                         });
                         open(&engine, key, plan)
                     },

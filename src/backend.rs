@@ -3,7 +3,6 @@
 //! Owns the translation of what a replica answers into what clients are told. Decides nothing.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,6 +22,7 @@ use crate::audit::report::Report;
 use crate::audit::story::Story;
 use crate::audit::wire::Wire;
 use crate::node::{Node, unix_ms};
+use crate::recordings::{Download, NoRecording, Recordings};
 use crate::records;
 use crate::replica::ProposalError;
 
@@ -41,6 +41,19 @@ impl NodeBackend {
     /// For a running node; `records` reads what its replica writes.
     pub fn new(node: Arc<Node>, records: records::Reader) -> Self {
         Self { node, records }
+    }
+
+    /// Whether a call with this recording is known, now or by its record. If that cannot be read,
+    /// it may be.
+    async fn was_recorded(&self, id: &RecordingId) -> bool {
+        let Ok(call) = CallId::parse(&id.0) else { return false };
+        let is_now = self.node.replica.read_local(|machine| {
+            machine.center().call(call).is_some_and(|call| call.recording.as_ref() == Some(id))
+        });
+        let query = CdrQuery { call: Some(call), limit: 1, ..CdrQuery::default() };
+        let is_recorded =
+            |rows: &Vec<CdrRow>| rows.iter().any(|row| row.cdr.recording.as_ref() == Some(id));
+        is_now || self.cdrs(query).await.as_ref().map_or(true, is_recorded)
     }
 
     /// A test of the supervision: the actor that serves this dies. False if there is none.
@@ -161,11 +174,18 @@ impl Backend for NodeBackend {
         })
     }
 
-    fn recording(&self, id: RecordingId) -> Answer<'_, Option<PathBuf>> {
-        let path = self.node.recordings.join(format!("{id}.wav"));
-        Box::pin(
-            async move { tokio::fs::try_exists(&path).await.is_ok_and(|is| is).then_some(path) },
-        )
+    fn recording(&self, id: RecordingId) -> Answer<'_, Result<Download, NoRecording>> {
+        Box::pin(async move {
+            let found = self.node.recordings.get(&id).await;
+            if !matches!(found, Err(NoRecording::Unsure(_))) || self.was_recorded(&id).await {
+                return found;
+            }
+            Err(NoRecording::Nobody)
+        })
+    }
+
+    fn recordings(&self) -> Option<Arc<Recordings>> {
+        Some(Arc::clone(&self.node.recordings))
     }
 
     fn cluster(&self) -> Cluster {

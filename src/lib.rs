@@ -14,6 +14,7 @@ pub mod measure;
 pub mod media_engine;
 pub mod metrics;
 pub mod node;
+pub mod recordings;
 pub mod records;
 pub mod registrations;
 pub mod replica;

@@ -51,6 +51,10 @@ impl Node {
         metrics.recordings_active.set(stats.recordings as i64);
         raise(&metrics.recorded_bytes_total, stats.recorded_bytes);
         raise(&metrics.recording_failures_total, stats.recordings_failed);
+        metrics.recording_sync_seconds.set(stats.recording_sync_micros as f64 / 1e6);
+        let (copied, waiting) = self.recordings.copies();
+        raise(&metrics.recording_copies_total, copied);
+        metrics.recording_parts_waiting.set(waiting as i64);
     }
 
     /// Counts a call that ended, at the node that owned it: the others apply the same record.

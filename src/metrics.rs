@@ -94,6 +94,12 @@ metrics! {
         "Bytes written to recordings";
     recording_failures_total: IntCounter, "tandem_recording_failures_total",
         "Recordings that could not be written";
+    recording_sync_seconds: Gauge, "tandem_recording_sync_seconds",
+        "How long it took lately to bring what was recorded to the disk";
+    recording_copies_total: IntCounter, "tandem_recording_copies_total",
+        "Parts of recordings that were copied to a second node";
+    recording_parts_waiting: IntGauge, "tandem_recording_parts_waiting",
+        "Complete parts of recordings that are on this node only";
     prompts_spoken_total: IntCounterVec, "tandem_prompts_spoken_total",
         "Prompts given as text, by where they came from", ["source"];
     ivr_http_requests_total: IntCounterVec, "tandem_ivr_http_requests_total",

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -33,6 +32,7 @@ use crate::config::Config;
 use crate::ivr_http::IvrHttp;
 use crate::media_engine::{Clip, Engine, PortKey, ReserveError};
 use crate::metrics::Metrics;
+use crate::recordings::Recordings;
 use crate::registrations;
 use crate::replica::{Lease, ReplicaHandle};
 use crate::routes::{RouteError, Routes, Way};
@@ -97,8 +97,8 @@ pub struct Node {
     pub lease: Lease,
     /// Look for tones in the audio where no telephone-event was agreed on.
     pub in_band_dtmf: bool,
-    /// Where recordings go.
-    pub recordings: PathBuf,
+    /// Recordings.
+    pub recordings: Arc<Recordings>,
     /// Music on hold, and the tone of a phone that rings far away.
     pub music: Clip,
     /// See `music`.

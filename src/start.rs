@@ -23,6 +23,7 @@ use crate::actors::replica::CenterMachine;
 use crate::actors::sip_sockets::SipSockets;
 use crate::actors::supervisor::Supervisor;
 use crate::address::AddressBackend;
+use crate::address::settings::TakeoverMode;
 use crate::api::events::EventLog;
 use crate::api::token::TokenKey;
 use crate::api::{ApiConfig, ApiHandle, serve};
@@ -35,6 +36,7 @@ use crate::measure;
 use crate::media_engine::{Engine, EngineConfig, PortEvent};
 use crate::metrics::Metrics;
 use crate::node::Node;
+use crate::recordings::{self, PeerKey, Recordings};
 use crate::records::{self, CallRecords};
 use crate::replica::{Lease, Replica, ReplicaConfig};
 use crate::routes::{Routes, Trunk};
@@ -106,21 +108,18 @@ impl Running {
         let id = NodeId(config.node.id.get().into());
         let outlet = Arc::new(OnceLock::new());
         let events = Arc::new(EventLog::default());
-        let backend = backend(&config)?;
-        let moves = backend.is_some();
-        let shared = matches!(backend, Some(AddressBackend::Loopback));
-        let (sockets, sip) = sockets(&config, moves, shared)?;
+        let Place { backend, sockets, home, own } = place(&config, id)?;
+        // Before anything is recorded: what lies there is what a former life left.
+        let (recordings, chores) =
+            Recordings::open(id.0, config.recordings(), &data, recording_peers(&config))?;
         let machine = CenterMachine::new(id, Arc::clone(&events), Arc::clone(&outlet));
         let metrics = Arc::new(Metrics::new());
         let replica_config =
             ReplicaConfig { metrics: Arc::clone(&metrics), ..replica_config(&config)? };
         let (handle, replica) = Replica::start(replica_config, machine)?;
-        let engine = start_engine(&config, shared, handle.lease(), Arc::clone(&outlet))?;
+        let (told, kept) = (Arc::clone(&outlet), Arc::clone(&recordings));
+        let engine = start_engine(&config, handle.lease(), told, kept)?;
         let prompts = Arc::new(prompts(&config).await?);
-        let address = service_address(&config, sip)?;
-        let home = moves.then(|| (HomeId::first_of(id), address.clone()));
-        let own = Station::new(home.as_ref().map(|(id, _)| *id), &address)
-            .context("[sip] udp or tcp needs an address")?;
         let (folder, directory) = directory(&config, &prompts);
         let node = Arc::new(Node {
             id,
@@ -141,7 +140,7 @@ impl Running {
             routes: Routes::new(trunks(&config)?, &config.sip.realm),
             capabilities: capabilities(&config),
             in_band_dtmf: config.media.in_band_dtmf,
-            recordings: config.recordings(),
+            recordings: Arc::clone(&recordings),
             music: sounds::music(&config)?,
             ringback: sounds::ringback(),
             lag: Default::default(),
@@ -158,10 +157,9 @@ impl Running {
             sockets,
             config,
         });
-        std::fs::create_dir_all(&node.recordings)
-            .with_context(|| format!("{} cannot be made", node.recordings.display()))?;
         let _ = outlet.set(Arc::downgrade(&node));
         Supervisor::start(&node).await?;
+        tokio::spawn(recordings.keep(chores));
         tokio::spawn(watch_disk(Arc::downgrade(&node)));
         tokio::spawn(measure::watch_invariants(Arc::downgrade(&node)));
         follow_flows(&node, folder);
@@ -213,52 +211,68 @@ fn listen_addresses(config: &Config) -> Vec<SocketAddr> {
     addresses
 }
 
-/// How this node's address goes to another node when it dies, if it does.
-fn backend(config: &Config) -> anyhow::Result<Option<AddressBackend>> {
-    let backend = config.takeover.backend()?;
-    Ok(backend.filter(|_| config.cluster.member.len() > 1))
+/// Where a node is on the network.
+struct Place {
+    /// How its address goes to another node when it dies, if it does.
+    backend: Option<AddressBackend>,
+    sockets: Arc<SipSockets>,
+    home: Option<(HomeId, ServiceAddress)>,
+    own: Station,
 }
 
-/// The sockets, and the addresses that they are at. An address that moves may be another node's
-/// until the cluster knows of this one.
-fn sockets(
-    config: &Config,
-    moves: bool,
-    shared: bool,
-) -> anyhow::Result<(Arc<SipSockets>, Vec<SocketAddr>)> {
+/// Opens the sockets. An address that moves may be another node's until the cluster knows of this
+/// one, so it is not opened yet.
+fn place(config: &Config, id: NodeId) -> anyhow::Result<Place> {
+    let backend = config.takeover.backend()?.filter(|_| config.cluster.member.len() > 1);
     let addresses = listen_addresses(config);
-    let sockets = SipSockets::new(shared);
-    if moves {
-        return Ok((sockets, addresses));
-    }
-    let opened =
-        sockets.open(&addresses).with_context(|| format!("SIP cannot listen on {addresses:?}"))?;
-    Ok((sockets, opened))
-}
-
-fn service_address(config: &Config, sip: Vec<SocketAddr>) -> anyhow::Result<ServiceAddress> {
+    let sockets = SipSockets::new(shares_addresses(config));
+    let sip = match backend {
+        Some(_) => addresses,
+        None => sockets
+            .open(&addresses)
+            .with_context(|| format!("SIP cannot listen on {addresses:?}"))?,
+    };
     let first = sip.first().context("[sip] udp or tcp needs an address")?;
     let media_ip = config.media.address.unwrap_or(first.ip());
-    Ok(ServiceAddress { sip, advertised: config.sip.advertised, media_ip })
+    let address = ServiceAddress { sip, advertised: config.sip.advertised, media_ip };
+    let home = backend.is_some().then(|| HomeId::first_of(id));
+    let own = Station::new(home, &address).context("[sip] udp or tcp needs an address")?;
+    Ok(Place { backend, sockets, home: home.map(|home| (home, address)), own })
+}
+
+/// Nodes on one machine can bind each other's addresses, even those of a process that is stopped.
+fn shares_addresses(config: &Config) -> bool {
+    config.takeover.mode == TakeoverMode::Loopback && config.cluster.member.len() > 1
+}
+
+/// The other nodes, as far as recordings are kept by several.
+fn recording_peers(config: &Config) -> Option<recordings::Cluster> {
+    let members = &config.cluster.member;
+    let secret = config.cluster_secret().filter(|_| members.len() > 1)?;
+    let members = members.iter().map(|member| (member.id.get().into(), member.http)).collect();
+    Some(recordings::Cluster { members, key: PeerKey::from_secret(secret.reveal().as_bytes()) })
 }
 
 fn start_engine(
     config: &Config,
-    shared: bool,
     lease: Lease,
     outlet: Arc<OnceLock<Weak<Node>>>,
+    recordings: Arc<Recordings>,
 ) -> anyhow::Result<Engine> {
     let media = &config.media;
     let settings = EngineConfig {
         ports: media.rtp_port_min.get()..=media.rtp_port_max.get(),
         threads: usize::from(media.threads.get()),
-        shared,
+        shared: shares_addresses(config),
         lease,
+        node: config.node.id.get().into(),
         ..EngineConfig::default()
     };
     Ok(Engine::start(settings, move |event| {
+        recordings.hear(&event);
         let Some(node) = outlet.get().and_then(Weak::upgrade) else { return };
         let key = match &event {
+            PortEvent::RecordingBegan { .. } | PortEvent::RecordingEnded { .. } => return,
             PortEvent::Digit { key, .. }
             | PortEvent::Played { key, .. }
             | PortEvent::Quiet { key, .. }
@@ -462,6 +476,7 @@ async fn watch_disk(node: Weak<Node>) {
         node.metrics.disk_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
         let least = node.config.limits.disk_free_mb_min.get() << 20;
         let is_full = free < least;
+        node.recordings.set_full(is_full);
         if node.disk_full.swap(is_full, Ordering::Relaxed) != is_full {
             if is_full {
                 tracing::error!(free, least, "the disk is full: new calls are refused");

@@ -208,11 +208,11 @@ fn recorded(node: &Node) -> PathBuf {
     files.remove(0)
 }
 
-/// The samples of both channels of a 16-bit stereo WAV file with the usual header.
+/// The samples of both channels of a part of a recording.
 fn channels(file: &Path) -> [Vec<f64>; 2] {
     let bytes = fs::read(file).unwrap();
     assert_eq!((&bytes[..4], bytes[22]), (&b"RIFF"[..], 2), "stereo WAV");
-    let frames = bytes[44..].chunks_exact(4);
+    let frames = bytes[tandem_media::wav::PART_HEADER_BYTES..].chunks_exact(4);
     let sample =
         |frame: &[u8], at: usize| f64::from(i16::from_le_bytes([frame[at], frame[at + 1]]));
     [

@@ -161,7 +161,7 @@ fn a_recording_holds_both_voices() {
     let site = Site::on(41_070..=41_079);
     let directory = std::env::temp_dir().join(format!("tandem-recording-{}", std::process::id()));
     let path = directory.join("call.wav");
-    let tap = |channel| Some(RecordTap { path: PathBuf::from(&path), channel });
+    let tap = |channel| Some(RecordTap { path: PathBuf::from(&path), channel, epoch: 0 });
     let mut plan = site.plan(CodecKind::Pcma, Source::Relay(AGENT));
     plan.record = tap(0);
     let mut caller = site.phone_with(CALLER, plan);
@@ -175,6 +175,7 @@ fn a_recording_holds_both_voices() {
         std::thread::sleep(Duration::from_millis(20));
     }
     agent.hears(1);
+    assert!(site.engine.stats().recording_sync_micros > 0, "it is on the disk already");
     site.engine.close(CALLER);
     site.engine.close(AGENT);
     drop(site);

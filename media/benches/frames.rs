@@ -154,7 +154,11 @@ fn together() {
         });
     }
     let mut now = Instant::now();
-    let mut recording = Recording::new(Rate::Khz8, now);
+    let mut recording = Recording::new(
+        Rate::Khz8,
+        tandem_media::wav::Stamp { node: 1, epoch: 0, began_ms: 0 },
+        now,
+    );
     let mut value = 0_u32;
     measure("recording, a frame of each side", || {
         for side in [Side::Left, Side::Right] {

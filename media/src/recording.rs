@@ -3,14 +3,15 @@
 //! Takes each side's decoded frames as they arrive, lines them up on one time line, and gives
 //! the bytes of a WAV file, a second at a time, with the offset at which each belongs. A
 //! frame's place comes from its RTP timestamp, so loss leaves a gap and reordering none; the
-//! clock of arrival bounds how far the two sides may drift apart. The header is written again
-//! after every second, so a file left by a crash plays as it is.
+//! clock of arrival bounds how far the two sides may drift apart. What is still open goes out
+//! early, at every [`Recording::checkpoint`], and again when it is final. The header follows the
+//! samples, so a file left by a crash plays as it is.
 
 use crate::frame::{FRAME_MS_MAX, Rate};
 use crate::wav;
 use std::time::{Duration, Instant};
 
-/// What goes out at once. A crash loses this and [`HOLD_MS`] at most.
+/// What is final goes out in pieces of this length.
 const CHUNK_MS: u32 = 1_000;
 /// How long a second is kept open for frames that come late, and how far a frame's timestamp
 /// may lie from its arrival. What lies further begins a new time line at its arrival: a new
@@ -28,7 +29,7 @@ const DISTANCE_FRAMES: i64 = 64;
 const FRAME_BYTES: usize = 4;
 /// A WAV file's lengths have 32 bits: 37 hours at 8 kHz. Then the recording is full and takes
 /// no more; what it has stays valid.
-const DATA_BYTES_MAX: u64 = u32::MAX as u64 - wav::HEADER_BYTES as u64;
+const DATA_BYTES_MAX: u64 = u32::MAX as u64 - wav::PART_HEADER_BYTES as u64;
 
 // A frame placed as far ahead as it may be must still fit behind a second that waits.
 const _: () = assert!(HOLD_MS + HOLD_MS + FRAME_MS_MAX < CHUNK_MS);
@@ -51,8 +52,8 @@ pub struct Timestamp {
     pub clock_hz: u32,
 }
 
-/// Bytes to be written to the file at an offset. The audio comes without a gap; the header, at
-/// offset 0, comes again and again.
+/// Bytes to be written to the file at an offset. The audio comes without a gap; what went out
+/// early comes again, and so does the header, at offset 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Write<'a> {
     /// From the start of the file.
@@ -76,8 +77,15 @@ pub struct Recording {
     due: u64,
     /// Bytes of the window that went out and are to be silent before anything else happens.
     stale: Option<std::ops::Range<usize>>,
-    header: [u8; wav::HEADER_BYTES],
+    stamp: wav::Stamp,
+    header: [u8; wav::PART_HEADER_BYTES],
     header_is_due: bool,
+    /// What goes out early, and may still change.
+    early: std::ops::Range<u64>,
+    /// The position behind the last sample that went out, early ones too.
+    extent: u64,
+    /// Something was said since the last checkpoint.
+    is_fresh: bool,
     is_finished: bool,
     /// The first frame after a sleep, for which there is no room until what was before it has
     /// gone out.
@@ -111,7 +119,7 @@ struct Anchor {
 
 impl Recording {
     /// Begins at `now`. The first output is the header.
-    pub fn new(rate: Rate, now: Instant) -> Self {
+    pub fn new(rate: Rate, stamp: wav::Stamp, now: Instant) -> Self {
         Self {
             rate,
             started: now,
@@ -120,8 +128,12 @@ impl Recording {
             written: 0,
             due: 0,
             stale: None,
-            header: wav::header(rate.hz(), 2, 0),
+            stamp,
+            header: wav::part_header(rate.hz(), 2, 0, &stamp),
             header_is_due: true,
+            early: 0..0,
+            extent: 0,
+            is_fresh: false,
             is_finished: false,
             waiting: None,
             frames_dropped: 0,
@@ -169,6 +181,16 @@ impl Recording {
         }
     }
 
+    /// What was said so far goes out, though later frames may still change it: after a crash
+    /// only what came behind this is lost.
+    pub fn checkpoint(&mut self) {
+        if self.is_finished || !std::mem::take(&mut self.is_fresh) {
+            return;
+        }
+        let said = self.sides.iter().map(|line| line.next).fold(self.written, u64::max);
+        self.early = self.written..said.min(self.written + self.window_samples());
+    }
+
     /// When [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.is_finished {
@@ -196,22 +218,40 @@ impl Recording {
         self.admit();
         if self.header_is_due {
             self.header_is_due = false;
-            self.header = wav::header(self.rate.hz(), 2, self.written * FRAME_BYTES as u64);
+            let bytes = self.extent * FRAME_BYTES as u64;
+            self.header = wav::part_header(self.rate.hz(), 2, bytes, &self.stamp);
             return Some(Write { offset: 0, bytes: &self.header });
         }
         let chunk = self.rate.samples(CHUNK_MS) as u64;
         let samples = (self.due - self.written).min(chunk);
         if samples == 0 || (samples < chunk && !self.is_finished) {
-            return None;
+            return self.poll_early();
         }
         // Seconds go out whole but for the last, so none wraps around the window's end.
         let start = (self.written % self.window_samples()) as usize * FRAME_BYTES;
         let range = start..start + samples as usize * FRAME_BYTES;
-        let offset = wav::HEADER_BYTES as u64 + self.written * FRAME_BYTES as u64;
+        let offset = offset(self.written);
         self.written += samples;
+        self.extent = self.extent.max(self.written);
         self.stale = Some(range.clone());
         self.header_is_due = true;
         Some(Write { offset, bytes: &self.window[range] })
+    }
+
+    /// What goes out early, in two pieces where the window's end lies between.
+    fn poll_early(&mut self) -> Option<Write<'_>> {
+        let from = self.early.start.max(self.written);
+        if from >= self.early.end {
+            return None;
+        }
+        let start = from % self.window_samples();
+        let samples = (self.early.end - from).min(self.window_samples() - start);
+        self.early.start = from + samples;
+        self.extent = self.extent.max(self.early.start);
+        self.header_is_due = true;
+        let start = start as usize * FRAME_BYTES;
+        let bytes = &self.window[start..start + samples as usize * FRAME_BYTES];
+        Some(Write { offset: offset(from), bytes })
     }
 
     /// Whether the file has reached the length that its header can say.
@@ -263,6 +303,7 @@ impl Recording {
     }
 
     fn put(&mut self, side: Side, position: u64, pcm: &[i16]) {
+        self.is_fresh = true;
         let channel = side as usize * 2;
         let start = (position % self.window_samples()) as usize;
         let (first, second) = pcm.split_at(pcm.len().min(self.window_samples() as usize - start));
@@ -273,6 +314,11 @@ impl Recording {
             }
         }
     }
+}
+
+/// Where a sample stands in the file.
+fn offset(position: u64) -> u64 {
+    wav::PART_HEADER_BYTES as u64 + position * FRAME_BYTES as u64
 }
 
 impl Line {

@@ -88,7 +88,11 @@ fn codec(kind: CodecKind, rate: Rate, pcm: &mut [i16]) {
 #[expect(clippy::disallowed_methods, reason = "any instant serves as the start of time")]
 fn record(pcm: &[i16]) {
     let started = Instant::now();
-    let mut recording = Recording::new(Rate::Khz8, started);
+    let mut recording = Recording::new(
+        Rate::Khz8,
+        tandem_media::wav::Stamp { node: 1, epoch: 0, began_ms: 0 },
+        started,
+    );
     allocates_nothing("recording", |frame| {
         let now = started + Duration::from_millis(u64::from(frame) * 20);
         for side in [Side::Left, Side::Right] {

@@ -5,7 +5,6 @@
 //! over a [`Center`] alone.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -19,6 +18,7 @@ use tokio::sync::oneshot;
 use super::events::EventLog;
 use crate::audit::report::Report;
 use crate::audit::story::Story;
+use crate::recordings::{Download, NoRecording, Recordings};
 
 /// A future of the backend. It may be awaited on any thread.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -59,8 +59,11 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Proves from everything that this node has that no call is lost. One at a time.
     fn audit(&self) -> Answer<'_, Result<Report, Unavailable>>;
 
-    /// Where a recording is, if it is on this node.
-    fn recording(&self, id: RecordingId) -> Answer<'_, Option<PathBuf>>;
+    /// A recording, from wherever it is.
+    fn recording(&self, id: RecordingId) -> Answer<'_, Result<Download, NoRecording>>;
+
+    /// The recordings of this node, for the others.
+    fn recordings(&self) -> Option<Arc<Recordings>>;
 
     /// The cluster as this node sees it.
     fn cluster(&self) -> Cluster;

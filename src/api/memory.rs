@@ -5,9 +5,8 @@
 //! submits its commands. Nothing is kept.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tandem_center::record::Ended;
 use tandem_center::{
@@ -22,6 +21,7 @@ use super::backend::{
 use super::events::EventLog;
 use crate::audit::report::{Evidence, Finding, Report};
 use crate::audit::story::Story;
+use crate::recordings::{Download, NoRecording, Recordings};
 
 /// Where the clock of a new one stands: a round time in 2026.
 pub const START: Millis = Millis(1_780_000_000_000);
@@ -35,7 +35,7 @@ pub struct MemoryBackend {
     made: AtomicU64,
     has_leader: AtomicBool,
     readiness: Mutex<Readiness>,
-    recordings: Mutex<BTreeMap<Arc<str>, PathBuf>>,
+    recordings: OnceLock<Arc<Recordings>>,
 }
 
 #[derive(Debug, Default)]
@@ -62,7 +62,7 @@ impl MemoryBackend {
             made: AtomicU64::new(0),
             has_leader: AtomicBool::new(true),
             readiness: Mutex::new(Readiness::Ready),
-            recordings: Mutex::default(),
+            recordings: OnceLock::new(),
         });
         backend.apply(Command::Configure(Box::new(directory)))?;
         backend.apply(Command::NodeUp {
@@ -112,9 +112,9 @@ impl MemoryBackend {
         *lock(&self.readiness) = readiness;
     }
 
-    /// Where [`Backend::recording`] finds a recording.
-    pub fn put_recording(&self, id: &str, path: PathBuf) {
-        lock(&self.recordings).insert(id.into(), path);
+    /// Where [`Backend::recording`] finds recordings. Once.
+    pub fn serve_recordings(&self, recordings: Arc<Recordings>) {
+        let _ = self.recordings.set(recordings);
     }
 
     /// Looks at the centre.
@@ -211,8 +211,17 @@ impl Backend for MemoryBackend {
         Box::pin(async move { Ok(report) })
     }
 
-    fn recording(&self, id: RecordingId) -> Answer<'_, Option<PathBuf>> {
-        Box::pin(async move { lock(&self.recordings).get(&id.0).cloned() })
+    fn recording(&self, id: RecordingId) -> Answer<'_, Result<Download, NoRecording>> {
+        Box::pin(async move {
+            match self.recordings.get() {
+                Some(recordings) => recordings.get(&id).await,
+                None => Err(NoRecording::Nobody),
+            }
+        })
+    }
+
+    fn recordings(&self) -> Option<Arc<Recordings>> {
+        self.recordings.get().cloned()
     }
 
     fn cluster(&self) -> Cluster {

@@ -2,7 +2,8 @@
 //!
 //! Read [`backend`] first: it is all that this module knows of the node. [`events`] is the
 //! memory that lets clients resume. [`frame`], [`happened`], [`view`] and [`words`] are the JSON.
-//! `server` starts it, `openapi` has the table of routes, `routes` answers them, `cti` is the
+//! `server` starts it, `openapi` has the table of routes, `routes` and
+//! `recordings` answer them, `cti` is the
 //! WebSocket, `commands` turns wishes into commands. `login` and [`token`] say who is there.
 
 pub mod backend;
@@ -17,6 +18,7 @@ mod login;
 pub mod memory;
 mod openapi;
 pub mod page;
+mod recordings;
 mod routes;
 mod scrape;
 mod server;
@@ -26,5 +28,6 @@ pub mod view;
 pub mod words;
 
 pub use login::hash as hash_password;
+pub use recordings::{PartView, RecordingView};
 pub use routes::{LoginAnswer, MemberView, Status};
 pub use server::{ApiConfig, ApiHandle, Patience, serve};

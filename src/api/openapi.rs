@@ -14,6 +14,7 @@ use super::cti;
 use super::error::ErrorBody;
 use super::frame::{CommandFrame, ReplyFrame};
 use super::page::{CallsQuery, CdrsQuery, Page, ReadQuery};
+use super::recordings::{self, RecordingView};
 use super::routes::{self, LeaderRequest, LoginAnswer, LoginRequest, MemberView, Status};
 use super::view::{Agent, CallDetail, CallView, CdrView, QueueView};
 use super::words::{Role, word};
@@ -148,11 +149,20 @@ pub(super) const TABLE: &[Entry] = &[
     .of_role(Role::Agent)
     .asks(|schemas| schemas.subschema_for::<CdrsQuery>())
     .gives(Content::Json(|schemas| schemas.subschema_for::<Page<CdrView>>())),
-    get("/api/v1/recordings/{id}", "A recording, one side on each channel", || {
-        web::get().to(routes::recording)
-    })
+    get(
+        "/api/v1/recordings/{id}",
+        "A recording, one side on each channel; ranges are served",
+        || web::get().to(recordings::recording),
+    )
     .of_role(Role::Supervisor)
     .gives(Content::Wav),
+    get(
+        "/api/v1/recordings/{id}/parts",
+        "The files that a recording is made of, on which nodes they are, and the gaps between them",
+        || web::get().to(recordings::parts),
+    )
+    .of_role(Role::Supervisor)
+    .gives(Content::Json(|schemas| schemas.subschema_for::<RecordingView>())),
     post("/api/v1/leader", "Hands the leadership to a node", || web::post().to(routes::transfer))
         .of_role(Role::Administrator)
         .takes(|schemas| schemas.subschema_for::<LeaderRequest>())

@@ -1,5 +1,5 @@
 //! The HTTP requests: one table of routes, from which the server and its OpenAPI description are
-//! both made, and the handlers.
+//! both made, and the handlers. What the nodes ask each other is in `recordings`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,9 +13,8 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use futures_util::future::{Ready, ready};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tandem_center::{AgentId, CallId, Center, NodeId, RecordingId};
+use tandem_center::{AgentId, CallId, Center, NodeId};
 use tokio::time::timeout;
-use tokio_util::io::ReaderStream;
 
 use super::backend::{Freshness, Readiness, read};
 use super::commands::{self, require};
@@ -24,18 +23,16 @@ use super::frame::{self, CommandFrame};
 use super::login::LoginError;
 use super::openapi::{self, TABLE};
 use super::page::{CallsQuery, CdrsQuery, Page, ReadQuery};
+use super::recordings;
 use super::scrape;
 use super::server::Api;
 use super::token::Claims;
 use super::view::{Agent, CallDetail, CallView, CdrView, QueueView};
 use super::words::{Role, word};
-use crate::config::types::{Name, Secret};
+use crate::config::types::Secret;
 
 /// Bytes of a request's body. Commands and log-ins are a few hundred.
 const BODY_BYTES_MAX: usize = 16 << 10;
-
-/// Bytes of a recording that are read at a time.
-const CHUNK_BYTES: usize = 64 << 10;
 
 /// How long `/metrics` waits for the state. After it, what was known before is answered.
 const SCRAPE_PATIENCE: Duration = Duration::from_secs(2);
@@ -52,10 +49,11 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     for entry in TABLE {
         all = all.route(entry.path, (entry.handler)());
     }
+    let all = all.configure(recordings::configure);
     config.service(all.default_service(web::to(nothing)));
 }
 
-fn bad_request(error: &dyn std::error::Error) -> ErrorBody {
+pub(super) fn bad_request(error: &dyn std::error::Error) -> ErrorBody {
     ErrorBody::new(ErrorCode::BadRequest, error.to_string())
 }
 
@@ -95,7 +93,7 @@ async fn count(
 }
 
 /// Who asks, by the token in `Authorization`.
-pub(super) struct Who(Claims);
+pub(super) struct Who(pub(super) Claims);
 
 impl FromRequest for Who {
     type Error = ErrorBody;
@@ -367,24 +365,6 @@ pub(super) async fn cdrs(
     let rows = api.backend.cdrs(wanted).await?;
     let page = Page::of(rows.iter().map(CdrView::of), limit, CdrsQuery::cursor);
     Ok(HttpResponse::Ok().json(page))
-}
-
-pub(super) async fn recording(
-    api: web::Data<Api>,
-    who: Who,
-    id: web::Path<String>,
-) -> Result<HttpResponse, ErrorBody> {
-    require(&who.0, Role::Supervisor)?;
-    // The name of a file: nothing in it may lead elsewhere.
-    let id: Name = id.parse().map_err(|error| bad_request(&error))?;
-    let missing = || ErrorBody::not_found(format!("recording {id} is not on this node"));
-    let path = api.backend.recording(RecordingId(id.as_str().into())).await;
-    let file = tokio::fs::File::open(path.ok_or_else(missing)?).await.map_err(|_| missing())?;
-    let name = format!("inline; filename=\"{id}.wav\"");
-    let body = ReaderStream::with_capacity(file, CHUNK_BYTES);
-    let mut response = HttpResponse::Ok();
-    response.content_type("audio/wav").insert_header(("content-disposition", name));
-    Ok(response.streaming(body))
 }
 
 /// Which node is to lead.

@@ -234,7 +234,8 @@ pub struct Member {
     pub id: NodeNumber,
     /// Its `cluster.listen`.
     pub address: SocketAddr,
-    /// Its `http.listen`, told to clients so that they go on there when this node dies.
+    /// Its `http.listen`, told to clients so that they go on there when this node dies. The other
+    /// nodes copy recordings there; a node without it gets none and gives none.
     pub http: Option<SocketAddr>,
 }
 

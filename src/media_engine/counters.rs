@@ -1,6 +1,7 @@
 //! What the packet threads have done, for the metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::EngineStats;
 
@@ -18,6 +19,7 @@ pub(super) struct Counters {
     recordings: AtomicU64,
     recorded_bytes: AtomicU64,
     recordings_failed: AtomicU64,
+    recording_sync_micros: AtomicU64,
 }
 
 /// What a thread did in a round.
@@ -64,6 +66,12 @@ impl Counters {
         self.recorded_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Bringing what was recorded to the disk took so long.
+    pub(super) fn recordings_synced(&self, within: Duration) {
+        let micros = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
+        self.recording_sync_micros.store(micros, Ordering::Relaxed);
+    }
+
     /// A file could not be written.
     pub(super) fn recording_failed(&self) {
         self.recordings_failed.fetch_add(1, Ordering::Relaxed);
@@ -84,6 +92,7 @@ impl Counters {
             recordings: read(&self.recordings),
             recorded_bytes: read(&self.recorded_bytes),
             recordings_failed: read(&self.recordings_failed),
+            recording_sync_micros: read(&self.recording_sync_micros),
         }
     }
 }

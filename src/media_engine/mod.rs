@@ -65,6 +65,8 @@ pub struct EngineConfig {
     /// While it does not hold, audio goes only to those from whom audio still arrives: packets
     /// reach one holder of an address.
     pub lease: Lease,
+    /// The node, for the stamps of recordings.
+    pub node: u64,
 }
 
 impl Default for EngineConfig {
@@ -75,6 +77,7 @@ impl Default for EngineConfig {
             quiet: Duration::from_secs(10),
             shared: false,
             lease: Lease::for_ever(),
+            node: 0,
         }
     }
 }
@@ -107,6 +110,20 @@ pub enum PortEvent {
     Died {
         /// The port that died.
         key: PortKey,
+    },
+    /// A recording has a file of its own from now on.
+    RecordingBegan {
+        /// The port that was recorded first.
+        key: PortKey,
+        /// The file; its name may have got a number.
+        path: PathBuf,
+    },
+    /// A file of a recording is complete and on the disk.
+    RecordingEnded {
+        /// The port that was recorded last.
+        key: PortKey,
+        /// The file.
+        path: PathBuf,
     },
     /// The recording could not be written (a full disk, say). The call goes on without it.
     RecordingFailed {
@@ -146,6 +163,8 @@ pub struct EngineStats {
     pub recorded_bytes: u64,
     /// Recordings that could not be written.
     pub recordings_failed: u64,
+    /// How long it took lately to bring what was recorded to the disk.
+    pub recording_sync_micros: u64,
 }
 
 /// Why the engine did not start.
@@ -216,8 +235,9 @@ impl Engine {
         let pool = PortPool::new(config.ports.clone(), config.shared)?;
         let events: Arc<dyn Fn(PortEvent) + Send + Sync> = Arc::new(events);
         let counters = Arc::new(Counters::default());
-        let (recorder, writer) = Recorder::start(Arc::clone(&events), Arc::clone(&counters))
-            .map_err(system("a thread to record"))?;
+        let (recorder, writer) =
+            Recorder::start(config.node, Arc::clone(&events), Arc::clone(&counters))
+                .map_err(system("a thread to record"))?;
         let (mut mailboxes, mut threads) = (Vec::new(), Vec::new());
         for number in 0..config.threads.clamp(1, THREADS_MAX) {
             let mailbox = Arc::new(Mailbox::new().map_err(system("an eventfd"))?);

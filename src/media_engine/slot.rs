@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::net::{RecvFlags, SendFlags};
 use tandem_media::port::{Heard, Port, RecordTap, What};
@@ -16,8 +16,12 @@ use super::{PortKey, PortPlan, PortState};
 /// packet would cost the others their time.
 const DEATHS_MAX: u32 = 16;
 
-/// Recorded bytes that are handed to the recorder without waiting for the second to pass.
+/// Recorded bytes that are handed to the recorder however young they are.
 const BATCH_BYTES: usize = 16 * 1024;
+
+/// How old the first packet of a batch becomes before it is handed over: what a crash can take
+/// from a recording begins with this.
+pub(super) const BATCH_AGE: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -82,10 +86,11 @@ impl Slot {
         };
         if !unchanged {
             self.end_recording(recorder);
-            self.tap = plan.record.as_ref().map(|RecordTap { path, channel }| {
+            self.tap = plan.record.as_ref().map(|RecordTap { path, channel, epoch }| {
                 let tap = Tap {
                     path: Arc::from(path.as_path()),
                     channel: *channel,
+                    epoch: *epoch,
                     codec,
                     key: self.key,
                 };
@@ -106,10 +111,15 @@ impl Slot {
     ) {
         if let (Some(tapped), What::Audio | What::LateAudio) = (&mut self.tap, heard.what) {
             tapped.batch.push(heard, &datagram[heard.payload.clone()], now);
-            if tapped.batch.bytes() >= BATCH_BYTES {
+            if tapped.batch.bytes() >= BATCH_BYTES || tapped.batch.age(now) >= BATCH_AGE {
                 recorder.write(&tapped.tap, std::mem::take(&mut tapped.batch));
             }
         }
+    }
+
+    /// Whether it is being recorded.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.tap.is_some()
     }
 
     /// Hands over what has been kept.

@@ -15,6 +15,7 @@ use tandem_media::rtcp::REPORT_BYTES_MAX;
 use tandem_media::rtp::DATAGRAM_BYTES_MAX;
 use tandem_media::telephone_event::EVENT_BYTES;
 
+use super::slot::BATCH_AGE;
 use super::wheel::Beat;
 use super::worker::{Worker, slot_mut};
 
@@ -91,8 +92,22 @@ impl Worker {
         buffers.beats = beats;
     }
 
-    /// Visits some ports: reports, keep-alives, silent peers, recordings.
+    /// Hands over what was heard of recorded ports, those too whose peers have fallen silent.
+    fn flush_recordings(&mut self) {
+        if self.flush_due > self.now {
+            return;
+        }
+        self.flush_due = self.now + BATCH_AGE;
+        let Self { recorded, slots, recorder, .. } = self;
+        recorded.retain(|index| {
+            let slot = slot_mut(slots, *index).filter(|slot| slot.is_recorded());
+            slot.map(|slot| slot.flush_recording(recorder)).is_some()
+        });
+    }
+
+    /// Visits some ports: reports, keep-alives, silent peers; and all that are recorded.
     pub(super) fn keep_house(&mut self, buffers: &mut Buffers) {
+        self.flush_recordings();
         if self.visit_due > self.now {
             return;
         }
@@ -299,7 +314,6 @@ impl Worker {
             return;
         };
         slot.port.handle_timeout(self.quiet, now);
-        slot.flush_recording(&self.recorder);
         if let Some(bytes) = slot.port.poll_report(&mut buffers.report, ntp, false, now) {
             slot.send_rtcp(&buffers.report[..bytes]);
         }

@@ -10,7 +10,7 @@
 //! its plan. This file is the life of the thread and of its ports; what happens to packets is
 //! in `traffic`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
@@ -80,6 +80,9 @@ pub(super) struct Worker {
     /// The slot that the housekeeping visits next, and when it goes on.
     pub(super) visited: usize,
     pub(super) visit_due: Instant,
+    /// The slots that are recorded, and when their batches are looked at.
+    pub(super) recorded: BTreeSet<u32>,
+    pub(super) flush_due: Instant,
     pub(super) round: Round,
     /// When the round began.
     pub(super) now: Instant,
@@ -134,6 +137,8 @@ impl Worker {
             wheel: Wheel::new(now),
             visited: 0,
             visit_due: now,
+            recorded: BTreeSet::new(),
+            flush_due: now,
             round: Round::default(),
             now,
             working: 0,
@@ -350,6 +355,9 @@ impl Worker {
         self.guard(index, |worker| {
             if let Some(slot) = slot_mut(&mut worker.slots, index) {
                 slot.apply(plan, &worker.recorder, worker.now);
+                if slot.is_recorded() {
+                    worker.recorded.insert(index);
+                }
             }
         });
         let Some(key) = self.slot(index).map(|slot| slot.key) else {

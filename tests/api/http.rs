@@ -1,6 +1,8 @@
 //! HTTP requests: who may ask what, and what is answered, checked against the published
 //! description.
 
+use std::sync::Arc;
+
 use jsonschema::Validator;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -9,6 +11,8 @@ use tandem::api::token::Claims;
 use tandem::api::words::Role;
 use tandem::cli::client::{ClientError, Server};
 use tandem::config::types::Secret;
+use tandem::recordings::Recordings;
+use tandem_media::wav;
 
 use crate::script::Script;
 
@@ -212,26 +216,50 @@ async fn health_readiness_and_metrics_need_no_log_in() {
 }
 
 #[tokio::test]
-async fn a_recording_is_sent_as_it_is_and_nothing_else_is() {
+async fn a_recording_is_sent_whole_or_in_ranges_and_nothing_else_is() {
     let script = Script::new();
-    let folder = std::env::temp_dir().join(format!("tandem-api-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = folder.join("0000000000000001.wav");
-    let audio: Vec<u8> = (0..200_000_u32).map(|byte| byte as u8).collect();
-    std::fs::write(&file, &audio).unwrap();
-    script.backend.put_recording("0000000000000001", file);
+    let folder = tempfile::tempdir().unwrap();
+    let stamp = wav::Stamp { node: 1, epoch: 0, began_ms: 1_780_000_000_000 };
+    let pcm: Vec<u8> = (0..200_000_u32).map(|byte| byte as u8).collect();
+    let mut file = wav::part_header(8_000, 2, 200_000, &stamp).to_vec();
+    file.extend(&pcm);
+    std::fs::write(folder.path().join("0000000000000001.0.wav"), file).unwrap();
+    let opened = Recordings::open(1, folder.path().into(), folder.path(), None).unwrap();
+    tokio::spawn(Arc::clone(&opened.0).keep(opened.1));
+    script.backend.serve_recordings(opened.0);
     let sue = script.logged_in("sue").await;
     let client = reqwest::Client::new();
-    let get = async |id: &str| {
+    let get = async |id: &str, range: &str| {
         let url = format!("{}/api/v1/recordings/{id}", script.base());
-        client.get(url).bearer_auth(sue.token().unwrap()).send().await.unwrap()
+        let request = client.get(url).bearer_auth(sue.token().unwrap());
+        request.header("range", range).send().await.unwrap()
     };
-    let response = get("0000000000000001").await;
+    let one = "0000000000000001";
+    // The folder is looked through beside the start.
+    while get(one, "").await.status() == StatusCode::NOT_FOUND {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let response = get(one, "").await;
+    assert_eq!(
+        (response.status(), &response.headers()["accept-ranges"]),
+        (StatusCode::OK, &"bytes".parse().unwrap())
+    );
     assert_eq!(response.headers()["content-type"], "audio/wav");
-    assert_eq!(response.bytes().await.unwrap(), audio);
-    assert_eq!(get("0000000000000002").await.status(), StatusCode::NOT_FOUND);
-    assert_eq!(get("..%2f..%2fetc%2fpasswd").await.status(), StatusCode::BAD_REQUEST);
-    std::fs::remove_dir_all(folder).unwrap();
+    let whole = response.bytes().await.unwrap();
+    let header = whole.len() - pcm.len();
+    assert!(whole.starts_with(b"RIFF") && whole[header..] == pcm);
+    let response = get(one, "bytes=1000-150999").await;
+    assert_eq!(response.status(), StatusCode::PARTIAL_CONTENT);
+    let told = format!("bytes 1000-150999/{}", whole.len());
+    assert_eq!(response.headers()["content-range"], told.as_str());
+    assert_eq!(response.bytes().await.unwrap(), whole[1_000..151_000]);
+    let response = get(one, "bytes=900000-").await;
+    assert_eq!(response.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+    let parts: Value = sue.get(&format!("/api/v1/recordings/{one}/parts")).await.unwrap();
+    assert_eq!(parts["parts"][0]["length_ms"], 6_250, "{parts}");
+    assert_eq!(parts["parts"][0]["sha256"].as_str().unwrap().len(), 64);
+    assert_eq!(get("0000000000000002", "").await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(get("..%2f..%2fetc%2fpasswd", "").await.status(), StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]

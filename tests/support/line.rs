@@ -32,6 +32,15 @@ impl Message {
         self.status() == 0
     }
 
+    /// Where the description in it wants audio.
+    pub fn audio_address(&self) -> SocketAddr {
+        let lines = || self.0.lines();
+        let ip = lines().find_map(|line| line.strip_prefix("c=IN IP4 ")).unwrap_or("");
+        let media = lines().find_map(|line| line.strip_prefix("m=audio ")).unwrap_or("");
+        let port = media.split(' ').next().unwrap_or("");
+        SocketAddr::new(ip.trim().parse().unwrap(), port.parse().unwrap())
+    }
+
     fn cseq(&self) -> u32 {
         self.header("CSeq").split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0)
     }
@@ -337,6 +346,21 @@ impl Line {
         let bye =
             self.waits_for("a BYE", |message| message.is_request() && message.method() == "BYE");
         self.respond(&bye, 200, "", "");
+    }
+
+    /// Says so many frames of 20 ms of a constant tone of G.711 µ-law, in time.
+    pub fn says(&self, to: SocketAddr, frames: u32) {
+        let begun = Instant::now();
+        for frame in 0..frames {
+            let due = begun + Duration::from_millis(20) * frame;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let mut packet = vec![0x80, 0];
+            packet.extend((frame as u16).to_be_bytes());
+            packet.extend((frame * 160).to_be_bytes());
+            packet.extend(7_u32.to_be_bytes());
+            packet.extend([0x10; 160]);
+            self.rtp.send_to(&packet, to).unwrap();
+        }
     }
 
     fn waits_for(&mut self, what: &str, mut is_it: impl FnMut(&Message) -> bool) -> Message {

@@ -171,5 +171,5 @@ fn dials_home(script: &mut Script, of: NodeId) -> CallId {
 
 fn holder_of(script: &Script, of: NodeId) -> NodeId {
     let found = script.center.homes().find(|(id, _)| *id == HomeId::first_of(of));
-    found.unwrap().1.holder
+    found.expect("the node brought it").1.holder
 }

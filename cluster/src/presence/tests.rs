@@ -64,11 +64,11 @@ impl Script {
     fn deliver(&mut self) {
         let (frozen, cut) = (self.frozen.clone(), self.cut.clone());
         self.unread.retain(|(from, to, _)| !cut.contains(&(*from, *to)));
-        let (ready, waiting) = std::mem::take(&mut self.unread)
+        let (ready, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.unread)
             .into_iter()
             .partition(|(_, to, _)| !frozen.contains(to));
         self.unread = waiting;
-        for (from, to, beat) in Vec::<(NodeId, NodeId, Beat)>::from(ready) {
+        for (from, to, beat) in ready {
             let now = self.clock(to);
             self.nodes.get_mut(&to).unwrap().handle_beat(now, from, beat);
         }

@@ -161,6 +161,8 @@ pub struct RecordTap {
     pub path: PathBuf,
     /// The channel: 0 left, 1 right.
     pub channel: u8,
+    /// The call's epoch, for the file's stamp.
+    pub epoch: u32,
 }
 
 impl Source {

@@ -175,16 +175,48 @@ fn no_mutation_of_a_file_panics() {
 }
 
 #[test]
-fn a_header_left_behind_is_repaired_from_the_file_s_length() {
-    let stale = header(8_000, 2, 0);
-    let right = header(8_000, 2, 32_000);
-    assert_eq!(repair(&stale, 44 + 32_003), Some(right)); // The last frame is torn.
-    assert_eq!(repair(&right, 44 + 32_000), None);
-    assert_eq!(repair(&[0; 44], 44 + 32_000), None);
-    assert_eq!(repair(&stale[..20], 20), None);
-    let mut foreign = stale;
+fn a_part_cut_anywhere_keeps_every_whole_frame_before_the_cut() {
+    let stamp = Stamp { node: 2, epoch: 3, began_ms: 1_780_000_000_123 };
+    let pcm = Signal::rate(8_000).noise(20_000.0, 3).seconds(0.05);
+    // The header lags behind what was written, as it does when the power goes.
+    let mut file = part_header(8_000, 2, 64, &stamp).to_vec();
+    file.extend(bytes_of(&pcm));
+    for cut in 0..=file.len() {
+        let mut left = file[..cut].to_vec();
+        let Some(part) = read_part(&left, cut as u64) else {
+            assert!(cut < PART_HEADER_BYTES, "{cut}");
+            continue;
+        };
+        assert_eq!(part.stamp, stamp);
+        left.truncate(part.file_bytes() as usize);
+        left[..PART_HEADER_BYTES].copy_from_slice(&part.bytes());
+        let audio = read(&left).unwrap();
+        let frames = (cut - PART_HEADER_BYTES) / 4;
+        assert_eq!((audio.rate_hz(), audio.channels(), audio.frames()), (8_000, 2, frames));
+        assert_eq!(audio.samples(), &pcm[..frames * 2]);
+    }
+}
+
+#[test]
+fn only_a_part_is_taken_for_one() {
+    let stamp = Stamp { node: u64::MAX, epoch: u32::MAX, began_ms: u64::MAX };
+    let right = part_header(8_000, 2, 32_000, &stamp);
+    assert_eq!(read_part(&right, 144 + 32_000).unwrap().bytes(), right);
+    assert_eq!(read_part(&[0; 144], 144 + 32_000), None);
+    assert_eq!(read_part(&header(8_000, 2, 32_000), 44 + 32_000), None);
+    let mut foreign = right;
     foreign[20] = 6; // A-law: not ours.
-    assert_eq!(repair(&foreign, 44 + 32_000), None);
+    assert_eq!(read_part(&foreign, 144 + 32_000), None);
+}
+
+#[test]
+fn a_comment_is_passed_over_by_readers() {
+    for comment in ["odd", "even", "a gap of 740 ms at 12,000 ms"] {
+        let mut file = commented_header(16_000, 2, 8, comment);
+        file.extend(bytes_of(&[1, 2, 3, 4]));
+        assert_eq!(read(&file).unwrap().samples(), [1, 2, 3, 4]);
+        assert_eq!(u32::from_le_bytes(file[4..8].try_into().unwrap()) as usize, file.len() - 8);
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::State;
 use super::leg::{LiveLeg, engine_codec};
 use super::reconcile::port_key;
 use crate::media_engine::{CodecSpec, Detect, Direction, PortPlan, RecordTap, Source};
+use crate::recordings::PartId;
 
 /// Names the playing of music and of the ringing tone; actions of a flow count from below.
 const MUSIC: u64 = u64::MAX;
@@ -76,8 +77,9 @@ impl State {
 
     /// The caller's side is the left channel, whoever answers the right one.
     fn tap(&self, recording: &RecordingId, number: LegNumber) -> RecordTap {
-        let path: PathBuf = self.node.recordings.join(format!("{recording}.wav"));
-        RecordTap { path, channel: u8::from(number != LegNumber::FIRST) }
+        let epoch = self.call.as_ref().map_or(0, |call| call.epoch);
+        let path: PathBuf = self.node.recordings.path(&PartId::first(recording, epoch));
+        RecordTap { path, channel: u8::from(number != LegNumber::FIRST), epoch }
     }
 }
 

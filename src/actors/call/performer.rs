@@ -221,6 +221,8 @@ impl State {
                 self.node.metrics.actor_restarts_total.with_label_values(&["media_port"]).inc();
                 tracing::error!(call = %self.id, leg = key.leg, "a media port was rebuilt");
             }
+            // They go to whoever keeps recordings.
+            PortEvent::RecordingBegan { .. } | PortEvent::RecordingEnded { .. } => (),
             PortEvent::RecordingFailed { reason, .. } => {
                 tracing::error!(call = %self.id, %reason, "the recording cannot be written");
             }
