@@ -15,7 +15,7 @@ const CLEAN_SECONDS: u32 = 5;
 /// The highest rate that has no failed call at either end for 30 s.
 pub(crate) fn clean_rate(report: &mut Report) -> u32 {
     let mut clean = 0_u32;
-    for rate in [500, 1_000, 1_500, 2_000, 2_500, 3_000, 3_500, 4_000] {
+    for rate in [250, 500, 1_000, 1_500, 2_000, 2_500, 3_000, 3_500, 4_000] {
         let _node = Node::start();
         if !runs_clean(rate, 30) {
             break;
