@@ -47,7 +47,6 @@ test:
 
 bench:
 	$(call install,$(BENCH_PACKAGES))
-	cargo build --release --locked
 	cargo bench --locked --bench commits
 	cargo bench --locked --bench rtp_load
 	cargo bench --locked -p chaos-tests --bench simulation

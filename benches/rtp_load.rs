@@ -526,7 +526,7 @@ fn fresh_directory() -> PathBuf {
 }
 
 fn report(rows: &[(&str, f64, &str, f64, &str)]) {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench");
     fs::create_dir_all(&directory).unwrap();
     let mut lines = String::new();
     println!("{:<54} {:>9} {:>3} {:>6}  peers", "measure", "value", "", "reach");

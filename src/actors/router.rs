@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ractor::ActorRef;
@@ -23,6 +23,8 @@ const BYE_REPEATED_WITHIN: Duration = Duration::from_secs(32);
 /// Answers kept at most: 32 s of 2,000 calls/s. Past it the oldest goes, and a repetition of its
 /// BYE gets a 481, which ends the far leg as well.
 const LEFT_MAX: usize = 65_536;
+/// Places for answers that are kept whatever happens, so that a quiet node does not move them about.
+const LEFT_PLACES_MIN: usize = 1_024;
 
 /// The routing table of one node.
 #[derive(Debug)]
@@ -82,7 +84,13 @@ impl Router {
 
     /// What the last BYE with this SIP Call-ID was answered with.
     pub fn last_answer(&self, sip_call_id: &[u8]) -> Option<Vec<u8>> {
-        locked(&self.left).answers.get(sip_call_id).cloned()
+        locked(&self.left).answers.get(sip_call_id).map(|answer| answer.to_vec())
+    }
+
+    /// Gives back what answers take that nobody can ask for any more. To be called now and then:
+    /// after a busy hour no BYE may come that would do it.
+    pub fn forget_answers(&self) {
+        locked(&self.left).forget(Instant::now());
     }
 
     /// The actor that `start` starts serves `call` from now on. It cannot look itself up, end or
@@ -170,24 +178,74 @@ impl Router {
 /// what remains of a call instead of its actor.
 #[derive(Debug, Default)]
 struct Left {
-    answers: HashMap<Box<[u8]>, Vec<u8>>,
-    in_order: VecDeque<(Instant, Box<[u8]>)>,
+    answers: HashMap<Arc<[u8]>, Box<[u8]>>,
+    in_order: VecDeque<(Instant, Arc<[u8]>)>,
 }
 
 impl Left {
     fn keep(&mut self, now: Instant, sip_call_id: &[u8], answer: Vec<u8>) {
+        if self.in_order.len() >= LEFT_MAX {
+            self.forget_oldest();
+        }
+        self.forget(now);
+        let sip_call_id: Arc<[u8]> = sip_call_id.into();
+        // A box: what grew while it was written has up to twice the room that it needs.
+        self.answers.insert(Arc::clone(&sip_call_id), answer.into());
+        self.in_order.push_back((now, sip_call_id));
+    }
+
+    /// Forgets what is older than a repetition can be, and gives back the room of a peak once
+    /// less than a quarter of it is used.
+    fn forget(&mut self, now: Instant) {
         while let Some((since, _)) = self.in_order.front()
-            && (now.duration_since(*since) > BYE_REPEATED_WITHIN || self.in_order.len() >= LEFT_MAX)
+            && now.duration_since(*since) > BYE_REPEATED_WITHIN
         {
-            let Some((_, oldest)) = self.in_order.pop_front() else { break };
+            self.forget_oldest();
+        }
+        let places = (2 * self.in_order.len()).max(LEFT_PLACES_MIN);
+        if self.in_order.capacity() > 2 * places {
+            self.in_order.shrink_to(places);
+            self.answers.shrink_to(places);
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, oldest)) = self.in_order.pop_front() {
             self.answers.remove(&oldest);
         }
-        self.answers.insert(sip_call_id.into(), answer);
-        self.in_order.push_back((now, sip_call_id.into()));
     }
 }
 
 /// A shard is valid after a panic of another holder: each change is one map operation.
 fn locked<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_kept_for_as_long_as_its_bye_may_be_repeated_and_its_room_no_longer() {
+        let (mut left, began) = (Left::default(), Instant::now());
+        for number in 0..20_000_u32 {
+            left.keep(began, &number.to_be_bytes(), b"SIP/2.0 200 OK".to_vec());
+        }
+        left.forget(began + BYE_REPEATED_WITHIN);
+        assert_eq!(left.answers.get(&7_u32.to_be_bytes()[..]), Some(&b"SIP/2.0 200 OK"[..].into()));
+        left.forget(began + BYE_REPEATED_WITHIN + Duration::from_millis(1));
+        assert_eq!((left.answers.len(), left.in_order.len()), (0, 0));
+        assert!(left.in_order.capacity() <= 2 * LEFT_PLACES_MIN, "{}", left.in_order.capacity());
+        assert!(left.answers.capacity() <= 2 * LEFT_PLACES_MIN, "{}", left.answers.capacity());
+    }
+
+    #[test]
+    fn past_the_most_that_is_kept_the_oldest_answer_goes() {
+        let (mut left, began) = (Left::default(), Instant::now());
+        for number in 0..=LEFT_MAX as u32 {
+            left.keep(began, &number.to_be_bytes(), Vec::new());
+        }
+        assert_eq!(left.answers.len(), LEFT_MAX);
+        assert!(!left.answers.contains_key(&0_u32.to_be_bytes()[..]));
+    }
 }

@@ -51,6 +51,9 @@ const RETRY_AFTER_SECONDS: &str = "2";
 /// How often the delay of the runtime's tasks is measured.
 const LAG_EVERY: Duration = Duration::from_millis(50);
 
+/// How often the answers to BYEs that nobody can repeat any more are given up.
+const ANSWERS_FORGOTTEN_EVERY: Duration = Duration::from_secs(1);
+
 /// What the transport is told.
 #[derive(Debug)]
 pub enum Message {
@@ -69,12 +72,12 @@ pub struct SipTransportActor;
 pub struct State {
     node: Arc<Node>,
     reading: Reading,
-    lag: tokio::task::JoinHandle<()>,
+    tasks: [tokio::task::JoinHandle<()>; 2],
 }
 
 impl Drop for State {
     fn drop(&mut self) {
-        self.lag.abort();
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 
@@ -89,8 +92,9 @@ impl Actor for SipTransportActor {
         node: Arc<Node>,
     ) -> Result<State, ActorProcessingErr> {
         let lag = tokio::spawn(measure_lag(Arc::clone(&node)));
+        let forgetting = tokio::spawn(forget_answers(Arc::clone(&node)));
         let reading = node.sockets.read(&node.dispatcher());
-        Ok(State { node, reading, lag })
+        Ok(State { node, reading, tasks: [lag, forgetting] })
     }
 
     async fn handle(
@@ -117,6 +121,14 @@ async fn measure_lag(node: Arc<Node>) {
         let due = Instant::now() + LAG_EVERY;
         tokio::time::sleep_until(due.into()).await;
         node.lag.observe(due.elapsed());
+    }
+}
+
+/// Gives up what the routing table keeps for repetitions, also when nothing arrives any more.
+async fn forget_answers(node: Arc<Node>) {
+    loop {
+        tokio::time::sleep(ANSWERS_FORGOTTEN_EVERY).await;
+        node.router.forget_answers();
     }
 }
 

@@ -8,12 +8,17 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use bytes::{Bytes, BytesMut};
 use tandem_center::{AgentId, Audience, Event, Index, Millis};
 use tokio::sync::Notify;
 
 /// Events kept. Full: the oldest go, and a client that resumes from before them receives a
 /// snapshot. At ten events a call this is the past of 6,500 calls.
 pub const EVENTS_KEPT: usize = 65_536;
+
+/// The bytes of kept events lie together in pieces of this size. As values of many small
+/// allocations, among those of calls that end at once, they hold pages that are otherwise empty.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// One event with its place in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,10 +61,22 @@ struct Inner {
     floor: Index,
     /// The last index applied, with or without events.
     head: Index,
-    all: VecDeque<Arc<Logged>>,
-    of_agents: BTreeMap<AgentId, VecDeque<Arc<Logged>>>,
+    all: VecDeque<Kept>,
+    of_agents: BTreeMap<AgentId, VecDeque<Kept>>,
+    /// Where the bytes of the next events go.
+    piece: BytesMut,
     followers_of_all: Vec<Weak<Follower>>,
     followers_of: BTreeMap<AgentId, Vec<Weak<Follower>>>,
+}
+
+/// An event, encoded.
+#[derive(Clone, Debug)]
+struct Kept {
+    index: Index,
+    at: Millis,
+    /// Of whom it is; none if supervisors alone see it.
+    agent: Option<AgentId>,
+    event: Bytes,
 }
 
 /// One who waits for events.
@@ -93,13 +110,8 @@ impl EventLog {
         if events.is_empty() {
             return;
         }
-        for event in events {
-            let logged = Arc::new(Logged { index, at, event });
-            if let Audience::Agent(agent) = &logged.event.audience {
-                inner.of_agents.entry(agent.clone()).or_default().push_back(logged.clone());
-            }
-            inner.wake(&logged.event.audience);
-            inner.all.push_back(logged);
+        for event in &events {
+            inner.keep(index, at, event);
         }
         inner.trim();
     }
@@ -107,9 +119,7 @@ impl EventLog {
     /// The state was replaced by one at `index`: what happened before cannot be told.
     pub fn restart_at(&self, index: Index) {
         let mut inner = self.lock();
-        inner.all.clear();
-        inner.of_agents.clear();
-        inner.floor = index;
+        inner.forget_all(index);
         inner.head = index;
         let followers = inner.followers_of.values().flatten().chain(&inner.followers_of_all);
         for follower in followers.filter_map(Weak::upgrade) {
@@ -153,21 +163,26 @@ impl EventLog {
             return Err(CannotResume::NotYet);
         }
         let empty = VecDeque::new();
-        let events = match scope {
+        let kept = match scope {
             Scope::Agent(agent) => inner.of_agents.get(agent).unwrap_or(&empty),
             Scope::Everything => &inner.all,
         };
-        let first = events.partition_point(|event| event.index <= after);
-        let mut read = Vec::new();
-        for event in events.range(first..) {
-            let last: Option<&Arc<Logged>> = read.last();
-            if read.len() >= max && last.is_some_and(|last| last.index != event.index) {
-                let complete = last.map_or(after, |last| last.index);
-                return Ok((read, complete));
+        let first = kept.partition_point(|kept| kept.index <= after);
+        let mut count = 0;
+        let mut last = None;
+        let wanted = kept.range(first..).take_while(|kept| {
+            let fits = count < max || last.is_none_or(|last| last == kept.index);
+            if fits {
+                (count, last) = (count + 1, Some(kept.index));
             }
-            read.push(event.clone());
-        }
-        Ok((read, inner.head))
+            fits
+        });
+        let wanted: Vec<Kept> = wanted.cloned().collect();
+        let is_all = first + wanted.len() == kept.len();
+        let complete = if is_all { inner.head } else { last.unwrap_or(inner.head) };
+        drop(inner);
+        let events = wanted.iter().map(Kept::decode).collect::<Result<_, _>>()?;
+        Ok((events, complete))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -176,7 +191,59 @@ impl EventLog {
     }
 }
 
+impl Kept {
+    fn decode(&self) -> Result<Arc<Logged>, CannotResume> {
+        match postcard::from_bytes(&self.event) {
+            Ok(event) => Ok(Arc::new(Logged { index: self.index, at: self.at, event })),
+            Err(error) => {
+                tracing::error!(index = self.index, %error, "an event cannot be read");
+                Err(CannotResume::TooOld)
+            }
+        }
+    }
+}
+
 impl Inner {
+    fn keep(&mut self, index: Index, at: Millis, event: &Event) {
+        let event_bytes = match postcard::to_stdvec(event) {
+            Ok(bytes) => self.lay_together(&bytes),
+            Err(error) => {
+                // Whoever follows receives a snapshot instead.
+                tracing::error!(index, %error, "an event cannot be kept");
+                return self.forget_all(index);
+            }
+        };
+        let agent = match &event.audience {
+            Audience::Agent(agent) => Some(self.known(agent)),
+            Audience::Supervisors => None,
+        };
+        let kept = Kept { index, at, agent, event: event_bytes };
+        if let Some(agent) = &kept.agent {
+            self.of_agents.entry(agent.clone()).or_default().push_back(kept.clone());
+        }
+        self.all.push_back(kept);
+        self.wake(&event.audience);
+    }
+
+    /// The id as it is held already, so that not each event holds its own.
+    fn known(&self, agent: &AgentId) -> AgentId {
+        self.of_agents.get_key_value(agent).map_or(agent, |(known, _)| known).clone()
+    }
+
+    fn lay_together(&mut self, bytes: &[u8]) -> Bytes {
+        if self.piece.capacity() < bytes.len() {
+            self.piece = BytesMut::with_capacity(PIECE_BYTES.max(bytes.len()));
+        }
+        self.piece.extend_from_slice(bytes);
+        self.piece.split().freeze()
+    }
+
+    fn forget_all(&mut self, index: Index) {
+        self.all.clear();
+        self.of_agents.clear();
+        self.floor = index;
+    }
+
     fn wake(&self, audience: &Audience) {
         let of_agent = match audience {
             Audience::Agent(agent) => self.followers_of.get(agent),
@@ -211,8 +278,8 @@ impl Inner {
         }
     }
 
-    fn forget(&mut self, logged: &Logged) {
-        let Audience::Agent(agent) = &logged.event.audience else { return };
+    fn forget(&mut self, kept: &Kept) {
+        let Some(agent) = &kept.agent else { return };
         if let Some(events) = self.of_agents.get_mut(agent) {
             events.pop_front();
             if events.is_empty() {
@@ -255,6 +322,25 @@ mod tests {
         assert_eq!(indices(&log, &Scope::Agent(agent("cy")), 10, 9), (vec![], 13));
         assert_eq!(indices(&log, &Scope::Everything, 10, 9), (vec![11, 11, 12], 13));
         assert_eq!(indices(&log, &Scope::Everything, 11, 9), (vec![12], 13));
+    }
+
+    #[test]
+    fn an_event_is_read_as_it_was_told_whichever_piece_it_lies_in() {
+        let log = EventLog::default();
+        let event = |number: u64| {
+            let name = format!("agent{}", number % 7);
+            let what = Happened::NodeChanged { node: NodeId(number), up: number.is_multiple_of(2) };
+            Event { audience: Audience::Agent(agent(&name)), what }
+        };
+        let last = 20_000; // Of about ten bytes: several pieces.
+        for index in 1..=last {
+            log.push(index, Millis(index), vec![event(index)]);
+        }
+        let (events, _) = log.read(&Scope::Everything, 0, usize::MAX).unwrap();
+        let told = |index| Arc::new(Logged { index, at: Millis(index), event: event(index) });
+        assert_eq!(events, (1..=last).map(told).collect::<Vec<_>>());
+        let (events, _) = log.read(&Scope::Agent(agent("agent3")), 0, 2).unwrap();
+        assert_eq!(events, [told(3), told(10)]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod faults;
 use super::{Log, LogError, Membership, Write, entry_bytes};
 use crate::entry::Index;
 use crate::snapshot::SnapshotData;
+use bytes::{Bytes, BytesMut};
 use careful::{Careful, Failure};
 use encoding::{
     broken, corrupt, decode_before, decode_membership, encode_before, encode_membership, put,
@@ -37,6 +38,10 @@ const BEFORE: &[u8] = b"before";
 /// without reading the disk. Past it the oldest are dropped, and read from the disk if needed.
 const RECENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// The bytes of recent entries lie together in pieces of this size. Each on its own, among what the
+/// node allocates for a moment, they would hold a page of memory for every few of them.
+const PIECE_BYTES: usize = 64 * 1024;
+
 /// Bytes of entries that are read at once when the log is opened.
 const READ_BYTES: usize = 1024 * 1024;
 
@@ -58,6 +63,8 @@ pub struct EngineLog<F: FileSystem = DefaultFileSystem> {
     /// The newest entries, without gaps up to `last`.
     recent: VecDeque<Entry>,
     recent_bytes: u64,
+    /// Where the bytes of the next entries go.
+    piece: BytesMut,
 }
 
 /// Removes files that the log needs no more; may run beside the log, on another thread.
@@ -150,6 +157,7 @@ impl<F: FileSystem> EngineLog<F> {
             last: last.max(before.0),
             recent: VecDeque::new(),
             recent_bytes: 0,
+            piece: BytesMut::new(),
         };
         log.read_all()?;
         Ok((log, opened))
@@ -192,12 +200,24 @@ impl<F: FileSystem> EngineLog<F> {
             }
         }
         self.recent_bytes += entries.iter().map(entry_bytes).sum::<u64>();
-        self.recent.extend(entries.iter().cloned());
+        for entry in entries {
+            let mut entry = entry.clone();
+            entry.data = self.lay_together(&entry.data);
+            self.recent.push_back(entry);
+        }
         while self.recent_bytes > RECENT_BYTES_MAX {
             let Some(entry) = self.recent.pop_front() else { return };
             self.recent_bytes -= entry_bytes(&entry);
         }
         self.last = entries.last().map_or(self.last, |entry| entry.index);
+    }
+
+    fn lay_together(&mut self, data: &[u8]) -> Bytes {
+        if self.piece.capacity() < data.len() {
+            self.piece = BytesMut::with_capacity(PIECE_BYTES.max(data.len()));
+        }
+        self.piece.extend_from_slice(data);
+        self.piece.split().freeze()
     }
 
     fn recent(&self, index: Index) -> Option<usize> {
