@@ -48,6 +48,11 @@ const ARRIVALS_UNCOMMITTED_MAX: usize = 256;
 /// second. Past it new callers are told to come again later.
 const CALLS_ENDED_MAX: usize = 16_384;
 
+/// How often, and in which steps, a port is tried again that is still held here: a packet thread
+/// closes what it is told within a millisecond or two.
+const HOLD_TRIES: u32 = 20;
+const HOLD_EVERY: Duration = Duration::from_millis(5);
+
 /// Delay of the runtime's tasks at which calls are refused. SIP's T1 is 500 ms: what is answered
 /// later than that is sent twice, and the load doubles.
 const LAG_MAX: Duration = Duration::from_millis(150);
@@ -294,13 +299,27 @@ impl Node {
         Ok(port)
     }
 
-    /// Sees to it that a leg has this very port: after the death of an actor it still has, after
-    /// a restart of the process it is bound anew.
+    /// Sees to it that a leg has this very port: after the death of an actor it still has, on
+    /// another node or after a restart of the process it is bound anew. It may be on its way to be
+    /// closed here, when the call was another node's for a moment: then it is tried again soon.
     pub fn hold_port(&self, key: PortKey, ip: IpAddr, rtp_port: u16) {
-        match self.engine.reserve_exact(ip, rtp_port) {
-            Ok(reservation) => self.engine.attach(key, reservation),
-            Err(error) => tracing::debug!(%error, rtp_port, "the port is held already"),
-        }
+        let Err(error) = self.bind_port(key, ip, rtp_port) else { return };
+        tracing::debug!(%error, rtp_port, "the port is held already");
+        let engine = self.engine.clone();
+        tokio::spawn(async move {
+            for _ in 0..HOLD_TRIES {
+                tokio::time::sleep(HOLD_EVERY).await;
+                if let Ok(reservation) = engine.reserve_exact(ip, rtp_port) {
+                    return engine.attach(key, reservation);
+                }
+            }
+        });
+    }
+
+    fn bind_port(&self, key: PortKey, ip: IpAddr, rtp_port: u16) -> Result<(), ReserveError> {
+        let reservation = self.engine.reserve_exact(ip, rtp_port)?;
+        self.engine.attach(key, reservation);
+        Ok(())
     }
 
     /// Nothing of this call is left on the wire.

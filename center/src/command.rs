@@ -99,6 +99,9 @@ pub enum Command {
     /// The phones that an agent has registered are now these; the last of them expires at
     /// `until`. No bytes: there are none any more.
     Registered { agent: AgentId, contacts: Wire, until: Millis },
+    /// The node has let go of a service address that it held before, and sends nothing from it any
+    /// more.
+    HomeReleased { home: HomeId, node: NodeId },
 }
 
 /// An INVITE that came in.
@@ -215,7 +218,8 @@ impl Command {
             | Self::SessionBack { .. }
             | Self::SetState { .. }
             | Self::EndWrapUp { .. }
-            | Self::Registered { .. } => None,
+            | Self::Registered { .. }
+            | Self::HomeReleased { .. } => None,
         }
     }
 
@@ -250,7 +254,8 @@ impl Command {
             | Self::Cleared { .. }
             | Self::SessionLost { .. }
             | Self::SessionBack { .. }
-            | Self::Registered { .. } => None,
+            | Self::Registered { .. }
+            | Self::HomeReleased { .. } => None,
         }
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tandem_center::{HomeId, Wire};
+use tandem_center::{Command, Home, HomeId, Wire};
 
 use super::{replica, sip_transport};
 use crate::address::{AddressBackend, AddressError};
@@ -22,6 +22,10 @@ use crate::stations::{ServiceAddress, Station};
 
 /// How often an address that could not be opened is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
+
+/// From the closing of an address until nothing is on its way from it any more: packet threads take
+/// what they are told within a millisecond or two.
+const SETTLE: Duration = Duration::from_millis(20);
 
 /// Renewals of an address within its lifetime: the kernel withdraws it up to half a second early.
 const RENEWALS: u32 = 4;
@@ -35,6 +39,8 @@ pub enum Message {
     TryAgain,
     /// The network knows that an address is here, or it does not.
     Taken(HomeId, ServiceAddress, Result<(), AddressError>),
+    /// Nothing is sent from these addresses any more: the nodes that get them may begin.
+    Release(Vec<HomeId>),
     /// It is time to renew what is held.
     Renew,
     /// The renewal of an address failed.
@@ -89,6 +95,7 @@ impl Actor for HomesActor {
                 state.look();
             }
             Message::Taken(home, address, taken) => state.taken(home, &address, taken),
+            Message::Release(homes) => state.say_released(homes),
             Message::Renew => state.renew(),
             Message::NotRenewed(home, error) => {
                 tracing::error!(%home, %error, "the service address is not renewed");
@@ -110,6 +117,10 @@ impl State {
         for home in open.iter().filter(|home| !wanted.contains_key(home)) {
             self.close(*home);
             closed = true;
+        }
+        let awaited = self.awaited();
+        if !awaited.is_empty() {
+            drop(self.me.send_after(SETTLE, move || Message::Release(awaited)));
         }
         let (listening, missing) = self.node.sockets.open_listeners();
         if missing {
@@ -133,9 +144,29 @@ impl State {
     fn wanted(&self) -> BTreeMap<HomeId, Wire> {
         let me = self.node.id;
         self.node.replica.read_local(|machine| {
-            let homes = machine.center().homes().filter(|(_, home)| home.holder == me);
+            let held = |home: &Home| home.holder == me && home.awaits.is_none();
+            let homes = machine.center().homes().filter(|(_, home)| held(home));
             homes.map(|(id, home)| (id, home.address.clone())).collect()
         })
+    }
+
+    /// What others wait for that this node lets go of it.
+    fn awaited(&self) -> Vec<HomeId> {
+        let me = self.node.id;
+        self.node.replica.read_local(|machine| {
+            let homes = machine.center().homes().filter(|(_, home)| home.awaits == Some(me));
+            homes.map(|(id, _)| id).collect()
+        })
+    }
+
+    /// Said again until nobody waits any more: [`Self::look_again`] sees what was not committed.
+    fn say_released(&mut self, homes: Vec<HomeId>) {
+        let still = self.awaited();
+        for home in homes.into_iter().filter(|home| still.contains(home)) {
+            let command = Command::HomeReleased { home, node: self.node.id };
+            self.node.replica.propose_then(command.encode(), |_| ());
+            self.look_again();
+        }
     }
 
     /// Nothing is taken without a lease: who has none cannot know whether the state is still so.

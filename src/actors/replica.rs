@@ -215,6 +215,8 @@ impl CenterMachine {
 pub enum Message {
     /// A call of this node changed and has no actor.
     Unserved(Arc<Call>),
+    /// The actor of this call has let go of it, since another node owned it.
+    Forsaken(CallId),
     /// Nothing of this call is on the wire any more.
     Cleared(CallId),
     /// It is time to see whether a node is missed.
@@ -272,6 +274,7 @@ impl Actor for ReplicaActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             Message::Unserved(call) => state.serve(call),
+            Message::Forsaken(id) => state.serve_if_ours(id),
             Message::Cleared(call) => {
                 state.cleared.insert(call);
                 if state.cleared.len() >= CLEARED_BATCH_MAX {
@@ -311,6 +314,13 @@ impl State {
         let id = call.id;
         let arguments = call::Arguments::Committed { node: Arc::clone(&self.node), call };
         self.node.actors.start_call(&self.node, id, arguments);
+    }
+
+    fn serve_if_ours(&self, id: CallId) {
+        let call = self.node.replica.read_local(|machine| machine.center().call(id).cloned());
+        if let Some(call) = call {
+            self.serve(call);
+        }
     }
 
     fn propose_cleared(&mut self) {

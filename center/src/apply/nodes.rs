@@ -50,6 +50,7 @@ impl Center {
         turn.outcome.touched.nodes.insert(node);
         turn.announce(Happened::NodeChanged { node, up: false });
         self.lose_sessions_of(turn, node);
+        self.release_homes_of(turn, node);
         self.adopt_orphans(turn, silent_ms);
         Reply::Done
     }
@@ -82,7 +83,8 @@ impl Center {
                     changed = true;
                 }
                 None => {
-                    let home = Home { natural: node, holder: node, epoch: 0, address };
+                    let home =
+                        Home { natural: node, holder: node, awaits: None, epoch: 0, address };
                     self.homes.insert(id, home);
                     turn.outcome.touched.homes.insert(id);
                     changed = true;
@@ -122,7 +124,12 @@ impl Center {
     }
 
     fn give_home(&mut self, turn: &mut Turn, id: HomeId, to: NodeId, silent_ms: u32) {
+        let nodes = &self.nodes;
+        let is_up = |node: NodeId| nodes.get(&node).is_some_and(|node| node.up);
         let Some(home) = self.homes.get_mut(&id) else { return };
+        // Whoever it awaited before has it still.
+        let before = home.awaits.take().unwrap_or(home.holder);
+        home.awaits = Some(before).filter(|before| *before != to && is_up(*before));
         home.holder = to;
         home.epoch = home.epoch.saturating_add(1);
         turn.outcome.touched.homes.insert(id);
@@ -130,6 +137,27 @@ impl Center {
         let calls: Vec<CallId> = calls.map(|call| call.id).collect();
         for call in calls {
             self.give_call(turn, call, to, silent_ms);
+        }
+    }
+
+    pub(super) fn home_released(&mut self, turn: &mut Turn, id: HomeId, node: NodeId) -> Reply {
+        match self.homes.get_mut(&id).filter(|home| home.awaits == Some(node)) {
+            Some(home) => {
+                home.awaits = None;
+                turn.outcome.touched.homes.insert(id);
+                Reply::Done
+            }
+            None => Reply::Already,
+        }
+    }
+
+    /// Nobody waits for a node that is gone.
+    fn release_homes_of(&mut self, turn: &mut Turn, node: NodeId) {
+        for (id, home) in &mut self.homes {
+            if home.awaits == Some(node) {
+                home.awaits = None;
+                turn.outcome.touched.homes.insert(*id);
+            }
         }
     }
 

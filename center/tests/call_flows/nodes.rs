@@ -119,6 +119,27 @@ fn a_node_that_is_back_gets_its_address_and_the_calls_on_it() {
 }
 
 #[test]
+fn whoever_gets_an_address_waits_until_its_live_holder_has_let_go() {
+    let mut script = Script::new();
+    script.gives(up_with_home(NODE));
+    script.gives(up_with_home(SECOND));
+    script.gives(lost(NODE));
+    assert_eq!(awaited_of(&script, NODE), None, "the dead hold nothing");
+    script.gives(up_with_home(NODE));
+    assert_eq!(awaited_of(&script, NODE), Some(SECOND));
+    let home = HomeId::first_of(NODE);
+    let wrong = Command::HomeReleased { home, node: THIRD };
+    assert_eq!(script.gives(wrong), Reply::Already);
+    script.gives(Command::HomeReleased { home, node: SECOND });
+    assert_eq!(awaited_of(&script, NODE), None);
+    // The one that is to let go dies instead.
+    script.gives(lost(NODE));
+    script.gives(up_with_home(NODE));
+    script.gives(lost(SECOND));
+    assert_eq!((holder_of(&script, NODE), awaited_of(&script, NODE)), (NODE, None));
+}
+
+#[test]
 fn an_invite_that_came_in_while_its_address_moved_is_owned_where_the_address_is() {
     let mut script = Script::new();
     script.gives(up_with_home(NODE));
@@ -167,6 +188,11 @@ fn dials_home(script: &mut Script, of: NodeId) -> CallId {
     let call = arrived.call;
     script.gives(Command::Arrived(Box::new(arrived)));
     call
+}
+
+fn awaited_of(script: &Script, of: NodeId) -> Option<NodeId> {
+    let found = script.center.homes().find(|(id, _)| *id == HomeId::first_of(of));
+    found.expect("the node brought it").1.awaits
 }
 
 fn holder_of(script: &Script, of: NodeId) -> NodeId {

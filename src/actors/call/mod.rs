@@ -347,8 +347,11 @@ impl State {
     fn not_committed(&mut self, now: Instant, command: Box<Command>, error: ProposalError) {
         tracing::debug!(call = %self.id, %error, "not committed");
         if matches!(*command, Command::Arrived { .. }) && error != ProposalError::Unknown {
-            self.refuse_uncommitted(now, 503);
-            return;
+            // An election takes less than a second; the caller only repeats the INVITE meanwhile.
+            let patient = self.invited.is_some_and(|invited| invited.elapsed() < LEADERLESS_MAX);
+            if error != ProposalError::NoLeader || !patient {
+                return self.refuse_uncommitted(now, 503);
+            }
         }
         if error == ProposalError::Stopped {
             return;
@@ -370,5 +373,8 @@ impl State {
     }
 }
 
-/// Between two tries of a proposal: about the time of an election.
-const PROPOSE_AGAIN: Duration = Duration::from_millis(250);
+/// How long a caller waits for a leader before 503 sends them to another node.
+const LEADERLESS_MAX: Duration = Duration::from_secs(3);
+
+/// Between two tries of a proposal: a part of the time that an election takes.
+const PROPOSE_AGAIN: Duration = Duration::from_millis(100);

@@ -9,6 +9,7 @@ use std::time::Instant;
 use tandem_center::{Call, CallId, Cause, Command, Direction, LegNumber, LegState, LegWant};
 use tandem_sip::leg::LegStatus;
 
+use super::super::replica;
 use super::leg::{Far, Here, Invitation, LiveLeg, expected};
 use super::wire::{CommittedLeg, LegNames};
 use super::{Arguments, Message, State, leg};
@@ -293,6 +294,11 @@ impl State {
             self.node.router.leave(leg.sip_call_id.as_bytes(), None);
         }
         self.abandon();
+        if how == Close::Silently {
+            // It may come back while this actor is ending, which would not hear of it.
+            self.node.router.release(self.id, self.me.get_id());
+            self.node.actors.tell_replica(replica::Message::Forsaken(self.id));
+        }
     }
 
     /// Lets go of one leg: its port is free, and its messages are nobody's.
