@@ -271,6 +271,12 @@ impl Leg {
         matches!(&self.phase, Phase::Arriving(arriving) if arriving.wants_our_offer())
     }
 
+    /// Incoming: whether the caller heard a description of ours before our final response, which is
+    /// to say the same one then (RFC 3261 §13.2.1).
+    pub fn has_said_sdp(&self) -> bool {
+        matches!(&self.phase, Phase::Arriving(arriving) if arriving.has_said_sdp())
+    }
+
     /// Whether the far end's re-INVITE waits for [`Self::answer_reoffer`] or
     /// [`Self::refuse_reoffer`]. To be asked after [`Self::restore`]: the event that said so was
     /// told to who is gone.

@@ -74,11 +74,14 @@ pub(super) struct Audio {
     pub(super) version: u64,
     /// Offer/answer exchanges so far, for the port's plan.
     pub(super) rounds: u32,
+    /// The caller heard `local` before our final response.
+    pub(super) said: bool,
 }
 
 impl Audio {
     fn none() -> Self {
-        Self { local: Vec::new(), remote: Vec::new(), agreed: None, version: 0, rounds: 0 }
+        let (local, remote) = (Vec::new(), Vec::new());
+        Self { local, remote, agreed: None, version: 0, rounds: 0, said: false }
     }
 }
 
@@ -229,7 +232,8 @@ impl LiveLeg {
             LegStatus::Terminated => Far::Gone,
         };
         let (local, remote, version) = (sdp_local, sdp_remote, sdp_version);
-        let audio = Audio { local, remote, agreed, version, rounds: 1 };
+        let said = dialog.has_said_sdp();
+        let audio = Audio { local, remote, agreed, version, rounds: 1, said };
         Ok(Self {
             dialog,
             sip_call_id,
@@ -276,6 +280,12 @@ impl LiveLeg {
         }
     }
 
+    /// 183 with our description: the caller hears what is there to be heard.
+    pub(super) fn ring_aloud(&mut self, now: Instant) {
+        self.audio.said = true;
+        expected(self.dialog.ring(now, Some(self.audio.local.clone())));
+    }
+
     /// 200 with the description that is committed.
     pub(super) fn answer(&mut self, now: Instant) {
         if self.dialog.status() == LegStatus::Arriving {
@@ -313,18 +323,49 @@ impl LiveLeg {
         key: PortKey,
         prefer_codec: Option<sdp::CodecKind>,
     ) -> Result<(), SdpError> {
-        self.audio.version += 1;
-        let Here { node, station } = here;
-        let local = local(station, self.rtp_port, key, self.audio.version);
-        if self.audio.remote.is_empty() {
-            self.audio.local = sdp::offer(&prefer(&node.capabilities, prefer_codec), &local);
-            return Ok(());
+        let prefer_codec = self.said_codec().or(prefer_codec);
+        // The same description has the same version (RFC 3264 §8), so that a caller hears the
+        // same answer however often it is given (RFC 3261 §13.2.1).
+        let (mut local, mut agreed) = self.describe(here, key, prefer_codec, self.audio.version)?;
+        if local != self.audio.local {
+            self.audio.version += 1;
+            (local, agreed) = self.describe(here, key, prefer_codec, self.audio.version)?;
         }
-        let (answer, agreed) = answer_preferring(node, &self.audio.remote, &local, prefer_codec)?;
-        self.audio.local = answer;
-        self.audio.agreed = Some(agreed);
-        self.audio.rounds = self.audio.rounds.max(1);
+        self.audio.local = local;
+        if agreed.is_some() {
+            self.audio.agreed = agreed;
+            self.audio.rounds = self.audio.rounds.max(1);
+        }
         Ok(())
+    }
+
+    /// The codec that the caller was told before our final response: we stay with it, and the node
+    /// transcodes if the other leg has another one.
+    fn said_codec(&self) -> Option<sdp::CodecKind> {
+        let is_arriving = self.dialog.status() == LegStatus::Arriving;
+        if !is_arriving || !self.audio.said {
+            return None;
+        }
+        let first = |offer: Vec<sdp::CodecKind>| offer.first().copied();
+        self.codec().or_else(|| sdp::offered_codecs(&self.audio.local).ok().and_then(first))
+    }
+
+    /// Our description in this version: the answer to the far end's, or an offer where it made
+    /// none.
+    fn describe(
+        &self,
+        here: Here<'_>,
+        key: PortKey,
+        codec: Option<sdp::CodecKind>,
+        version: u64,
+    ) -> Result<(Vec<u8>, Option<Negotiated>), SdpError> {
+        let Here { node, station } = here;
+        let local = local(station, self.rtp_port, key, version);
+        if self.audio.remote.is_empty() {
+            return Ok((sdp::offer(&prefer(&node.capabilities, codec), &local), None));
+        }
+        let (answer, agreed) = answer_preferring(node, &self.audio.remote, &local, codec)?;
+        Ok((answer, Some(agreed)))
     }
 
     /// Offers what was agreed on once more, from where we are now.
