@@ -4,22 +4,22 @@
 //! call: after the death of an actor its successor registers anew. Lookups take one short lock of
 //! a shard, so that transport and calls do not wait for each other.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ractor::ActorRef;
 use tandem_center::CallId;
+use tandem_sip::wire::{Peer, Request};
 
+use super::answered::{Answer, Answered, Asked};
 use super::call;
 
 /// Shards of each map; a power of two well above the cores of a machine.
 const SHARDS: usize = 32;
 
-/// Timer J: how long a BYE over UDP may be repeated (64·T1, RFC 3261 §17.2.2).
-const BYE_REPEATED_WITHIN: Duration = Duration::from_secs(32);
 /// Answers kept at most: 32 s of 2,000 calls/s. Past it the oldest goes, and a repetition of its
 /// BYE gets a 481, which ends the far leg as well.
 const LEFT_MAX: usize = 65_536;
@@ -29,7 +29,8 @@ const LEFT_MAX: usize = 65_536;
 pub struct Router {
     hasher: RandomState,
     dialogs: [Mutex<HashMap<Box<[u8]>, CallId>>; SHARDS],
-    left: Mutex<Left>,
+    /// The BYEs of legs that are gone: what remains of a call instead of its actor.
+    left: Mutex<Answered>,
     calls: [Mutex<HashMap<CallId, Served>>; SHARDS],
     /// Of `calls`, those that have ended.
     ended: AtomicUsize,
@@ -49,7 +50,7 @@ impl Default for Router {
             hasher: RandomState::new(),
             dialogs: std::array::from_fn(|_| Mutex::default()),
             calls: std::array::from_fn(|_| Mutex::default()),
-            left: Mutex::default(),
+            left: Mutex::new(Answered::with_room(LEFT_MAX)),
             ended: AtomicUsize::new(0),
         }
     }
@@ -72,17 +73,21 @@ impl Router {
         self.dialogs(sip_call_id).insert(sip_call_id.into(), call);
     }
 
-    /// The leg with this SIP Call-ID is gone. A BYE that comes again gets `last_answer` again.
-    pub fn leave(&self, sip_call_id: &[u8], last_answer: Option<Vec<u8>>) {
+    /// The leg with this SIP Call-ID is gone. The BYE that ended it gets its answer again if it
+    /// comes again; another BYE does not.
+    pub fn leave(&self, sip_call_id: &[u8], bye: Option<(Asked, Answer)>) {
         self.dialogs(sip_call_id).remove(sip_call_id);
-        if let Some(answer) = last_answer {
-            locked(&self.left).keep(Instant::now(), sip_call_id, answer);
+        if let Some((bye, answer)) = bye {
+            locked(&self.left).keep(Instant::now(), bye, answer);
         }
     }
 
-    /// What the last BYE with this SIP Call-ID was answered with.
-    pub fn last_answer(&self, sip_call_id: &[u8]) -> Option<Vec<u8>> {
-        locked(&self.left).answers.get(sip_call_id).cloned()
+    /// What this very BYE was answered with, and where to.
+    pub fn last_answer(&self, bye: &Request) -> Option<(Peer, Vec<u8>)> {
+        match locked(&self.left).get(Instant::now(), &Asked::of(bye))? {
+            Answer::Sent(peer, bytes) => Some((*peer, bytes.clone())),
+            Answer::Pending => None,
+        }
     }
 
     /// The actor that `start` starts serves `call` from now on. It cannot look itself up, end or
@@ -163,27 +168,6 @@ impl Router {
 
     fn calls_of(&self, call: CallId) -> MutexGuard<'_, HashMap<CallId, Served>> {
         locked(&self.calls[self.hasher.hash_one(call) as usize % SHARDS])
-    }
-}
-
-/// Answers to the BYEs of legs that are gone, kept for as long as a BYE may be repeated. This is
-/// what remains of a call instead of its actor.
-#[derive(Debug, Default)]
-struct Left {
-    answers: HashMap<Box<[u8]>, Vec<u8>>,
-    in_order: VecDeque<(Instant, Box<[u8]>)>,
-}
-
-impl Left {
-    fn keep(&mut self, now: Instant, sip_call_id: &[u8], answer: Vec<u8>) {
-        while let Some((since, _)) = self.in_order.front()
-            && (now.duration_since(*since) > BYE_REPEATED_WITHIN || self.in_order.len() >= LEFT_MAX)
-        {
-            let Some((_, oldest)) = self.in_order.pop_front() else { break };
-            self.answers.remove(&oldest);
-        }
-        self.answers.insert(sip_call_id.into(), answer);
-        self.in_order.push_back((now, sip_call_id.into()));
     }
 }
 

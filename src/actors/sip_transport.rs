@@ -169,7 +169,7 @@ impl Dispatcher {
                 let message = registrar::Message::Register(Box::new(request), peer);
                 self.node.actors.tell_registrar(message);
             }
-            Method::Bye if self.repeat_last_answer(&request, &peer) => (),
+            Method::Bye if self.repeat_last_answer(&request) => (),
             Method::Invite
             | Method::Options
             | Method::Bye
@@ -222,10 +222,10 @@ impl Dispatcher {
     }
 
     /// A repeated BYE of a call that is forgotten gets the answer that it got before.
-    fn repeat_last_answer(&self, request: &Request, peer: &Peer) -> bool {
-        let answer = self.node.router.last_answer(request.call_id().as_bytes());
-        answer.is_some_and(|bytes| {
-            self.node.send_sip(&reply_to(request, peer), bytes);
+    fn repeat_last_answer(&self, bye: &Request) -> bool {
+        let answer = self.node.router.last_answer(bye);
+        answer.is_some_and(|(peer, bytes)| {
+            self.node.send_sip(&peer, bytes);
             true
         })
     }

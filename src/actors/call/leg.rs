@@ -10,8 +10,9 @@ use std::time::Instant;
 use tandem_center::{Command, Party, Role};
 use tandem_sip::leg::{Leg, LegStatus, Outgoing, WrongState};
 use tandem_sip::sdp::{self, Capabilities, Local, Negotiated, SdpError};
-use tandem_sip::wire::{Method, Request};
+use tandem_sip::wire::{Message, Method, Peer, Request};
 
+use super::super::answered::{Answer, Asked};
 use super::wire::{CommittedLeg, LegNames};
 use crate::media_engine::{CodecKind, PortKey, ReserveError};
 use crate::node::Node;
@@ -31,8 +32,8 @@ pub(super) struct LiveLeg {
     pub(super) rtp_port: u16,
     pub(super) far: Far,
     pub(super) audio: Audio,
-    /// The answer to the BYE that ended it: what a repeated BYE gets when the call is forgotten.
-    pub(super) last_answer: Option<Vec<u8>>,
+    /// The BYE that ended it, and what it gets if it comes again when the call is forgotten.
+    pub(super) last_answer: Option<(Asked, Answer)>,
     /// What was reported of its end. It is reported again as long as the value has the leg alive:
     /// the report may have been refused because it overtook the arrival.
     pub(super) farewell: Option<Command>,
@@ -261,6 +262,18 @@ impl LiveLeg {
             // Not an INVITE of ours that comes round.
             && request.from_tag() != Some(self.dialog.local_tag())
             && !self.dialog.owns(request)
+    }
+
+    /// Keeps the answer to the BYE that ends it, if this is that.
+    pub(super) fn keep_last_answer(&mut self, peer: &Peer, bytes: &[u8]) {
+        if self.far != Far::HangsUp || !bytes.starts_with(b"SIP/2.0 200") {
+            return;
+        }
+        let response = Message::parse(bytes).ok().and_then(Message::into_response);
+        if let Some(response) = response.filter(|response| response.cseq().method == Method::Bye) {
+            let answer = Answer::Sent(*peer, bytes.to_vec());
+            self.last_answer = Some((Asked::of(&response), answer));
+        }
     }
 
     /// The codec that was agreed on.

@@ -1,0 +1,142 @@
+//! What a node answers outside of calls: REGISTER and BYE that come again, OPTIONS, and requests
+//! that only look as if they belonged to a call. All of it spoken by hand, datagram by datagram.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should end")]
+
+mod support;
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use support::inside::Inside;
+use support::wait_until;
+use tandem_sip::auth::{self, Credentials};
+use tandem_sip::wire::{HeaderName, Message, Method, Response, Uri};
+
+/// How long an answer may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const ENTRIES: &str = "[[number]]\nnumber = \"echo\"\necho = true\n\
+                       [[agent]]\nid = \"ana\"\nphone_password = \"secret\"\n";
+
+/// A user agent that says what it is told to.
+struct Phone {
+    socket: UdpSocket,
+    node: SocketAddr,
+    branch: u32,
+}
+
+/// What a request is made of.
+#[derive(Clone, Copy)]
+struct Ask<'a> {
+    method: &'a str,
+    call_id: &'a str,
+    cseq: u32,
+    to_tag: &'a str,
+    /// Whole lines.
+    headers: &'a str,
+    body: &'a str,
+}
+
+impl<'a> Ask<'a> {
+    fn new(method: &'a str, call_id: &'a str, cseq: u32) -> Self {
+        Self { method, call_id, cseq, to_tag: "", headers: "", body: "" }
+    }
+}
+
+impl Phone {
+    fn beside(node: &Inside) -> Self {
+        let socket = UdpSocket::bind(SocketAddr::new(node.sip().ip(), 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        Self { socket, node: node.sip(), branch: 0 }
+    }
+
+    /// A request in a transaction of its own.
+    fn write(&mut self, ask: Ask<'_>) -> String {
+        self.branch += 1;
+        let (here, branch, node) = (self.socket.local_addr().unwrap(), self.branch, self.node);
+        let Ask { method, call_id, cseq, to_tag, headers, body } = ask;
+        let to_tag = if to_tag.is_empty() { "".into() } else { format!(";tag={to_tag}") };
+        let contact = match method {
+            "INVITE" => format!("Contact: <sip:ana@{here}>\r\n"),
+            _ => String::new(),
+        };
+        format!(
+            "{method} sip:echo@{node} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bK{branch}\r\n\
+             From: <sip:ana@{node}>;tag=ours\r\nTo: <sip:ana@{node}>{to_tag}\r\n\
+             Call-ID: {call_id}\r\nCSeq: {cseq} {method}\r\nMax-Forwards: 70\r\n{contact}\
+             {headers}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+
+    fn send(&self, text: &str) {
+        self.socket.send_to(text.as_bytes(), self.node).unwrap();
+    }
+
+    /// The next final response that is there or comes within this time.
+    fn hears_within(&self, time: Duration) -> Option<Response> {
+        let deadline = Instant::now() + time;
+        let mut buffer = [0; 65_536];
+        while Instant::now() < deadline {
+            let Ok((length, _)) = self.socket.recv_from(&mut buffer) else { continue };
+            let response = Message::parse(&buffer[..length]).unwrap().into_response().unwrap();
+            if !response.is_provisional() {
+                return Some(response);
+            }
+        }
+        None
+    }
+
+    /// Sends it; the final response.
+    fn is_told(&self, text: &str) -> Response {
+        self.send(text);
+        self.hears_within(PATIENCE).expect("a final response")
+    }
+
+    fn asks(&mut self, ask: Ask<'_>) -> Response {
+        let text = self.write(ask);
+        self.is_told(&text)
+    }
+
+    /// Calls the echo and acknowledges its answer; the node's tag.
+    fn calls(&mut self, call_id: &str) -> String {
+        let ip = self.node.ip();
+        let body = format!(
+            "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
+             m=audio 31000 RTP/AVP 0\r\n"
+        );
+        let headers = "Content-Type: application/sdp\r\n";
+        let invite = Ask { headers, body: &body, ..Ask::new("INVITE", call_id, 1) };
+        let answer = self.asks(invite);
+        assert_eq!(answer.status(), 200);
+        let to_tag = answer.to_tag().unwrap().to_owned();
+        let ack = self.write(Ask { to_tag: &to_tag, ..Ask::new("ACK", call_id, 1) });
+        self.send(&ack);
+        to_tag
+    }
+}
+
+/// The line that answers a challenge.
+fn authorization(challenge: &Response, node: SocketAddr) -> String {
+    let credentials = Credentials { username: "ana".into(), password: "secret".into() };
+    let uri = Uri::parse(format!("sip:echo@{node}").as_bytes()).unwrap();
+    let lines = auth::respond(challenge, &credentials, &Method::Register, &uri, "c").unwrap();
+    lines.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect()
+}
+
+#[test]
+fn another_bye_of_a_call_that_is_forgotten_gets_an_answer_of_its_own_17_2_3() {
+    let node = Inside::start("127.0.0.47", ENTRIES, &[]);
+    let mut phone = Phone::beside(&node);
+    let to_tag = phone.calls("one");
+    let bye = phone.write(Ask { to_tag: &to_tag, ..Ask::new("BYE", "one", 2) });
+    let answer = phone.is_told(&bye);
+    assert_eq!(answer.status(), 200);
+    wait_until("the call is forgotten", PATIENCE, || node.node().router.calls_active() == 0);
+    assert_eq!(phone.is_told(&bye).as_bytes(), answer.as_bytes(), "the same BYE");
+    let other = phone.write(Ask { to_tag: &to_tag, ..Ask::new("BYE", "one", 3) });
+    let refused = phone.is_told(&other);
+    assert_eq!((refused.status(), refused.cseq().number), (481, 3));
+    assert_eq!(refused.branch(), Some(&*format!("z9hG4bK{}", phone.branch)));
+}
