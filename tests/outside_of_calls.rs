@@ -126,6 +126,33 @@ fn authorization(challenge: &Response, node: SocketAddr) -> String {
 }
 
 #[test]
+fn a_register_that_comes_again_gets_its_answer_again_8_2_7() {
+    let node = Inside::start("127.0.0.46", ENTRIES, &[]);
+    let mut phone = Phone::beside(&node);
+    let contact = format!("Contact: <sip:ana@{}>\r\n", phone.socket.local_addr().unwrap());
+    // The first changes the bindings, which is committed; the second only asks for them.
+    for (call_id, contact) in [("changes", &*contact), ("asks", "")] {
+        let challenge = phone.asks(Ask::new("REGISTER", call_id, 1));
+        assert_eq!(challenge.status(), 401);
+        let headers = format!("{contact}{}", authorization(&challenge, phone.node));
+        let ask = Ask { headers: &headers, ..Ask::new("REGISTER", call_id, 2) };
+        let register = phone.write(ask);
+        // Once more before the commit, too: there is one answer, or two that are equal.
+        phone.send(&register);
+        let answer = phone.is_told(&register);
+        assert_eq!(answer.status(), 200);
+        if let Some(second) = phone.hears_within(Duration::from_millis(200)) {
+            assert_eq!(second.as_bytes(), answer.as_bytes());
+        }
+        let again = phone.is_told(&register);
+        assert_eq!(again.as_bytes(), answer.as_bytes(), "{call_id}");
+        // Who takes the credentials for a request of its own is not known by them.
+        let replay = phone.asks(Ask { headers: &headers, ..Ask::new("REGISTER", call_id, 3) });
+        assert_eq!(replay.status(), 401, "{call_id}");
+    }
+}
+
+#[test]
 fn another_bye_of_a_call_that_is_forgotten_gets_an_answer_of_its_own_17_2_3() {
     let node = Inside::start("127.0.0.47", ENTRIES, &[]);
     let mut phone = Phone::beside(&node);
