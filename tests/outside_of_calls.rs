@@ -167,3 +167,67 @@ fn another_bye_of_a_call_that_is_forgotten_gets_an_answer_of_its_own_17_2_3() {
     assert_eq!((refused.status(), refused.cseq().number), (481, 3));
     assert_eq!(refused.branch(), Some(&*format!("z9hG4bK{}", phone.branch)));
 }
+
+#[test]
+fn options_claim_what_a_call_serves_11_2() {
+    let node = Inside::start("127.0.0.48", ENTRIES, &[]);
+    let mut phone = Phone::beside(&node);
+    let outside = phone.asks(Ask::new("OPTIONS", "outside", 1));
+    let to_tag = phone.calls("one");
+    let inside = phone.asks(Ask { to_tag: &to_tag, ..Ask::new("OPTIONS", "one", 2) });
+    assert_eq!((outside.status(), inside.status()), (200, 200));
+    for name in [HeaderName::Supported, HeaderName::Accept] {
+        assert_eq!(outside.header_str(name), inside.header_str(name));
+    }
+    let allowed = inside.header_str(HeaderName::Allow).unwrap();
+    let allow = format!("{allowed}, REGISTER");
+    assert_eq!(outside.header_str(HeaderName::Allow), Some(&*allow));
+
+    for method in ["NOTIFY", "SUBSCRIBE", "MESSAGE"] {
+        let refused = phone.asks(Ask::new(method, "outside", 2));
+        assert_eq!(refused.status(), 405, "{method}");
+        assert_eq!(refused.header_str(HeaderName::Allow), Some(&*allow));
+    }
+    let headers = "Require: replaces\r\n";
+    let refused = phone.asks(Ask { headers, ..Ask::new("OPTIONS", "outside", 3) });
+    assert_eq!(refused.status(), 420);
+    for body_type in ["multipart/mixed", "message/sipfrag"] {
+        let headers = format!("Content-Type: {body_type}\r\n");
+        let ask = Ask { headers: &headers, body: "x\r\n", ..Ask::new("OPTIONS", "outside", 4) };
+        let refused = phone.asks(ask);
+        assert_eq!(refused.status(), 415, "{body_type}");
+        let accepted = refused.header_str(HeaderName::Accept).unwrap();
+        assert!(!accepted.contains(body_type), "{accepted}");
+    }
+}
+
+#[test]
+fn a_request_outside_of_a_dialog_is_no_request_of_the_call_with_its_call_id_12_2_2() {
+    let node = Inside::start("127.0.0.49", ENTRIES, &[]);
+    let mut phone = Phone::beside(&node);
+    let to_tag = phone.calls("one");
+    assert_eq!(phone.asks(Ask::new("OPTIONS", "one", 2)).status(), 200);
+    assert_eq!(phone.asks(Ask::new("REGISTER", "one", 3)).status(), 401);
+    assert_eq!(phone.asks(Ask::new("BYE", "one", 4)).status(), 481);
+    let foreign = Ask { to_tag: "foreign", ..Ask::new("OPTIONS", "one", 5) };
+    assert_eq!(phone.asks(foreign).status(), 481);
+    // None of them touched the call.
+    assert_eq!(phone.asks(Ask { to_tag: &to_tag, ..Ask::new("BYE", "one", 2) }).status(), 200);
+}
+
+#[test]
+fn options_get_503_where_an_invite_would_11_2() {
+    let entries = format!("{ENTRIES}[limits]\ncalls_max = 1\n");
+    let node = Inside::start("127.0.0.50", &entries, &[]);
+    let mut phone = Phone::beside(&node);
+    let to_tag = phone.calls("one");
+    for method in ["INVITE", "OPTIONS"] {
+        let refused = phone.asks(Ask::new(method, "two", 1));
+        assert_eq!(refused.status(), 503, "{method}");
+        assert_eq!(refused.reason(), "No Place For More Calls", "{method}");
+        assert!(refused.header(HeaderName::RetryAfter).is_some(), "{method}");
+    }
+    assert_eq!(phone.asks(Ask { to_tag: &to_tag, ..Ask::new("BYE", "one", 2) }).status(), 200);
+    wait_until("the call is gone", PATIENCE, || node.node().router.calls_active() == 0);
+    assert_eq!(phone.asks(Ask::new("OPTIONS", "two", 2)).status(), 200);
+}

@@ -39,8 +39,10 @@ use crate::{
     wire::{HeaderName, Method, Peer, Request, Response},
 };
 
+pub use compose::ALLOW;
 pub use event::{EndCause, InfoDigit, LegEvent, Output, Refer, Refused, Replaces};
 pub use identity::{Identity, Outgoing, ReliableProvisional, SessionTimer, Settings};
+pub use requests::ABILITIES;
 
 /// Contacts of a 3xx that are kept; further ones are dropped.
 pub const CONTACTS_MAX: usize = 8;
