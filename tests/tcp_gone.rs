@@ -1,5 +1,5 @@
 //! A far end behind TCP that is not there, or goes away: the call goes on at once, and not when
-//! Timer B ends it after 32 s (RFC 3261 §8.1.3.1).
+//! Timer B ends it after 32 s (RFC 3261 §8.1.3.1). And one that is there, to see who calls.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should end")]
 
@@ -58,6 +58,17 @@ fn a_target_whose_connection_ends_before_it_answers_is_a_call_that_failed_at_onc
     caller.is_told(500);
     let took = began.elapsed();
     assert!(took < SOON, "refused after {took:?}");
+}
+
+#[test]
+fn a_call_that_leaves_by_tcp_leaves_from_the_address_that_it_lives_on() {
+    let node = Inside::start("127.0.0.52", &entries("127.0.0.52"), &[]);
+    let listener = TcpListener::bind("127.0.0.52:5999").unwrap();
+    let mut caller = node.phone();
+    let offer = caller.sdp("sendrecv");
+    caller.calls("alice", "leaves", &offer);
+    let (_stream, from) = listener.accept().unwrap();
+    assert_eq!(from.ip(), node.sip().ip());
 }
 
 #[test]

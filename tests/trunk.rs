@@ -58,7 +58,7 @@ fn the_trunks_challenge_is_answered_and_the_caller_hears_it_before_it_answers() 
     let answered = caller.is_told(200);
     caller.acks("");
     trunk.is_acked();
-    assert_eq!(early.audio(), answered.audio(), "the answer moves no audio");
+    assert_eq!(early.body(), answered.body(), "the answer is the one that was heard early");
     caller.speaks_until(answered.audio(), CALLER, || trunk.has_heard(CALLER));
     trunk.speaks_until(invite.audio(), ANNOUNCEMENT, || caller.has_heard(ANNOUNCEMENT));
     trunk.hangs_up();
@@ -80,6 +80,27 @@ fn a_caller_who_was_answered_before_hears_the_trunk_before_it_answers() {
     trunk.answers(200, "", &answer);
     trunk.is_acked();
     caller.speaks_until(answered.audio(), CALLER, || trunk.has_heard(CALLER));
+    caller.hangs_up();
+    trunk.is_hung_up();
+}
+
+#[test]
+fn a_caller_gets_the_answer_that_it_heard_early_whatever_the_far_end_says_then_13_2_1() {
+    let node = node_at("127.0.0.51");
+    let (mut caller, mut trunk) = (node.phone(), node.phone_at(5090));
+    let offer = caller.sdp("sendrecv").replace("RTP/AVP 0", "RTP/AVP 0 8");
+    caller.calls("alice", "out", &offer);
+    trunk.is_invited();
+    let a_law = trunk.sdp("sendrecv").replace("AVP 0", "AVP 8").replace("0 PCMU", "8 PCMA");
+    trunk.answers(183, "", &a_law);
+    let early = caller.is_told(183);
+    assert!(early.says("a=rtpmap:8 PCMA/8000"), "{early:?}");
+    let u_law = trunk.sdp("sendrecv");
+    trunk.answers(200, "", &u_law);
+    let answered = caller.is_told(200);
+    assert_eq!(early.body(), answered.body());
+    caller.acks("");
+    trunk.is_acked();
     caller.hangs_up();
     trunk.is_hung_up();
 }

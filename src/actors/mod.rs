@@ -2,10 +2,11 @@
 //!
 //! Read in this order: [`supervisor`] (who is started again, and how often), [`replica`] (commits
 //! become changed values), [`sip_transport`] and [`sip_sockets`] (messages in and out),
-//! [`router`] (which call a message is for), [`call`] (a call), [`registrar`], [`queue`],
-//! [`agent`].
+//! [`router`] (which call a message is for), [`answered`] (what was answered and may come again),
+//! [`call`] (a call), [`registrar`], [`queue`], [`agent`].
 
 pub mod agent;
+pub mod answered;
 pub mod call;
 pub mod homes;
 pub mod queue;

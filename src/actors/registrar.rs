@@ -2,17 +2,19 @@
 //!
 //! Owns the check of passwords and the answers to REGISTER. Does not own the bindings: they are
 //! replicated, so that every node can call a phone that registered at any of them. A binding is
-//! committed before its phone hears that it is registered.
+//! committed before its phone hears that it is registered. A REGISTER that comes again gets the
+//! answer that it got (RFC 3261 §8.2.7, §17.2.2): the count of its nonce is used.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tandem_center::{AgentId, Command, Millis};
 use tandem_sip::auth::{Algorithm, Authenticator, Secret};
 use tandem_sip::registrar::{Arrival, Registered, Registrar, Rules};
-use tandem_sip::wire::{Peer, Request, Response};
+use tandem_sip::wire::{Peer, Request};
 
+use super::answered::{Answer, Answered, Asked};
 use super::sip_transport::{reply_to, tag_of};
 use crate::config::sections::Digest;
 use crate::node::Node;
@@ -21,11 +23,17 @@ use crate::registrations;
 /// The shortest life of a binding, seconds: below it registrations cost more than calls.
 const EXPIRES_SECONDS_MIN: u32 = 30;
 
+/// Answers kept at most: 32 s of 500 phones a second. Past it the oldest goes, and its phone, if it
+/// asks again, is challenged once more. Only who knows a password takes room.
+const ANSWERED_MAX: usize = 16_384;
+
 /// What the registrar is told.
 #[derive(Debug)]
 pub enum Message {
     /// A REGISTER.
     Register(Box<Request>, Peer),
+    /// A REGISTER whose binding was committed was answered; or it could not be committed.
+    Committed(Asked, Option<Answer>),
     /// A test of the supervision: die.
     Panic,
 }
@@ -34,12 +42,15 @@ pub enum Message {
 #[derive(Debug)]
 pub struct RegistrarActor;
 
-/// What it holds. The counts of nonces go with it; then phones are challenged once more.
+/// What it holds. The counts of nonces and the last answers go with it; then phones are challenged
+/// once more.
 #[derive(Debug)]
 pub struct State {
     node: Arc<Node>,
+    me: ActorRef<Message>,
     authenticator: Authenticator,
     rules: Rules,
+    answered: Answered,
 }
 
 impl Actor for RegistrarActor {
@@ -49,7 +60,7 @@ impl Actor for RegistrarActor {
 
     async fn pre_start(
         &self,
-        _: ActorRef<Message>,
+        me: ActorRef<Message>,
         node: Arc<Node>,
     ) -> Result<State, ActorProcessingErr> {
         let realm = node.config.sip.realm.clone();
@@ -72,7 +83,8 @@ impl Actor for RegistrarActor {
             .collect();
         let authenticator =
             Authenticator::new(&realm, &node.nonce_key).with_algorithms(&algorithms);
-        Ok(State { node, authenticator, rules })
+        let answered = Answered::with_room(ANSWERED_MAX);
+        Ok(State { node, me, authenticator, rules, answered })
     }
 
     async fn handle(
@@ -83,6 +95,10 @@ impl Actor for RegistrarActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             Message::Register(request, peer) => state.register(&request, peer),
+            Message::Committed(asked, Some(answer)) => {
+                state.answered.keep(Instant::now(), asked, answer);
+            }
+            Message::Committed(asked, None) => state.answered.forget(&asked),
             #[expect(clippy::panic, reason = "the hook that tests of the supervision pull")]
             Message::Panic => panic!("the test hook was pulled"),
         }
@@ -92,6 +108,12 @@ impl Actor for RegistrarActor {
 
 impl State {
     fn register(&mut self, request: &Request, peer: Peer) {
+        let asked = Asked::of(request);
+        match self.answered.get(Instant::now(), &asked) {
+            Some(Answer::Sent(peer, bytes)) => return self.node.send_sip(peer, bytes.clone()),
+            Some(Answer::Pending) => return,
+            None => (),
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
         let now_ms = u64::try_from(now).unwrap_or(u64::MAX);
         let to_tag = tag_of(request);
@@ -102,7 +124,9 @@ impl State {
             Ok(user) => user,
             Err(denied) => {
                 let response = self.authenticator.deny(request, denied, now_ms, &to_tag);
-                return respond(&self.node, &response, request, &peer);
+                // Not kept: it used no count, and anybody can ask for it.
+                self.node.send_sip(&reply_to(request, &peer), response.to_bytes());
+                return;
             }
         };
         let Ok(agent) = AgentId::parse(&user) else { return };
@@ -114,18 +138,25 @@ impl State {
         if response.status() != 200
             || before.as_ref().is_some_and(|before| before.bindings == after)
         {
-            return respond(&self.node, &response, request, &peer);
+            let (peer, bytes) = (reply_to(request, &peer), response.to_bytes());
+            self.node.send_sip(&peer, bytes.clone());
+            return self.answered.keep(Instant::now(), asked, Answer::Sent(peer, bytes));
         }
+        self.answered.keep(Instant::now(), asked.clone(), Answer::Pending);
         let until = after.iter().map(|binding| binding.expires_at_ms).max().unwrap_or(0);
         let registered = Registered { address: user.clone(), bindings: after };
         let contacts = registrations::encode(&registered);
         let command = Command::Registered { agent, contacts, until: Millis(until) };
-        let (node, request) = (Arc::clone(&self.node), request.clone());
+        let (node, me) = (Arc::clone(&self.node), self.me.clone());
+        let (peer, bytes) = (reply_to(request, &peer), response.to_bytes());
         self.node.replica.propose_then(command.encode(), move |outcome| {
             // Without a commit the phone hears nothing and asks again, here or elsewhere.
-            if outcome.is_ok_and(|answer| answer.reply.is_ok()) {
-                respond(&node, &response, &request, &peer);
-            }
+            let is_committed = outcome.is_ok_and(|answer| answer.reply.is_ok());
+            let answer = is_committed.then(|| {
+                node.send_sip(&peer, bytes.clone());
+                Answer::Sent(peer, bytes)
+            });
+            drop(me.send_message(Message::Committed(asked, answer)));
         });
     }
 
@@ -135,8 +166,4 @@ impl State {
         let address = request.to().uri().address_of_record()?;
         kept.clone().map(|kept| Registered { address, ..kept })
     }
-}
-
-fn respond(node: &Node, response: &Response, request: &Request, peer: &Peer) {
-    node.send_sip(&reply_to(request, peer), response.to_bytes());
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tandem_sip::wire::{Malformed, Message, Peer, StreamFramer, Transport};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinHandle;
@@ -73,12 +73,27 @@ struct Bound {
 struct Connection {
     local: SocketAddr,
     remote: SocketAddr,
+    opened_by: OpenedBy,
     unsent: mpsc::Sender<Vec<u8>>,
     /// The Call-IDs of the last requests that were given to it.
     asked: VecDeque<Box<str>>,
 }
 
+/// Who opened a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OpenedBy {
+    /// We did, from one of our addresses: what leaves from another one needs its own.
+    Us,
+    /// The far end did: there is no other way to it, whichever address of ours a call lives on.
+    Them,
+}
+
 impl Connection {
+    fn leads(&self, peer: &Peer) -> bool {
+        let is_ours = self.opened_by == OpenedBy::Them || self.local == peer.local;
+        is_ours && self.remote == peer.remote
+    }
+
     fn keep(&mut self, call_id: &str) {
         if self.asked.len() >= ASKED_MAX {
             self.asked.pop_front();
@@ -102,7 +117,8 @@ impl SipSockets {
             bound: RwLock::default(),
             shared,
             connections: Mutex::default(),
-            connection_next: AtomicU64::new(1),
+            // A number is committed with its leg, and must name no other connection of whoever adopts it.
+            connection_next: AtomicU64::new(rand::random()),
             dropped: AtomicU64::new(0),
         })
     }
@@ -207,9 +223,9 @@ impl SipSockets {
         };
         let (sockets, inbound, peer) = (Arc::clone(self), Arc::clone(inbound), *peer);
         tokio::spawn(async move {
-            let connect = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(peer.remote));
+            let connect = tokio::time::timeout(CONNECT_TIMEOUT, open_tcp(peer.local, peer.remote));
             let opened = match connect.await {
-                Ok(Ok(stream)) => sockets.connected(stream, peer.local, &inbound),
+                Ok(Ok(stream)) => sockets.connected(stream, peer.local, OpenedBy::Us, &inbound),
                 Ok(Err(_)) | Err(_) => None,
             };
             let taken = opened.map(|id| {
@@ -231,9 +247,7 @@ impl SipSockets {
     ) -> Result<(), NotTaken> {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         let is_there = |id: &u64| connections.contains_key(id);
-        let to_peer = |(id, connection): (&u64, &Connection)| {
-            (connection.remote == peer.remote).then_some(*id)
-        };
+        let to_peer = |(id, connection): (&u64, &Connection)| connection.leads(peer).then_some(*id);
         let id = peer.connection.filter(is_there).or_else(|| connections.iter().find_map(to_peer));
         let Some(connection) = id.and_then(|id| connections.get_mut(&id)) else {
             return Err(NotTaken::NoConnection(bytes));
@@ -261,7 +275,7 @@ impl SipSockets {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let _ = self.connected(stream, local, &inbound);
+                    let _ = self.connected(stream, local, OpenedBy::Them, &inbound);
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: give the others time to close.
@@ -277,6 +291,7 @@ impl SipSockets {
         self: &Arc<Self>,
         stream: TcpStream,
         local: SocketAddr,
+        opened_by: OpenedBy,
         inbound: &Arc<impl Inbound>,
     ) -> Option<u64> {
         let remote = stream.peer_addr().ok()?;
@@ -289,7 +304,7 @@ impl SipSockets {
                 return None;
             }
             let asked = VecDeque::new();
-            connections.insert(id, Connection { local, remote, unsent, asked });
+            connections.insert(id, Connection { local, remote, opened_by, unsent, asked });
         }
         let peer = Peer { transport: Transport::Tcp, remote, local, connection: Some(id) };
         let (sockets, inbound) = (Arc::clone(self), Arc::clone(inbound));
@@ -418,6 +433,17 @@ fn bind_udp(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
+/// Connects from this address of ours, at any port: the far end is to see where the call lives.
+async fn open_tcp(local: SocketAddr, remote: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if local.is_ipv4() == remote.is_ipv4() {
+        let mut from = local;
+        from.set_port(0);
+        socket.bind(from)?;
+    }
+    socket.connect(remote).await
+}
+
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let domain = socket2::Domain::for_address(address);
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
@@ -426,4 +452,73 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(1024)?;
     TcpListener::from_std(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl Inbound for Nobody {
+        fn message(&self, _: Result<Message, Malformed>, _: Peer) {}
+
+        fn unreachable(&self, _: &str, _: Peer) {}
+    }
+
+    fn peer(local: SocketAddr, remote: SocketAddr) -> Peer {
+        Peer { transport: Transport::Tcp, remote, local, connection: None }
+    }
+
+    async fn in_time<T>(what: impl Future<Output = T>) -> T {
+        tokio::time::timeout(CONNECT_TIMEOUT, what).await.expect("it happens in time")
+    }
+
+    #[tokio::test]
+    async fn what_leaves_by_tcp_leaves_from_the_address_that_its_call_lives_on() {
+        let listener = TcpListener::bind("127.0.0.41:0").await.unwrap();
+        let remote = listener.local_addr().unwrap();
+        let (sockets, inbound) = (SipSockets::new(false), Arc::new(Nobody));
+        let mut streams = Vec::new();
+        for (local, open) in [("127.0.0.42:5060", 1), ("127.0.0.43:5060", 2)] {
+            let local: SocketAddr = local.parse().unwrap();
+            for word in ["one", "two"] {
+                sockets.send(&peer(local, remote), word.into(), &inbound);
+                // A second message before the connection is known would open another one.
+                in_time(async {
+                    while sockets.connections() < open {
+                        tokio::task::yield_now().await;
+                    }
+                })
+                .await;
+            }
+            let (mut stream, from) = in_time(listener.accept()).await.unwrap();
+            assert_eq!(from.ip(), local.ip());
+            let mut words = [0; 6];
+            in_time(stream.read_exact(&mut words)).await.unwrap();
+            assert_eq!(&words, b"onetwo", "both by the same connection");
+            assert_eq!(sockets.connections(), open);
+            // Open, so that the next address could use it.
+            streams.push(stream);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_has_opened_a_connection_is_reached_by_it_from_each_address() {
+        let (sockets, inbound) = (SipSockets::new(false), Arc::new(Nobody));
+        let opened = sockets.open(&["127.0.0.44:0".parse().unwrap()]).unwrap();
+        let _reading = sockets.read(&inbound);
+        let mut phone = in_time(TcpStream::connect(opened[0])).await.unwrap();
+        in_time(async {
+            while sockets.connections() == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        let elsewhere = "127.0.0.45:5060".parse().unwrap();
+        sockets.send(&peer(elsewhere, phone.local_addr().unwrap()), b"one".to_vec(), &inbound);
+        let mut word = [0; 3];
+        in_time(phone.read_exact(&mut word)).await.unwrap();
+        assert_eq!(&word, b"one");
+    }
 }

@@ -11,16 +11,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tandem_sip::leg;
 use tandem_sip::wire::{
     Abilities, HeaderName, Malformed, Message as SipMessage, Method, Peer, Request, Response,
-    Transport, validate_request,
+    ResponseBuilder, Transport, validate_request,
 };
 
 use super::sip_sockets::{Inbound, Reading};
 use super::{call, registrar};
 use crate::node::{NoPlace, Node};
 
-/// What we do with a request, as OPTIONS tells (RFC 3261 §11.2).
+/// What we do with a request outside of calls: what a leg does, since a call begins there, and
+/// REGISTER.
 pub const ABILITIES: Abilities = Abilities {
     methods: &[
         Method::Invite,
@@ -33,16 +35,9 @@ pub const ABILITIES: Abilities = Abilities {
         Method::Update,
         Method::Info,
         Method::Refer,
-        Method::Notify,
     ],
-    extensions: &["100rel", "timer", "replaces"],
-    content_types: &[
-        "application/sdp",
-        "application/dtmf-relay",
-        "application/dtmf",
-        "message/sipfrag",
-        "multipart/mixed",
-    ],
+    extensions: leg::ABILITIES.extensions,
+    content_types: leg::ABILITIES.content_types,
 };
 
 /// Seconds after which a refused caller may try again (RFC 3261 §20.33).
@@ -166,11 +161,17 @@ impl Dispatcher {
 
     /// Hands a request to its call, or answers it.
     pub fn request(&self, request: Request, peer: Peer) {
-        if let Some(call) = self.node.router.by_sip_call_id(request.call_id().as_bytes()) {
+        if may_be_of_a_call(&request)
+            && let Some(call) = self.node.router.by_sip_call_id(request.call_id().as_bytes())
+        {
             drop(call.send_message(call::Message::Request(Box::new(request), peer)));
             return;
         }
-        if let Err(refusal) = validate_request(&request, &ABILITIES) {
+        if let Err(mut refusal) = validate_request(&request, &ABILITIES) {
+            let mut headers = refusal.headers.iter_mut();
+            if let Some((_, value)) = headers.find(|(name, _)| *name == HeaderName::Allow) {
+                *value = allow();
+            }
             return self.respond(&refusal.response(&request, &tag_of(&request)), &request, &peer);
         }
         let in_dialog = request.to_tag().is_some();
@@ -181,7 +182,7 @@ impl Dispatcher {
                 let message = registrar::Message::Register(Box::new(request), peer);
                 self.node.actors.tell_registrar(message);
             }
-            Method::Bye if self.repeat_last_answer(&request, &peer) => (),
+            Method::Bye if self.repeat_last_answer(&request) => (),
             Method::Invite
             | Method::Options
             | Method::Bye
@@ -202,11 +203,7 @@ impl Dispatcher {
     fn arrival(&self, invite: Request, peer: Peer) {
         if let Err(no_place) = self.node.admit() {
             self.node.metrics.calls_refused_total.with_label_values(&[no_place.reason()]).inc();
-            let response = Response::to_request(&invite, 503, Some(&tag_of(&invite)))
-                .reason(no_place.phrase())
-                .header(HeaderName::RetryAfter, RETRY_AFTER_SECONDS)
-                .build();
-            return self.respond(&response, &invite, &peer);
+            return self.respond(&no_place_for(&invite, no_place).build(), &invite, &peer);
         }
         self.node.metrics.calls_total.with_label_values(&["inbound"]).inc();
         let id = self.node.new_call_id();
@@ -218,15 +215,13 @@ impl Dispatcher {
     }
 
     fn options(&self, request: &Request, peer: &Peer) {
-        // A node that takes no more calls says so to who keeps watch by OPTIONS (RFC 3261 §11.2:
-        // the status is the one that an INVITE would get).
-        let status = match self.node.admit() {
-            Err(NoPlace::Draining | NoPlace::DiskFull | NoPlace::CutOff) => 503,
-            Err(NoPlace::Calls | NoPlace::Unacknowledged | NoPlace::Overload) | Ok(()) => 200,
+        // RFC 3261 §11.2: the status is the one that an INVITE would get.
+        let response = match self.node.admit() {
+            Ok(()) => Response::to_request(request, 200, Some(&tag_of(request))),
+            Err(no_place) => no_place_for(request, no_place),
         };
-        let allow: Vec<_> = ABILITIES.methods.iter().map(Method::as_str).collect();
-        let response = Response::to_request(request, status, Some(&tag_of(request)))
-            .header(HeaderName::Allow, allow.join(", "))
+        let response = response
+            .header(HeaderName::Allow, allow())
             .header(HeaderName::Accept, "application/sdp")
             .header(HeaderName::Supported, ABILITIES.extensions.join(", "))
             .build();
@@ -234,10 +229,10 @@ impl Dispatcher {
     }
 
     /// A repeated BYE of a call that is forgotten gets the answer that it got before.
-    fn repeat_last_answer(&self, request: &Request, peer: &Peer) -> bool {
-        let answer = self.node.router.last_answer(request.call_id().as_bytes());
-        answer.is_some_and(|bytes| {
-            self.node.send_sip(&reply_to(request, peer), bytes);
+    fn repeat_last_answer(&self, bye: &Request) -> bool {
+        let answer = self.node.router.last_answer(bye);
+        answer.is_some_and(|(peer, bytes)| {
+            self.node.send_sip(&peer, bytes);
             true
         })
     }
@@ -277,6 +272,26 @@ impl Inbound for Dispatcher {
             drop(call.send_message(call::Message::Unreachable(peer)));
         }
     }
+}
+
+/// Whether a request can belong to a call that is known by its Call-ID. Outside of a dialog only
+/// an INVITE begins one, may come again, and is acknowledged and cancelled; whatever else has no
+/// To tag is asked of the node (RFC 3261 §12.2.2), even if its Call-ID was used before.
+fn may_be_of_a_call(request: &Request) -> bool {
+    request.to_tag().is_some()
+        || matches!(request.method(), Method::Invite | Method::Ack | Method::Cancel)
+}
+
+/// What is allowed outside of calls.
+fn allow() -> String {
+    format!("{}, {}", leg::ALLOW, Method::Register.as_str())
+}
+
+/// Who asks for a call is told to come back later.
+fn no_place_for(request: &Request, why: NoPlace) -> ResponseBuilder {
+    Response::to_request(request, 503, Some(&tag_of(request)))
+        .reason(why.phrase())
+        .header(HeaderName::RetryAfter, RETRY_AFTER_SECONDS)
 }
 
 /// Where a response goes: back on a connection, else by the Via (RFC 3261 §18.2.2, RFC 3581).

@@ -171,6 +171,15 @@ impl Arriving {
         self.offer.is_empty()
     }
 
+    /// Whether the caller heard a description of ours.
+    pub(super) fn has_said_sdp(&self) -> bool {
+        let rung = match &self.rung {
+            Rung::Nothing | Rung::Trying => false,
+            Rung::Unreliably { sdp, .. } | Rung::Reliably { sdp, .. } => sdp.is_some(),
+        };
+        rung || self.early != Early::Nothing
+    }
+
     /// Whether this INVITE without a To tag is the one that is being served, come by another way
     /// (RFC 3261 §8.2.2.2).
     pub(super) fn is_merged(&self, request: &Request) -> bool {

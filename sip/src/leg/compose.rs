@@ -12,7 +12,7 @@ use crate::{
 
 /// The methods that a leg understands. UPDATE is answered when it refreshes a session, but not
 /// offered: peers that see it offered use it with SDP, and a re-INVITE does all that it can.
-pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, INFO, REFER";
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, INFO, REFER";
 
 /// The extensions that a leg understands in Require. Not `replaces`: the header is read, but
 /// nothing is replaced, and a caller that requires it must not get a call beside the other.

@@ -39,8 +39,10 @@ use crate::{
     wire::{HeaderName, Method, Peer, Request, Response},
 };
 
+pub use compose::ALLOW;
 pub use event::{EndCause, InfoDigit, LegEvent, Output, Refer, Refused, Replaces};
 pub use identity::{Identity, Outgoing, ReliableProvisional, SessionTimer, Settings};
+pub use requests::ABILITIES;
 
 /// Contacts of a 3xx that are kept; further ones are dropped.
 pub const CONTACTS_MAX: usize = 8;
@@ -269,6 +271,12 @@ impl Leg {
     /// Whether the far end's INVITE came without an offer, so that our answer carries one.
     pub fn wants_our_offer(&self) -> bool {
         matches!(&self.phase, Phase::Arriving(arriving) if arriving.wants_our_offer())
+    }
+
+    /// Incoming: whether the caller heard a description of ours before our final response, which is
+    /// to say the same one then (RFC 3261 §13.2.1).
+    pub fn has_said_sdp(&self) -> bool {
+        matches!(&self.phase, Phase::Arriving(arriving) if arriving.has_said_sdp())
     }
 
     /// Whether the far end's re-INVITE waits for [`Self::answer_reoffer`] or

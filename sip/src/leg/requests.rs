@@ -20,7 +20,7 @@ use crate::{
 const KEY_MS: u32 = 250;
 
 /// What is understood within a dialog.
-const CAN: Abilities = Abilities {
+pub const ABILITIES: Abilities = Abilities {
     methods: &[
         Method::Invite,
         Method::Ack,
@@ -66,7 +66,7 @@ pub(super) fn is_servable(
         line.respond(now, key, Content { headers: b"Recv-Info:\r\n", ..Content::status(469) });
         return false;
     }
-    let Err(refusal) = validate_request(request, &CAN) else { return true };
+    let Err(refusal) = validate_request(request, &ABILITIES) else { return true };
     let mut headers = Vec::new();
     for (name, value) in &refusal.headers {
         let value = if *name == HeaderName::Allow { compose::ALLOW } else { value };

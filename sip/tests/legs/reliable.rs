@@ -65,6 +65,28 @@ fn a_second_one_waits_for_the_prack_of_the_first_3() {
 }
 
 #[test]
+fn a_leg_knows_whether_its_caller_has_heard_a_description_13_2_1() {
+    for headers in ["", REQUIRED] {
+        on_one_machine(|way| {
+            let mut call = way.callee_with(headers, Some(OFFER), settings());
+            call.does(|leg, now| {
+                leg.ring(now, None).unwrap();
+                assert!(!leg.has_said_sdp());
+            });
+            call.gives(&["180 INVITE"]);
+            if headers == REQUIRED {
+                call.far_asks("PRACK", RACK, "").gives(&["200 PRACK"]);
+            }
+            call.does(|leg, now| {
+                leg.ring(now, Some(ANSWER.into())).unwrap();
+                assert!(leg.has_said_sdp());
+            });
+            call.gives(&["183 INVITE+sdp"]);
+        });
+    }
+}
+
+#[test]
 fn the_2xx_waits_for_the_prack_of_our_sdp_and_does_not_repeat_it_3() {
     on_one_machine(|way| {
         let mut call = way.callee_with(REQUIRED, Some(OFFER), settings());

@@ -83,7 +83,7 @@ impl State {
                 codec,
             );
             if prepared.is_ok() {
-                expected(caller.dialog.ring(now, Some(caller.audio.local.clone())));
+                caller.ring_aloud(now);
             }
             self.refresh_audio();
             self.commit_wires(now, &[number, waiting]);

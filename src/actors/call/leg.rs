@@ -10,8 +10,9 @@ use std::time::Instant;
 use tandem_center::{Command, Party, Role};
 use tandem_sip::leg::{Leg, LegStatus, Outgoing, WrongState};
 use tandem_sip::sdp::{self, Capabilities, Local, Negotiated, SdpError};
-use tandem_sip::wire::{Method, Request};
+use tandem_sip::wire::{Message, Method, Peer, Request};
 
+use super::super::answered::{Answer, Asked};
 use super::wire::{CommittedLeg, LegNames};
 use crate::media_engine::{CodecKind, PortKey, ReserveError};
 use crate::node::Node;
@@ -31,8 +32,8 @@ pub(super) struct LiveLeg {
     pub(super) rtp_port: u16,
     pub(super) far: Far,
     pub(super) audio: Audio,
-    /// The answer to the BYE that ended it: what a repeated BYE gets when the call is forgotten.
-    pub(super) last_answer: Option<Vec<u8>>,
+    /// The BYE that ended it, and what it gets if it comes again when the call is forgotten.
+    pub(super) last_answer: Option<(Asked, Answer)>,
     /// What was reported of its end. It is reported again as long as the value has the leg alive:
     /// the report may have been refused because it overtook the arrival.
     pub(super) farewell: Option<Command>,
@@ -74,11 +75,14 @@ pub(super) struct Audio {
     pub(super) version: u64,
     /// Offer/answer exchanges so far, for the port's plan.
     pub(super) rounds: u32,
+    /// The caller heard `local` before our final response.
+    pub(super) said: bool,
 }
 
 impl Audio {
     fn none() -> Self {
-        Self { local: Vec::new(), remote: Vec::new(), agreed: None, version: 0, rounds: 0 }
+        let (local, remote) = (Vec::new(), Vec::new());
+        Self { local, remote, agreed: None, version: 0, rounds: 0, said: false }
     }
 }
 
@@ -229,7 +233,8 @@ impl LiveLeg {
             LegStatus::Terminated => Far::Gone,
         };
         let (local, remote, version) = (sdp_local, sdp_remote, sdp_version);
-        let audio = Audio { local, remote, agreed, version, rounds: 1 };
+        let said = dialog.has_said_sdp();
+        let audio = Audio { local, remote, agreed, version, rounds: 1, said };
         Ok(Self {
             dialog,
             sip_call_id,
@@ -259,6 +264,18 @@ impl LiveLeg {
             && !self.dialog.owns(request)
     }
 
+    /// Keeps the answer to the BYE that ends it, if this is that.
+    pub(super) fn keep_last_answer(&mut self, peer: &Peer, bytes: &[u8]) {
+        if self.far != Far::HangsUp || !bytes.starts_with(b"SIP/2.0 200") {
+            return;
+        }
+        let response = Message::parse(bytes).ok().and_then(Message::into_response);
+        if let Some(response) = response.filter(|response| response.cseq().method == Method::Bye) {
+            let answer = Answer::Sent(*peer, bytes.to_vec());
+            self.last_answer = Some((Asked::of(&response), answer));
+        }
+    }
+
     /// The codec that was agreed on.
     pub(super) fn codec(&self) -> Option<sdp::CodecKind> {
         self.audio.agreed.as_ref().map(|agreed| agreed.codec.kind)
@@ -274,6 +291,12 @@ impl LiveLeg {
         if self.dialog.status() == LegStatus::Arriving {
             expected(self.dialog.ring(now, None));
         }
+    }
+
+    /// 183 with our description: the caller hears what is there to be heard.
+    pub(super) fn ring_aloud(&mut self, now: Instant) {
+        self.audio.said = true;
+        expected(self.dialog.ring(now, Some(self.audio.local.clone())));
     }
 
     /// 200 with the description that is committed.
@@ -313,18 +336,49 @@ impl LiveLeg {
         key: PortKey,
         prefer_codec: Option<sdp::CodecKind>,
     ) -> Result<(), SdpError> {
-        self.audio.version += 1;
-        let Here { node, station } = here;
-        let local = local(station, self.rtp_port, key, self.audio.version);
-        if self.audio.remote.is_empty() {
-            self.audio.local = sdp::offer(&prefer(&node.capabilities, prefer_codec), &local);
-            return Ok(());
+        let prefer_codec = self.said_codec().or(prefer_codec);
+        // The same description has the same version (RFC 3264 §8), so that a caller hears the
+        // same answer however often it is given (RFC 3261 §13.2.1).
+        let (mut local, mut agreed) = self.describe(here, key, prefer_codec, self.audio.version)?;
+        if local != self.audio.local {
+            self.audio.version += 1;
+            (local, agreed) = self.describe(here, key, prefer_codec, self.audio.version)?;
         }
-        let (answer, agreed) = answer_preferring(node, &self.audio.remote, &local, prefer_codec)?;
-        self.audio.local = answer;
-        self.audio.agreed = Some(agreed);
-        self.audio.rounds = self.audio.rounds.max(1);
+        self.audio.local = local;
+        if agreed.is_some() {
+            self.audio.agreed = agreed;
+            self.audio.rounds = self.audio.rounds.max(1);
+        }
         Ok(())
+    }
+
+    /// The codec that the caller was told before our final response: we stay with it, and the node
+    /// transcodes if the other leg has another one.
+    fn said_codec(&self) -> Option<sdp::CodecKind> {
+        let is_arriving = self.dialog.status() == LegStatus::Arriving;
+        if !is_arriving || !self.audio.said {
+            return None;
+        }
+        let first = |offer: Vec<sdp::CodecKind>| offer.first().copied();
+        self.codec().or_else(|| sdp::offered_codecs(&self.audio.local).ok().and_then(first))
+    }
+
+    /// Our description in this version: the answer to the far end's, or an offer where it made
+    /// none.
+    fn describe(
+        &self,
+        here: Here<'_>,
+        key: PortKey,
+        codec: Option<sdp::CodecKind>,
+        version: u64,
+    ) -> Result<(Vec<u8>, Option<Negotiated>), SdpError> {
+        let Here { node, station } = here;
+        let local = local(station, self.rtp_port, key, version);
+        if self.audio.remote.is_empty() {
+            return Ok((sdp::offer(&prefer(&node.capabilities, codec), &local), None));
+        }
+        let (answer, agreed) = answer_preferring(node, &self.audio.remote, &local, codec)?;
+        Ok((answer, Some(agreed)))
     }
 
     /// Offers what was agreed on once more, from where we are now.

@@ -240,11 +240,8 @@ impl State {
     }
 
     fn send(&mut self, number: LegNumber, peer: &Peer, bytes: Vec<u8>) {
-        if let Some(leg) = self.legs.get_mut(&number)
-            && leg.far == Far::HangsUp
-            && bytes.starts_with(b"SIP/2.0 200")
-        {
-            leg.last_answer = Some(bytes.clone());
+        if let Some(leg) = self.legs.get_mut(&number) {
+            leg.keep_last_answer(peer, &bytes);
         }
         if self.node.lease.holds() || self.may_say_without_lease(number, &bytes) {
             self.node.journal.sent(self.id, number, &bytes);
