@@ -17,6 +17,12 @@
 //!   A node whose machine refuses connections to it has no process any more, and is missed at
 //!   once.
 //!
+//! - **The confirmation.** A lease says that nobody else was given this node's calls since it began,
+//!   not that nobody was before: beats may be back sooner than the log is. So each lease that
+//!   follows a gap has a number, and the node may act ([`Presence::acts_until`]) only once
+//!   something that it proposed during that lease is applied here. Whoever missed it before
+//!   stands in the log before that.
+//!
 //! (Leases by echoed send times: Gray and Cheriton, "Leases", SOSP 1989.) Owns no socket and no
 //! clock; decides nothing about calls.
 
@@ -75,8 +81,13 @@ pub struct Presence {
     role: Role,
     voters: Vec<NodeId>,
     peers: BTreeMap<NodeId, Peer>,
+    /// Since when the members are these.
+    members_since: Moment,
     /// Never shortened: what was granted was promised.
     lease_until: Moment,
+    /// How many leases there were, with gaps between them; and the newest that is confirmed.
+    lease: u64,
+    confirmed: u64,
     /// Since when this node has been leading with a lease, without a pause.
     watching_since: Option<Moment>,
     beat_due: Moment,
@@ -87,8 +98,8 @@ struct Peer {
     last: Beat,
     /// When its last beat came, by our clock.
     heard: Option<Moment>,
-    /// Its machine refuses connections: there is no process.
-    refused: bool,
+    /// Its machine refused a connection that was begun then: there was no process.
+    refused: Option<Moment>,
 }
 
 /// A beat that is to be sent.
@@ -111,7 +122,10 @@ impl Presence {
             role,
             voters: Vec::new(),
             peers: BTreeMap::new(),
+            members_since: 0,
             lease_until: 0,
+            lease: 0,
+            confirmed: 0,
             watching_since: None,
             beat_due: 0,
         }
@@ -131,6 +145,7 @@ impl Presence {
     ) {
         self.voters = voters.to_vec();
         let before = std::mem::take(&mut self.peers);
+        self.members_since = now;
         self.peers = others
             .into_iter()
             .map(|node| (node, before.get(&node).copied().unwrap_or_default()))
@@ -141,6 +156,7 @@ impl Presence {
         } else if self.lease_until == Moment::MAX {
             // Alone no more; nobody can have missed it yet.
             self.lease_until = now + self.timing.lease_ms;
+            (self.lease, self.confirmed) = (self.lease + 1, self.lease + 1);
         }
     }
 
@@ -157,18 +173,29 @@ impl Presence {
     /// A beat came. Old ones, and those of a process that has a successor, are passed over.
     pub fn handle_beat(&mut self, now: Moment, from: NodeId, beat: Beat) {
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        let newer = (beat.incarnation, beat.sent) > (peer.last.incarnation, peer.last.sent);
+        // An incarnation may come from a clock that is set back. A process that was not heard for
+        // so long has no lease, whichever it is.
+        let silent = peer.heard.is_some_and(|heard| now - heard >= self.timing.loss_ms)
+            && beat.incarnation != peer.last.incarnation;
+        let newer =
+            silent || (beat.incarnation, beat.sent) > (peer.last.incarnation, peer.last.sent);
         if !newer {
             return;
         }
-        *peer = Peer { last: beat, heard: Some(now), refused: false };
+        *peer = Peer { last: beat, heard: Some(now), refused: None };
         self.renew(now);
     }
 
     /// The machine of this peer refuses connections.
     pub fn handle_refused(&mut self, node: NodeId) {
+        self.handle_refusal(node, Moment::MAX);
+    }
+
+    /// The machine of this peer refused a connection that was begun at that moment. It says
+    /// nothing of a process that was heard since.
+    pub fn handle_refusal(&mut self, node: NodeId, began: Moment) {
         if let Some(peer) = self.peers.get_mut(&node) {
-            peer.refused = true;
+            peer.refused = peer.refused.max(Some(began));
         }
     }
 
@@ -210,6 +237,23 @@ impl Presence {
         self.lease_until
     }
 
+    /// Until when this node may act for its calls: as long as the lease, if that is confirmed.
+    pub fn acts_until(&self) -> Moment {
+        let is_alone = self.lease_until == Moment::MAX;
+        if is_alone || self.confirmed == self.lease { self.lease_until } else { 0 }
+    }
+
+    /// The number of the present lease, while it waits to be confirmed.
+    pub fn unconfirmed(&self, now: Moment) -> Option<u64> {
+        (now < self.lease_until && self.acts_until() == 0).then_some(self.lease)
+    }
+
+    /// Something that this process proposed while it held the lease of this number is applied
+    /// here.
+    pub fn confirm(&mut self, lease: u64) {
+        self.confirmed = self.confirmed.max(lease.min(self.lease));
+    }
+
     /// The nodes that this one, as the leader, misses, and for how many milliseconds each has been
     /// silent. Empty at the others.
     pub fn missed(&self, now: Moment) -> Vec<(NodeId, u64)> {
@@ -219,7 +263,7 @@ impl Presence {
         let is_missed = |peer: &Peer| {
             let heard = peer.heard.unwrap_or(since).max(since);
             // Who was never heard has no process that could have been refused: it is not there yet.
-            (peer.refused && peer.heard.is_some_and(|heard| now > heard))
+            peer.refused > peer.heard && peer.heard.is_some_and(|heard| now > heard)
                 || now.saturating_sub(heard) >= self.timing.loss_ms
         };
         let missed = self.peers.iter().filter(|(_, peer)| is_missed(peer));
@@ -228,11 +272,25 @@ impl Presence {
             .collect()
     }
 
+    /// Whether a node that is no member has no lease any more, as this one, the leader, can tell:
+    /// nobody has sent it beats for that long. What is still its own must be given to others,
+    /// since nobody misses it.
+    pub fn is_gone(&self, now: Moment, node: NodeId) -> bool {
+        let is_member = node == self.node || self.peers.contains_key(&node);
+        let watching = self.watching_since.filter(|_| now < self.lease_until && !is_member);
+        watching.is_some_and(|since| {
+            now.saturating_sub(since.max(self.members_since)) >= self.timing.loss_ms
+        })
+    }
+
     /// Takes what the newest beats grant.
     fn renew(&mut self, now: Moment) {
         let held = now < self.lease_until;
         let granted = if self.role.leading { self.as_leader(now) } else { self.as_follower() };
         self.lease_until = self.lease_until.max(granted.unwrap_or(0));
+        if !held && now < self.lease_until {
+            self.lease += 1;
+        }
         if self.role.leading && now < self.lease_until {
             if !held || self.watching_since.is_none() {
                 self.watching_since = Some(now);

@@ -361,9 +361,13 @@ impl State {
         let me = self.node.id;
         let missed = self.node.replica.missed();
         let (up, missed) = self.node.replica.read_local(|machine| {
-            let is_up = |node| machine.center().node(node).is_some_and(|node| node.up);
+            let center = machine.center();
+            let is_up = |node| center.node(node).is_some_and(|node| node.up);
+            // Who was removed from the cluster is missed by nobody, and may own calls.
+            let known = center.nodes().map(|(node, _)| node.0);
+            let gone = known.filter(|node| self.node.replica.is_gone(*node)).map(|node| (node, 0));
             let missed: Vec<_> =
-                missed.into_iter().filter(|(node, _)| is_up(NodeId(*node))).collect();
+                missed.into_iter().chain(gone).filter(|(node, _)| is_up(NodeId(*node))).collect();
             (is_up(me), missed)
         });
         for (node, silent_ms) in missed {
@@ -374,11 +378,31 @@ impl State {
                 self.propose_presence(Command::NodeLost { node, silent_ms });
             }
         }
-        let announced = self.node.announced.load(Ordering::Relaxed);
-        if !up && announced && self.node.lease.holds() && self.may_propose(me) {
-            tracing::warn!("this node was missed and is back");
-            self.propose_presence(self.node.is_up(false));
+        self.confirm_lease(up);
+    }
+
+    /// A new lease is acted under once something is applied that was proposed during it. What is
+    /// proposed is that this node is here: if it was missed, it is taken back by that.
+    fn confirm_lease(&mut self, up: bool) {
+        let lease = self.node.replica.unconfirmed_lease();
+        let wronged = !up && self.node.lease.holds();
+        if lease.is_none() && !wronged {
+            return;
         }
+        let announced = self.node.announced.load(Ordering::Relaxed);
+        if !announced || !self.may_propose(self.node.id) {
+            return;
+        }
+        if !up {
+            tracing::warn!("this node was missed and is back");
+        }
+        let replica = self.node.replica.clone();
+        let here = self.node.is_up(false).encode();
+        self.node.replica.propose_then(here, move |outcome| {
+            if let (Ok(_), Some(lease)) = (outcome, lease) {
+                replica.confirm_lease(lease);
+            }
+        });
     }
 
     fn may_propose(&mut self, about: NodeId) -> bool {

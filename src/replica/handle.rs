@@ -259,6 +259,23 @@ impl<M: Machine> ReplicaHandle<M> {
         self.shared.present.missed()
     }
 
+    /// Whether a node that is no member any more can have no lease, as the leader knows.
+    pub fn is_gone(&self, node: NodeId) -> bool {
+        self.shared.present.is_gone(node)
+    }
+
+    /// The number of a new lease that waits until something that was proposed during it is
+    /// applied here.
+    pub fn unconfirmed_lease(&self) -> Option<u64> {
+        self.shared.present.unconfirmed()
+    }
+
+    /// Something that was proposed while the lease of this number was the present one is applied
+    /// here: nothing that happened before it is unknown any more.
+    pub fn confirm_lease(&self, lease: u64) {
+        self.shared.present.confirm(lease);
+    }
+
     /// Asks the leader to hand over to `to`; see the status for whether it did.
     pub fn transfer_leader(&self, to: NodeId) {
         drop(self.send(Input::Transfer { to }));

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tandem_cluster::presence::Moment;
 use tandem_cluster::snapshot::SnapshotFiles;
 use tandem_cluster::wire::Secret;
 use tandem_cluster::{Message, NodeId};
@@ -45,8 +46,8 @@ pub(super) trait Inbox: Send + Sync + 'static {
     fn messages(&self, messages: Vec<Message>);
     /// The peer was not reached.
     fn unreachable(&self, node: NodeId);
-    /// The peer's machine refuses connections: it has no process there.
-    fn refused(&self, node: NodeId);
+    /// The peer's machine refused a connection that was begun then: it had no process there.
+    fn refused(&self, node: NodeId, began: Moment);
     /// A snapshot arrived there, or did not.
     fn snapshot_sent(&self, to: NodeId, arrived: bool);
 }
@@ -60,8 +61,8 @@ impl<M: Machine> Inbox for Shared<M> {
         drop(self.inputs.try_send(Input::Unreachable(node)));
     }
 
-    fn refused(&self, node: NodeId) {
-        self.present.refused(node);
+    fn refused(&self, node: NodeId, began: Moment) {
+        self.present.refused(node, began);
     }
 
     fn snapshot_sent(&self, to: NodeId, arrived: bool) {

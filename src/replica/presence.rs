@@ -82,8 +82,23 @@ impl Present {
         *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = others;
     }
 
-    pub(super) fn refused(&self, node: NodeId) {
-        self.with(|machine| machine.handle_refused(node));
+    pub(super) fn refused(&self, node: NodeId, began: Moment) {
+        self.with(|machine| machine.handle_refusal(node, began));
+    }
+
+    /// See [`Presence::is_gone`].
+    pub(super) fn is_gone(&self, node: NodeId) -> bool {
+        self.machine().is_gone(moment(), node)
+    }
+
+    /// See [`Presence::unconfirmed`].
+    pub(super) fn unconfirmed(&self) -> Option<u64> {
+        self.machine().unconfirmed(moment())
+    }
+
+    /// See [`Presence::confirm`].
+    pub(super) fn confirm(&self, lease: u64) {
+        self.with(|machine| machine.confirm(lease));
     }
 
     pub(super) fn stop(&self) {
@@ -98,7 +113,7 @@ impl Present {
     fn with<T>(&self, change: impl FnOnce(&mut Presence) -> T) -> T {
         let mut machine = self.machine();
         let result = change(&mut machine);
-        self.lease.0.store(machine.lease_until(), Ordering::Relaxed);
+        self.lease.0.store(machine.acts_until(), Ordering::Relaxed);
         result
     }
 }

@@ -215,6 +215,75 @@ fn a_process_that_is_gone_is_missed_at_once_and_its_successor_is_not() {
 }
 
 #[test]
+fn a_refusal_from_before_a_process_spoke_says_nothing_of_it() {
+    let mut three = Script::new();
+    three.runs_ms(1_000);
+    let began = three.clock(1);
+    // The process of node 3 is started again and speaks, while the refusal is on its way.
+    three.runs_ms(100);
+    let leader = three.nodes.get_mut(&1).unwrap();
+    leader.handle_refusal(3, began);
+    assert_eq!(three.missed_by(1), []);
+    three.frozen.insert(3);
+    three.runs_ms(60);
+    let (now, leader) = (three.clock(1), three.nodes.get_mut(&1).unwrap());
+    leader.handle_refusal(3, now);
+    three.runs_ms(1);
+    assert_eq!(three.missed_by(1), [3]);
+}
+
+#[test]
+fn a_process_whose_clock_of_the_day_was_set_back_is_heard_all_the_same() {
+    let mut three = Script::new();
+    three.runs_ms(1_000);
+    let mut again = Presence::new(3, 1, Timing::default());
+    again.set_members(0, &[1, 2, 3], [1, 2]);
+    again.set_role(1, role(3, 1, 5));
+    three.nodes.insert(3, again);
+    three.runs_ms(LOSS - 60);
+    assert!(!three.may_act(3), "a delayed beat of a dead process looks the same");
+    three.runs_ms(200);
+    assert_eq!(three.missed_by(1), []);
+    assert!(three.may_act(3));
+}
+
+#[test]
+fn each_lease_after_a_gap_is_confirmed_before_the_node_acts() {
+    let mut three = Script::new();
+    three.runs_ms(300);
+    let number = |three: &Script| three.nodes[&3].unconfirmed(three.clock(3));
+    assert_eq!((number(&three), three.nodes[&3].acts_until()), (Some(1), 0));
+    three.nodes.get_mut(&3).unwrap().confirm(1);
+    assert_eq!(number(&three), None);
+    three.runs_ms(3_000);
+    assert!(three.nodes[&3].acts_until() > three.clock(3), "a lease without a gap is one lease");
+    three.frozen.insert(3);
+    three.runs_ms(2 * LOSS);
+    three.frozen.clear();
+    three.runs_ms(120);
+    assert!(three.may_act(3) && three.nodes[&3].acts_until() == 0);
+    three.nodes.get_mut(&3).unwrap().confirm(1);
+    assert_eq!(number(&three), Some(2), "what was proposed before the gap confirms nothing");
+    three.nodes.get_mut(&3).unwrap().confirm(2);
+    assert!(three.nodes[&3].acts_until() > three.clock(3));
+}
+
+#[test]
+fn a_node_that_is_no_member_is_gone_when_its_lease_must_have_ended() {
+    let mut three = Script::new();
+    three.runs_ms(2_000);
+    let now = three.clock(1);
+    three.nodes.get_mut(&1).unwrap().set_members(now, &[1, 2], [2]);
+    let is_gone = |three: &Script, by: NodeId| three.nodes[&by].is_gone(three.clock(by), 3);
+    three.runs_ms(LOSS - 1);
+    assert!(!is_gone(&three, 1));
+    three.runs_ms(1);
+    assert!(is_gone(&three, 1) && !three.may_act(3));
+    assert!(!is_gone(&three, 2), "only a leader says so");
+    assert!(!three.nodes[&1].is_gone(three.clock(1), 2));
+}
+
+#[test]
 fn beats_of_a_dead_process_are_not_believed() {
     let mut presence = Presence::new(1, 1, Timing::default());
     presence.set_members(0, &[1, 2], [2]);

@@ -1,5 +1,6 @@
 //! The sending side of a link: dial, prove who we are, send what comes; and again.
 
+use super::super::presence::moment;
 use super::{Common, HANDSHAKE_TIMEOUT, REDIAL, WRITE_TIMEOUT};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -39,6 +40,7 @@ impl Link {
     fn run(self) {
         let (mut pause, mut reported) = (REDIAL.0, None);
         while !self.gone.load(Ordering::Relaxed) {
+            let began = moment();
             match dial(&self.common, self.peer, Purpose::Messages) {
                 Ok(stream) => {
                     tracing::info!(node = self.peer.0, address = %self.peer.1, "connected");
@@ -50,7 +52,7 @@ impl Link {
                 }
                 Err(error) => {
                     if error.kind() == std::io::ErrorKind::ConnectionRefused {
-                        self.common.inbox.refused(self.peer.0);
+                        self.common.inbox.refused(self.peer.0, began);
                     }
                     let error = error.to_string();
                     if reported.as_ref() != Some(&error) {
