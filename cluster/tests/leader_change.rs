@@ -4,7 +4,7 @@
 mod world;
 
 use tandem_cluster::driver::ProposeError;
-use tandem_cluster::{Entry, MemoryLog, Message, MessageType, NodeId, Output, ProposalId, ReadId};
+use tandem_cluster::{Entry, Log, Message, MessageType, NodeId, Output, ProposalId, ReadId};
 use world::{TICK_MS, World};
 
 /// A read is given up after so many ticks: four election time-outs.
@@ -206,7 +206,7 @@ fn a_leader_that_was_removed_by_its_predecessor_steps_down() {
 }
 
 #[test]
-fn a_node_that_comes_back_empty_does_not_vote_until_it_is_a_learner() {
+fn a_node_that_comes_back_empty_does_not_vote() {
     let (mut world, leader) = settled(3);
     let (lost, stale) = (leader % 3 + 1, (leader + 1) % 3 + 1);
     world.lose_disk(lost);
@@ -218,9 +218,55 @@ fn a_node_that_comes_back_empty_does_not_vote_until_it_is_a_learner() {
     world.run(5_000);
     assert_eq!(world.leader(), None);
     assert_eq!(world.driver(lost).role().term, 0);
+}
+
+#[test]
+fn a_node_that_comes_back_empty_confirms_no_reads_and_begins_as_a_learner() {
+    let (mut world, leader) = settled(3);
+    let lost = leader % 3 + 1;
+    world.lose_disk(lost);
+    world.start(lost);
+    let term = world.driver(leader).role().term;
+    let message = |kind| {
+        let mut message = Message { to: lost, from: leader, term, ..Message::default() };
+        message.set_msg_type(kind);
+        message
+    };
+    // A leader that still counts on it asks whether it leads: it may hear that the node lives, not
+    // that a voter confirms.
+    let mut heartbeat = message(MessageType::MsgHeartbeat);
+    heartbeat.context = b"a read".to_vec().into();
+    let said = answers(&mut world, lost, heartbeat);
+    let kinds: Vec<_> = said.iter().map(|answer| answer.get_msg_type()).collect();
+    assert_eq!(kinds, [MessageType::MsgHeartbeatResponse]);
+    assert!(said[0].context.is_empty(), "it confirmed a read");
+    // From a snapshot in which it votes, it would vote at once.
+    let mut snapshot = message(MessageType::MsgSnapshot);
+    snapshot.set_snapshot(world.members[&leader].disk.snapshot().unwrap());
+    drop(answers(&mut world, lost, snapshot.clone()));
+    let status = world.driver(lost).status();
+    assert_eq!((status.members.voters, status.log.1), (vec![], 0));
     // As a newcomer it is welcome.
-    world.cut_links.clear();
-    world.add(4, MemoryLog::new());
-    world.run(1_000);
-    assert_eq!(world.driver(4).status().members.voters, [0; 0]);
+    let members = snapshot.mut_snapshot().mut_metadata().mut_conf_state();
+    members.voters.retain(|node| *node != lost);
+    members.learners.push(lost);
+    drop(answers(&mut world, lost, snapshot));
+    let members = world.driver(lost).status().members;
+    assert_eq!((members.voters.len(), members.learners), (2, vec![lost]));
+}
+
+/// What a node says to a message.
+fn answers(world: &mut World, node: NodeId, message: Message) -> Vec<Message> {
+    let driver = world.driver(node);
+    driver.handle_message(0, message).unwrap();
+    let mut answers = Vec::new();
+    while let Some(output) = driver.poll_output() {
+        if matches!(output, Output::Persist) {
+            driver.persist().unwrap();
+        }
+        if let Output::Send(message) = output {
+            answers.push(*message);
+        }
+    }
+    answers
 }
