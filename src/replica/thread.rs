@@ -268,6 +268,7 @@ impl<M: Machine> RaftThread<M> {
         if now >= self.state.disk_at {
             self.state.disk_at = now + DISK_EVERY;
             self.look_at_the_disk();
+            self.links.common().forget_interrupted(now);
         }
         self.propose_tick();
     }
