@@ -116,11 +116,7 @@ impl Replica {
         };
         let thread = std::thread::Builder::new()
             .name("raft".to_owned())
-            .spawn(move || match catch_unwind(AssertUnwindSafe(move || raft.run())) {
-                Ok(Ok(())) => (),
-                Ok(Err(why)) => fatal(&why),
-                Err(panic) => fatal(panic_message(panic.as_ref())),
-            })
+            .spawn(move || run_or_fail("Raft", &fatal, || raft.run()))
             .map_err(StartError::Thread)?;
         Ok((handle, Self { thread }))
     }
@@ -132,10 +128,23 @@ impl Replica {
     }
 }
 
+/// Runs a thread without which the replica must not go on: an error of it is fatal, and so is a
+/// panic, after which nobody would do its work.
+fn run_or_fail(thread: &str, fatal: &Fatal, run: impl FnOnce() -> Result<(), String>) {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(())) => (),
+        Ok(Err(why)) => fatal(&why),
+        Err(panic) => {
+            let said = panic_message(panic.as_ref());
+            fatal(&format!("the {thread} thread panicked: {said}"));
+        }
+    }
+}
+
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("the Raft thread panicked")
+        .unwrap_or("without a word")
 }
