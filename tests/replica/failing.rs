@@ -4,7 +4,7 @@
 //! The node is a process of its own, in a mount namespace where one part of its directory is on a
 //! disk that is too small. Needs root.
 
-use crate::counter::{Node, count, start, steps, stop, wait_for};
+use crate::counter::{Node, Steps, count, counted, start, steps, stop, wait_for};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -12,8 +12,11 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use tandem::replica::ReplicaConfig;
-use tandem_cluster::records::RecordSink;
+use tandem_cluster::log::Write as LogWrite;
+use tandem_cluster::records::{RecordSink, Records};
 use tandem_cluster::rusqlite::{self, Transaction};
+use tandem_cluster::snapshot::SnapshotFiles;
+use tandem_cluster::{EngineLog, HardState, Log, Snapshot, SnapshotData};
 
 const CHILD: &str = "TANDEM_TEST_DISK_CHILD";
 const FROM: &str = "TANDEM_TEST_DISK_FROM";
@@ -117,6 +120,48 @@ fn a_panic_while_records_are_written_ends_the_node() {
     let why = fatal.recv_timeout(Duration::from_secs(10)).expect("it must not go on");
     assert!(why.contains("keeper") && why.contains("what row is this"), "{why}");
     stop(node);
+}
+
+/// The leader copies its records after it made the snapshot, so that they are ahead of what the
+/// receiver's log has until the entries come.
+#[test]
+fn a_node_that_dies_between_its_snapshot_and_the_entries_starts_again() {
+    let data = tempfile::tempdir().unwrap();
+    let leader = start(1, data.path(), &BTreeMap::new(), |_| ()).unwrap();
+    for _ in 0..20 {
+        count(&leader, "a");
+    }
+    stop(leader);
+    let joining = || {
+        start(2, data.path(), &BTreeMap::new(), |config| {
+            (config.join, config.secret) = (true, b"secret".to_vec());
+            config.listen = Some("127.0.0.1:0".parse().unwrap());
+        })
+    };
+    stop(joining().unwrap());
+    let mut snapshot = Snapshot::default();
+    snapshot.data = SnapshotData { at: 5, ..SnapshotData::default() }.encode().into();
+    let metadata = snapshot.mut_metadata();
+    (metadata.index, metadata.term) = (10, 2);
+    metadata.mut_conf_state().voters.push(1);
+    metadata.mut_conf_state().learners.push(2);
+    let files = SnapshotFiles::open(data.path().join("node2/snapshots")).unwrap();
+    files.write(&snapshot, b"7 5 a\n").unwrap();
+    let records = Records::open(&data.path().join("node1/records.sqlite"), Box::new(Steps));
+    let records = records.unwrap();
+    assert!(records.applied() > 10);
+    records.copy_to(&files.records_path(10)).unwrap();
+    let (mut log, _) = EngineLog::open(&data.path().join("node2/log")).unwrap();
+    let hard_state = HardState { term: 2, commit: 10, ..HardState::default() };
+    let write = LogWrite { hard_state: Some(hard_state), ..LogWrite::default() };
+    log.install(&snapshot, &write).unwrap();
+    drop(log);
+    for start in ["with the copy", "with the records taken in"] {
+        let node = joining().unwrap_or_else(|error| panic!("{start}: {error}"));
+        assert_eq!(counted(&node, "a"), 7, "{start}");
+        stop(node);
+    }
+    assert_eq!(steps(&data.path().join("node2")).len(), 20);
 }
 
 /// The node whose disk fails. Not a test by itself.
