@@ -83,6 +83,34 @@ fn a_read_that_was_answered_fails_if_the_entries_never_come() {
 }
 
 #[test]
+fn a_leader_that_was_frozen_reads_nothing_older_than_what_was_acknowledged_meanwhile() {
+    let mut answered = 0;
+    for seed in 0..20 {
+        let mut world = World::seeded(3, seed);
+        let leader = world.elect();
+        world.run(300);
+        world.propose(leader, b"before").unwrap();
+        world.run(100);
+        // Its process stands still, and believes that it leads.
+        let frozen = world.members.get_mut(&leader).unwrap().driver.take();
+        world.run(1_000);
+        let next = world.elect();
+        world.propose(next, b"meanwhile").unwrap();
+        world.run(200);
+        world.members.get_mut(&leader).unwrap().driver = frozen;
+        assert!(world.driver(leader).role().leading, "it has heard of nothing");
+        let read = world.read(leader);
+        assert_eq!(world.members[&leader].reads, [], "seed {seed}: it asked nobody");
+        world.run(TICK_MS * READ_TICKS_MAX * 2);
+        assert_eq!(world.seen.violations, [""; 0], "seed {seed}");
+        let (reads, failed) = (&world.members[&leader].reads, &world.members[&leader].reads_failed);
+        assert!(*reads == [(read, 2)] || *failed == [read], "seed {seed}: {reads:?} {failed:?}");
+        answered += reads.len();
+    }
+    assert!(answered >= 15, "answered {answered} of 20");
+}
+
+#[test]
 fn all_reads_end_however_often_the_leader_changes() {
     for seed in 0..20 {
         let mut world = World::seeded(5, seed);
