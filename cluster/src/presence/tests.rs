@@ -68,7 +68,7 @@ impl Script {
             .into_iter()
             .partition(|(_, to, _)| !frozen.contains(to));
         self.unread = waiting;
-        for (from, to, beat) in Vec::<(NodeId, NodeId, Beat)>::from(ready) {
+        for (from, to, beat) in ready {
             let now = self.clock(to);
             self.nodes.get_mut(&to).unwrap().handle_beat(now, from, beat);
         }
