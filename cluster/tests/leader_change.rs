@@ -283,14 +283,49 @@ fn a_node_that_comes_back_empty_confirms_no_reads_and_begins_as_a_learner() {
     assert_eq!((members.voters.len(), members.learners), (2, vec![lost]));
 }
 
+#[test]
+fn a_snapshot_of_a_leader_that_leads_no_more_changes_nothing() {
+    let (mut world, old) = settled(3);
+    let (follower, next) = (old % 3 + 1, (old + 1) % 3 + 1);
+    world.propose(old, b"a").unwrap();
+    world.run(100);
+    world.compact(old);
+    let term = world.driver(old).role().term;
+    let mut message = Message { to: follower, from: old, term, ..Message::default() };
+    message.set_msg_type(MessageType::MsgSnapshot);
+    message.set_snapshot(world.members[&old].disk.snapshot().unwrap());
+    // It takes so long to send it that another one leads when it arrives.
+    world.driver(old).transfer_leader(next);
+    world.run(500);
+    assert_eq!(world.leader(), Some(next));
+    world.propose(next, b"b").unwrap();
+    world.run(200);
+    let before = world.driver(follower).status();
+    drop(answers(&mut world, follower, message));
+    let after = world.driver(follower).status();
+    assert_eq!(
+        (after.commit, after.applied, after.log),
+        (before.commit, before.applied, before.log)
+    );
+    assert_eq!(after.role, before.role);
+    // And what became of it is told to one who does not lead.
+    for delivered in [true, false] {
+        world.driver(old).report_snapshot(follower, delivered);
+    }
+    world.propose(next, b"c").unwrap();
+    world.run(200);
+    assert_eq!(world.check(), Ok(()));
+    assert_eq!(world.history(follower).len(), 3);
+}
+
 /// What a node says to a message.
 fn answers(world: &mut World, node: NodeId, message: Message) -> Vec<Message> {
     let driver = world.driver(node);
-    driver.handle_message(0, message).unwrap();
+    driver.handle_message(0, message).expect("nothing is lost");
     let mut answers = Vec::new();
     while let Some(output) = driver.poll_output() {
         if matches!(output, Output::Persist) {
-            driver.persist().unwrap();
+            driver.persist().expect("its disk works");
         }
         if let Output::Send(message) = output {
             answers.push(*message);
