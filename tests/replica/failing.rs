@@ -139,8 +139,8 @@ fn a_node_that_dies_between_its_snapshot_and_the_entries_starts_again() {
         })
     };
     stop(joining().unwrap());
-    let mut snapshot = Snapshot::default();
-    snapshot.data = SnapshotData { at: 5, ..SnapshotData::default() }.encode().into();
+    let noted = SnapshotData { at: 5, ..SnapshotData::default() };
+    let mut snapshot = Snapshot { data: noted.encode().into(), ..Snapshot::default() };
     let metadata = snapshot.mut_metadata();
     (metadata.index, metadata.term) = (10, 2);
     metadata.mut_conf_state().voters.push(1);
