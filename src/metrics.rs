@@ -163,7 +163,7 @@ metrics! {
     log_sync_seconds: Histogram, "tandem_log_sync_seconds",
         "Duration of writing the log to the disk";
     snapshots_total: IntCounterVec, "tandem_snapshots_total",
-        "Snapshots, by whether they were written, sent or installed", ["kind"];
+        "Snapshots, by whether they were written or not, sent or installed", ["kind"];
     task_delay_seconds: Gauge, "tandem_task_delay_seconds",
         "How late tasks run: past 0.15 s calls are refused";
     actor_restarts_total: IntCounterVec, "tandem_actor_restarts_total",
@@ -241,7 +241,7 @@ impl Metrics {
                 &["calls_max", "unacknowledged", "overload", "draining", "disk_full"],
             ),
             (&self.proposals_total, &["applied", "refused", "unknown"]),
-            (&self.snapshots_total, &["written", "sent", "installed"]),
+            (&self.snapshots_total, &["written", "failed", "sent", "installed"]),
             (&self.rtp_packets_total, &["in", "out"]),
             (&self.rtp_discarded_total, &["stray", "malformed", "unsent"]),
             (&self.prompts_spoken_total, &["disk", "engine"]),

@@ -78,10 +78,19 @@ impl Cache {
 
     /// Removes a cache and begins an empty one.
     pub fn wiped(path: &Path) -> Result<Self, CacheError> {
-        if path.exists() {
-            std::fs::remove_dir_all(path).map_err(|error| CacheError(error.to_string()))?;
-        }
+        empty(path).map_err(|error| CacheError(error.to_string()))?;
         Self::open(path).map(|(cache, _)| cache)
+    }
+
+    /// Gives up a cache, and with it what it holds of the disk.
+    pub fn remove(self) -> Result<(), CacheError> {
+        let path = self.path.clone();
+        // sled writes when it ends.
+        guarded(|| {
+            drop(self);
+            Ok(())
+        })?;
+        empty(&path).map_err(|error| CacheError(error.to_string()))
     }
 
     /// All pairs.
@@ -144,6 +153,22 @@ impl std::fmt::Debug for Cache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cache").field("path", &self.path).finish_non_exhaustive()
     }
+}
+
+/// Removes what is in the folder; the folder itself may be a mount point.
+fn empty(path: &Path) -> std::io::Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(entry.path())?;
+        } else {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, CacheError> {

@@ -41,6 +41,8 @@ pub struct Records {
     connection: Connection,
     sink: Box<dyn RecordSink>,
     applied: Index,
+    /// Up to where they came from another node.
+    received: Index,
 }
 
 impl Records {
@@ -56,15 +58,21 @@ impl Records {
             )
             .map_err(failed)?;
         let transaction = connection.transaction().map_err(failed)?;
-        let applied = prepare(&transaction, path)?;
+        let (applied, received) = prepare(&transaction, path)?;
         sink.prepare(&transaction).map_err(failed)?;
         transaction.commit().map_err(failed)?;
-        Ok(Self { path: path.to_owned(), connection, sink, applied })
+        Ok(Self { path: path.to_owned(), connection, sink, applied, received })
     }
 
     /// The last entry whose rows are in it.
     pub fn applied(&self) -> Index {
         self.applied
+    }
+
+    /// Whether nothing was written since they came from another node. They may then be ahead of
+    /// the log, whose entries come after the snapshot.
+    pub fn are_received(&self) -> bool {
+        self.received == self.applied
     }
 
     /// Writes rows and notes that everything up to `applied` is in, in one transaction. Rows that
@@ -110,8 +118,11 @@ impl Records {
         let copied = self
             .connection
             .execute("VACUUM INTO ?1", [path.to_string_lossy()])
+            .and_then(|_| mark_received(path))
             .map_err(|error| failed(path, error))
-            .and_then(|_| std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(disk));
+            .and_then(|()| {
+                std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(disk)
+            });
         if copied.is_err() {
             // Half a copy is good for nothing, and the disk may be full because of it.
             drop(std::fs::remove_file(path));
@@ -128,7 +139,7 @@ impl Records {
         copied.map_err(|error| failed(&self.path, error))?;
         let transaction =
             self.connection.transaction().map_err(|error| failed(&self.path, error))?;
-        self.applied = prepare(&transaction, &self.path)?;
+        (self.applied, self.received) = prepare(&transaction, &self.path)?;
         self.sink
             .prepare(&transaction)
             .and_then(|()| transaction.commit())
@@ -159,13 +170,16 @@ impl std::fmt::Debug for Records {
     }
 }
 
-fn prepare(transaction: &Transaction<'_>, path: &Path) -> Result<Index, StoreError> {
+/// What is applied, and what of it came from another node.
+fn prepare(transaction: &Transaction<'_>, path: &Path) -> Result<(Index, Index), StoreError> {
     let failed = |error| failed(path, error);
     transaction
         .execute_batch(
             "CREATE TABLE IF NOT EXISTS tandem_mark (
                  only INTEGER PRIMARY KEY CHECK (only = 1), version INTEGER NOT NULL,
-                 applied INTEGER NOT NULL) STRICT;",
+                 applied INTEGER NOT NULL) STRICT;
+             CREATE TABLE IF NOT EXISTS tandem_received (
+                 only INTEGER PRIMARY KEY CHECK (only = 1), applied INTEGER NOT NULL) STRICT;",
         )
         .map_err(failed)?;
     let insert = "INSERT OR IGNORE INTO tandem_mark VALUES (1, ?1, 0)";
@@ -178,7 +192,23 @@ fn prepare(transaction: &Transaction<'_>, path: &Path) -> Result<Index, StoreErr
     if version > VERSION {
         return Err(StoreError::Newer { path: path.to_owned(), found: version, known: VERSION });
     }
-    Ok(applied as Index)
+    let received = transaction
+        .query_row("SELECT sum(applied) FROM tandem_received", [], |row| {
+            row.get::<_, Option<i64>>(0)
+        })
+        .map_err(failed)?;
+    Ok((applied as Index, received.unwrap_or(0) as Index))
+}
+
+/// The copy says itself that it is one, so that taking it over is a single step.
+fn mark_received(copy: &Path) -> rusqlite::Result<()> {
+    let copy = Connection::open(copy)?;
+    copy.execute_batch(
+        // It is synced as a whole afterwards, and removed if that is not reached.
+        "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF;
+         INSERT OR REPLACE INTO tandem_received SELECT 1, applied FROM tandem_mark;",
+    )?;
+    copy.close().map_err(|(_, error)| error)
 }
 
 fn mark(transaction: &Transaction<'_>, applied: Index) -> rusqlite::Result<()> {
@@ -281,7 +311,12 @@ mod tests {
         records.copy_to(&copy).unwrap();
         late.replace_by(&copy).unwrap();
         assert_eq!(count(), Ok(2));
+        assert_eq!((records.are_received(), late.are_received()), (false, true));
+        drop(late);
+        let mut late = Records::open(&there, Box::new(Lines)).unwrap();
+        assert!(late.are_received());
         late.write(&[row(7, "c")], 7).unwrap();
+        assert!(!late.are_received());
         drop(late);
         let late = Records::open(&there, Box::new(Lines)).unwrap();
         assert_eq!((lines(&late), late.applied()), (vec!["a".into(), "b".into(), "c".into()], 7));

@@ -4,7 +4,7 @@
 mod world;
 
 use tandem_cluster::driver::ProposeError;
-use tandem_cluster::{Entry, MemoryLog, Message, MessageType, NodeId, Output, ProposalId, ReadId};
+use tandem_cluster::{Entry, Log, Message, MessageType, NodeId, Output, ProposalId, ReadId};
 use world::{TICK_MS, World};
 
 /// A read is given up after so many ticks: four election time-outs.
@@ -80,6 +80,34 @@ fn a_read_that_was_answered_fails_if_the_entries_never_come() {
         driver.handle_tick();
     }
     assert!(matches!(driver.poll_output(), Some(Output::ReadFailed(ReadId(7)))));
+}
+
+#[test]
+fn a_leader_that_was_frozen_reads_nothing_older_than_what_was_acknowledged_meanwhile() {
+    let mut answered = 0;
+    for seed in 0..20 {
+        let mut world = World::seeded(3, seed);
+        let leader = world.elect();
+        world.run(300);
+        world.propose(leader, b"before").unwrap();
+        world.run(100);
+        // Its process stands still, and believes that it leads.
+        let frozen = world.members.get_mut(&leader).unwrap().driver.take();
+        world.run(1_000);
+        let next = world.elect();
+        world.propose(next, b"meanwhile").unwrap();
+        world.run(200);
+        world.members.get_mut(&leader).unwrap().driver = frozen;
+        assert!(world.driver(leader).role().leading, "it has heard of nothing");
+        let read = world.read(leader);
+        assert_eq!(world.members[&leader].reads, [], "seed {seed}: it asked nobody");
+        world.run(TICK_MS * READ_TICKS_MAX * 2);
+        assert_eq!(world.seen.violations, [""; 0], "seed {seed}");
+        let (reads, failed) = (&world.members[&leader].reads, &world.members[&leader].reads_failed);
+        assert!(*reads == [(read, 2)] || *failed == [read], "seed {seed}: {reads:?} {failed:?}");
+        answered += reads.len();
+    }
+    assert!(answered >= 15, "answered {answered} of 20");
 }
 
 #[test]
@@ -206,7 +234,7 @@ fn a_leader_that_was_removed_by_its_predecessor_steps_down() {
 }
 
 #[test]
-fn a_node_that_comes_back_empty_does_not_vote_until_it_is_a_learner() {
+fn a_node_that_comes_back_empty_does_not_vote() {
     let (mut world, leader) = settled(3);
     let (lost, stale) = (leader % 3 + 1, (leader + 1) % 3 + 1);
     world.lose_disk(lost);
@@ -218,9 +246,90 @@ fn a_node_that_comes_back_empty_does_not_vote_until_it_is_a_learner() {
     world.run(5_000);
     assert_eq!(world.leader(), None);
     assert_eq!(world.driver(lost).role().term, 0);
+}
+
+#[test]
+fn a_node_that_comes_back_empty_confirms_no_reads_and_begins_as_a_learner() {
+    let (mut world, leader) = settled(3);
+    let lost = leader % 3 + 1;
+    world.lose_disk(lost);
+    world.start(lost);
+    let term = world.driver(leader).role().term;
+    let message = |kind| {
+        let mut message = Message { to: lost, from: leader, term, ..Message::default() };
+        message.set_msg_type(kind);
+        message
+    };
+    // A leader that still counts on it asks whether it leads: it may hear that the node lives, not
+    // that a voter confirms.
+    let mut heartbeat = message(MessageType::MsgHeartbeat);
+    heartbeat.context = b"a read".to_vec().into();
+    let said = answers(&mut world, lost, heartbeat);
+    let kinds: Vec<_> = said.iter().map(|answer| answer.get_msg_type()).collect();
+    assert_eq!(kinds, [MessageType::MsgHeartbeatResponse]);
+    assert!(said[0].context.is_empty(), "it confirmed a read");
+    // From a snapshot in which it votes, it would vote at once.
+    let mut snapshot = message(MessageType::MsgSnapshot);
+    snapshot.set_snapshot(world.members[&leader].disk.snapshot().unwrap());
+    drop(answers(&mut world, lost, snapshot.clone()));
+    let status = world.driver(lost).status();
+    assert_eq!((status.members.voters, status.log.1), (vec![], 0));
     // As a newcomer it is welcome.
-    world.cut_links.clear();
-    world.add(4, MemoryLog::new());
-    world.run(1_000);
-    assert_eq!(world.driver(4).status().members.voters, [0; 0]);
+    let members = snapshot.mut_snapshot().mut_metadata().mut_conf_state();
+    members.voters.retain(|node| *node != lost);
+    members.learners.push(lost);
+    drop(answers(&mut world, lost, snapshot));
+    let members = world.driver(lost).status().members;
+    assert_eq!((members.voters.len(), members.learners), (2, vec![lost]));
+}
+
+#[test]
+fn a_snapshot_of_a_leader_that_leads_no_more_changes_nothing() {
+    let (mut world, old) = settled(3);
+    let (follower, next) = (old % 3 + 1, (old + 1) % 3 + 1);
+    world.propose(old, b"a").unwrap();
+    world.run(100);
+    world.compact(old);
+    let term = world.driver(old).role().term;
+    let mut message = Message { to: follower, from: old, term, ..Message::default() };
+    message.set_msg_type(MessageType::MsgSnapshot);
+    message.set_snapshot(world.members[&old].disk.snapshot().unwrap());
+    // It takes so long to send it that another one leads when it arrives.
+    world.driver(old).transfer_leader(next);
+    world.run(500);
+    assert_eq!(world.leader(), Some(next));
+    world.propose(next, b"b").unwrap();
+    world.run(200);
+    let before = world.driver(follower).status();
+    drop(answers(&mut world, follower, message));
+    let after = world.driver(follower).status();
+    assert_eq!(
+        (after.commit, after.applied, after.log),
+        (before.commit, before.applied, before.log)
+    );
+    assert_eq!(after.role, before.role);
+    // And what became of it is told to one who does not lead.
+    for delivered in [true, false] {
+        world.driver(old).report_snapshot(follower, delivered);
+    }
+    world.propose(next, b"c").unwrap();
+    world.run(200);
+    assert_eq!(world.check(), Ok(()));
+    assert_eq!(world.history(follower).len(), 3);
+}
+
+/// What a node says to a message.
+fn answers(world: &mut World, node: NodeId, message: Message) -> Vec<Message> {
+    let driver = world.driver(node);
+    driver.handle_message(0, message).expect("nothing is lost");
+    let mut answers = Vec::new();
+    while let Some(output) = driver.poll_output() {
+        if matches!(output, Output::Persist) {
+            driver.persist().expect("its disk works");
+        }
+        if let Output::Send(message) = output {
+            answers.push(*message);
+        }
+    }
+    answers
 }

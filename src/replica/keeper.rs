@@ -4,8 +4,12 @@
 //! records first, then the cache, so that the cache is never ahead of the records; and a snapshot
 //! is reported only when it and all records up to it are synced, since the log is compacted
 //! behind it then.
+//!
+//! Goes on without a cache and without a new snapshot, since the log has what they lack; never
+//! without the records, nor after a panic.
 
 use super::config::Fatal;
+use super::run_or_fail;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,8 +42,8 @@ pub(super) enum Job {
     Stop,
 }
 
-/// What the keeper has done, for the Raft thread.
-pub(super) type Done = Box<dyn Fn(Snapshot) + Send>;
+/// What came of a snapshot, for the Raft thread; `None` if it could not be written.
+pub(super) type Done = Box<dyn Fn(Option<Snapshot>) + Send>;
 
 /// What the keeper works with.
 pub(super) struct Keeper {
@@ -58,69 +62,81 @@ pub(super) struct KeeperHandle {
 }
 
 impl Keeper {
-    /// Starts the thread; `done` is called there with each snapshot that is durable.
+    /// Starts the thread; `done` is called there with what came of each snapshot.
     pub(super) fn start(self, done: Done) -> std::io::Result<KeeperHandle> {
         let (jobs, receiver) = sync_channel(JOBS_MAX);
         let waiting = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&waiting);
-        let thread = std::thread::Builder::new()
-            .name("keeper".to_owned())
-            .spawn(move || self.run(&receiver, &counted, &done))?;
+        let fatal = Arc::clone(&self.fatal);
+        let run = move || run_or_fail("keeper", &fatal, || self.run(&receiver, &counted, &done));
+        let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(run)?;
         Ok(KeeperHandle { jobs, waiting, thread })
     }
 
-    fn run(mut self, jobs: &Receiver<Job>, waiting: &AtomicUsize, done: &Done) {
+    fn run(
+        mut self,
+        jobs: &Receiver<Job>,
+        waiting: &AtomicUsize,
+        done: &Done,
+    ) -> Result<(), String> {
         while let Ok(job) = jobs.recv() {
-            let result = match job {
-                Job::Keep { changes, rows, mark } => self.keep(&changes, &rows, mark),
-                Job::Snapshot { snapshot, state } => {
-                    self.snapshot(&snapshot, &state).map(|()| done(snapshot))
-                }
-                Job::Compacted { snapshot } => self.compacted(snapshot),
-                Job::Restored { snapshot } => self.restored(snapshot),
+            match job {
+                Job::Keep { changes, rows, mark } => self.keep(&changes, &rows, mark)?,
+                Job::Snapshot { snapshot, state } => done(self.snapshot(snapshot, &state)?),
+                Job::Compacted { snapshot } => self.compacted(snapshot)?,
+                Job::Restored { snapshot } => self.restored(snapshot)?,
                 Job::CopyRecords { to, done } => {
                     let copied = match &self.records {
                         Some(records) => records.copy_to(&to).map(|()| true),
                         None => Ok(false),
                     };
                     drop(done.send(copied.map_err(|error| error.to_string())));
-                    Ok(())
                 }
                 Job::Stop => break,
-            };
-            waiting.fetch_sub(1, Ordering::Release);
-            if let Err(error) = result {
-                return (self.fatal)(&error);
             }
+            waiting.fetch_sub(1, Ordering::Release);
         }
         if let Some(cache) = &self.cache
             && let Err(error) = cache.flush()
         {
             tracing::warn!(%error, "the cache was not flushed; the next start takes longer");
         }
+        Ok(())
     }
 
     fn keep(&mut self, changes: &[Change], rows: &[Rows], mark: Mark) -> Result<(), String> {
         if let Some(records) = &mut self.records {
             records.write(rows, mark.index).map_err(text)?;
         }
-        if let Some(cache) = &self.cache
-            && let Err(error) = cache.write(changes, mark)
-        {
-            // Nothing depends on it: the next start rebuilds the state from snapshot and log.
-            tracing::warn!(%error, "the cache cannot be written and is given up until a restart");
-            let path = cache.path().to_owned();
-            self.cache = None;
-            drop(std::fs::remove_dir_all(path));
+        if let Some(cache) = self.cache.take() {
+            match cache.write(changes, mark) {
+                Ok(()) => self.cache = Some(cache),
+                Err(error) => {
+                    // Nothing depends on it: the next start rebuilds the state from snapshot and
+                    // log.
+                    tracing::warn!(%error, "the cache cannot be written and is given up until a restart");
+                    if let Err(error) = cache.remove() {
+                        tracing::warn!(%error, "what the cache had cannot be removed");
+                    }
+                }
+            }
         }
         Ok(())
     }
 
-    fn snapshot(&mut self, snapshot: &Snapshot, state: &[u8]) -> Result<(), String> {
+    /// The snapshot, once it is durable; `None` if it could not be written.
+    fn snapshot(&mut self, snapshot: Snapshot, state: &[u8]) -> Result<Option<Snapshot>, String> {
         if let Some(records) = &mut self.records {
             records.sync().map_err(text)?;
         }
-        self.files.write(snapshot, state).map_err(text)
+        match self.files.write(&snapshot, state) {
+            Ok(()) => Ok(Some(snapshot)),
+            Err(error) => {
+                // The log is not compacted then, so that nothing is lost by going on.
+                tracing::error!(%error, "a snapshot cannot be written; the log grows until it can");
+                Ok(None)
+            }
+        }
     }
 
     fn compacted(&mut self, snapshot: Index) -> Result<(), String> {

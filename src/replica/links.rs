@@ -5,16 +5,18 @@
 
 mod accept;
 mod dial;
+mod interrupted;
 mod snapshots;
 
 use super::handle::{Input, Shared};
 use super::machine::Machine;
+use interrupted::Interrupted;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tandem_cluster::presence::Moment;
 use tandem_cluster::snapshot::SnapshotFiles;
 use tandem_cluster::wire::Secret;
@@ -82,8 +84,8 @@ pub(super) struct Common {
     /// Open connections, to be shut down at the end.
     open: Mutex<HashMap<u64, TcpStream>>,
     opened: AtomicU64,
-    /// Interrupted snapshots, by sender.
-    partial: Mutex<BTreeMap<NodeId, snapshots::Partial>>,
+    /// Snapshots that arrived in part.
+    interrupted: Mutex<Interrupted>,
 }
 
 /// The links of a node.
@@ -115,8 +117,17 @@ impl Common {
             stopped: AtomicBool::new(false),
             open: Mutex::default(),
             opened: AtomicU64::new(0),
-            partial: Mutex::default(),
+            interrupted: Mutex::default(),
         }
+    }
+
+    /// Removes what arrived of snapshots that nobody goes on with.
+    pub(super) fn forget_interrupted(&self, now: Instant) {
+        self.interrupted().forget_old(now);
+    }
+
+    fn interrupted(&self) -> MutexGuard<'_, Interrupted> {
+        self.interrupted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_stopped(&self) -> bool {

@@ -47,6 +47,8 @@ const INPUTS_WAITING_MAX: usize = 16_384;
 #[derive(Debug)]
 pub struct Replica {
     thread: std::thread::JoinHandle<()>,
+    present: Arc<Present>,
+    beats: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Replica {
@@ -79,7 +81,8 @@ impl Replica {
         });
         let inbox: Arc<dyn Inbox> = Arc::<Shared<M>>::clone(&shared);
         let secret = Secret::new(std::mem::take(&mut config.secret));
-        presence::start(present, config.listen, secret.clone()).map_err(StartError::Thread)?;
+        let beats = presence::start(Arc::clone(&present), config.listen, secret.clone())
+            .map_err(StartError::Thread)?;
         let common = Common::new(config.node, secret, files.clone(), inbox);
         let links = Links::start(Arc::new(common), listener).map_err(StartError::Thread)?;
         let keeper = Keeper {
@@ -116,19 +119,32 @@ impl Replica {
         };
         let thread = std::thread::Builder::new()
             .name("raft".to_owned())
-            .spawn(move || match catch_unwind(AssertUnwindSafe(move || raft.run())) {
-                Ok(Ok(())) => (),
-                Ok(Err(why)) => fatal(&why),
-                Err(panic) => fatal(panic_message(panic.as_ref())),
-            })
+            .spawn(move || run_or_fail("Raft", &fatal, || raft.run()))
             .map_err(StartError::Thread)?;
-        Ok((handle, Self { thread }))
+        Ok((handle, Self { thread, present, beats }))
     }
 
     /// Waits for the end of the thread after [`ReplicaHandle::shutdown`]: state and records are
-    /// on disk then.
+    /// on disk then, and another replica can have the address at which it listened for beats.
     pub fn join(self) {
         drop(self.thread.join());
+        self.present.stop();
+        if let Some(beats) = self.beats {
+            drop(beats.join());
+        }
+    }
+}
+
+/// Runs a thread without which the replica must not go on: an error of it is fatal, and so is a
+/// panic, after which nobody would do its work.
+fn run_or_fail(thread: &str, fatal: &Fatal, run: impl FnOnce() -> Result<(), String>) {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(())) => (),
+        Ok(Err(why)) => fatal(&why),
+        Err(panic) => {
+            let said = panic_message(panic.as_ref());
+            fatal(&format!("the {thread} thread panicked: {said}"));
+        }
     }
 }
 
@@ -137,5 +153,5 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("the Raft thread panicked")
+        .unwrap_or("without a word")
 }

@@ -9,11 +9,15 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tandem_cluster::presence::{Moment, Presence};
 use tandem_cluster::wire::{BEAT_BYTES, Secret, open_beat, seal_beat};
 use tandem_cluster::{NodeId, Role};
+
+/// How often the thread looks whether it is still wanted, if it has nothing to send.
+const IDLE: Duration = Duration::from_millis(100);
 
 /// Until when this node may act for the cluster; see [`tandem_cluster::presence`].
 ///
@@ -118,16 +122,17 @@ impl Present {
     }
 }
 
-/// Starts the thread. Without an address to listen on there is nobody to beat to.
+/// Starts the thread, which ends after [`Present::stop`] and closes its socket. Without an address
+/// to listen on there is nobody to beat to.
 pub(super) fn start(
     present: Arc<Present>,
     listen: Option<SocketAddr>,
     secret: Secret,
-) -> io::Result<()> {
-    let Some(listen) = listen else { return Ok(()) };
+) -> io::Result<Option<JoinHandle<()>>> {
+    let Some(listen) = listen else { return Ok(None) };
     let socket = UdpSocket::bind(listen)?;
     let beats = Beats { present, socket, secret };
-    std::thread::Builder::new().name("presence".to_owned()).spawn(move || beats.run()).map(drop)
+    std::thread::Builder::new().name("presence".to_owned()).spawn(move || beats.run()).map(Some)
 }
 
 struct Beats {
@@ -143,7 +148,7 @@ impl Beats {
         while !self.present.stopped.load(Ordering::Relaxed) {
             self.send();
             let due = self.present.machine().poll_timeout();
-            let wait = Duration::from_millis(due.saturating_sub(moment()).max(1));
+            let wait = Duration::from_millis(due.saturating_sub(moment()).max(1)).min(IDLE);
             // A zero time-out is refused, and `wait` is never zero.
             let _ = self.socket.set_read_timeout(Some(wait));
             match self.socket.recv_from(&mut buffer) {

@@ -54,7 +54,7 @@ pub(super) fn recover<M: Machine>(
     };
     if let Some(records) = &mut records {
         take_in_records(records, &files, snapshot)?;
-        check_records(&store, records.applied(), snapshot, log.last_index())?;
+        check_records(&store, records, snapshot, log.last_index())?;
     }
     let cached = from_cache(&store, &log, records.as_ref(), &mut machine)?;
     let (cache, (applied, applied_at)) = match cached {
@@ -108,15 +108,17 @@ fn addresses(
 
 fn check_records(
     store: &Store,
-    records: Index,
+    records: &Records,
     snapshot: Index,
     last: Index,
 ) -> Result<(), StartError> {
-    if records > last {
-        return Err(DriverError::LogLost { applied: records, last }.into());
+    let applied = records.applied();
+    // The leader copied them after it had made the snapshot that they came with.
+    if applied > last && !records.are_received() {
+        return Err(DriverError::LogLost { applied, last }.into());
     }
-    if records < snapshot && snapshot > tandem_cluster::driver::GENESIS_INDEX {
-        let why = format!("it ends at entry {records}, before the snapshot at {snapshot}");
+    if applied < snapshot && snapshot > tandem_cluster::driver::GENESIS_INDEX {
+        let why = format!("it ends at entry {applied}, before the snapshot at {snapshot}");
         return Err(StoreError::Damaged { path: store.records(), why }.into());
     }
     Ok(())

@@ -43,6 +43,9 @@ const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// How often free space is looked at.
 const DISK_EVERY: Duration = Duration::from_secs(1);
 
+/// Pause after a snapshot that could not be written. Each attempt encodes the whole state.
+const SNAPSHOT_AGAIN: Duration = Duration::from_secs(10);
+
 /// Everything that the thread owns.
 pub(super) struct RaftThread<M: Machine> {
     pub(super) config: ReplicaConfig,
@@ -53,9 +56,9 @@ pub(super) struct RaftThread<M: Machine> {
     pub(super) links: Links,
     pub(super) files: SnapshotFiles,
     pub(super) keeper: KeeperHandle,
-    /// Snapshots that the keeper has made durable. Not an input: the keeper must never wait for
-    /// this thread, which may wait for it.
-    pub(super) snapshotted: Arc<Mutex<Vec<Snapshot>>>,
+    /// Snapshots that the keeper has made durable; `None` for one that it could not write. Not an
+    /// input: the keeper must never wait for this thread, which may wait for it.
+    pub(super) snapshotted: Arc<Mutex<Vec<Option<Snapshot>>>>,
     pub(super) pending: Pending<M::Reply>,
     pub(super) state: State<M>,
 }
@@ -76,6 +79,8 @@ pub(super) struct State<M: Machine> {
     kept_when: Instant,
     snapshot_index: Index,
     snapshot_under_way: bool,
+    /// No snapshot before this, after one failed.
+    snapshot_pause: Option<Instant>,
     tick_at: Instant,
     disk_at: Instant,
     disk_full: bool,
@@ -109,6 +114,7 @@ impl<M: Machine> State<M> {
             kept_when: now,
             snapshot_index,
             snapshot_under_way: false,
+            snapshot_pause: None,
             tick_at: now,
             disk_at: now,
             disk_full: false,
@@ -263,11 +269,20 @@ impl<M: Machine> RaftThread<M> {
         let made =
             std::mem::take(&mut *self.snapshotted.lock().unwrap_or_else(PoisonError::into_inner));
         for snapshot in made {
-            self.snapshotted(snapshot);
+            match snapshot {
+                Some(snapshot) => self.snapshotted(snapshot),
+                None => {
+                    self.count_snapshot("failed");
+                    self.state.snapshot_under_way = false;
+                    self.state.snapshot_pause = Some(now + SNAPSHOT_AGAIN);
+                }
+            }
         }
+        self.state.snapshot_pause.take_if(|until| *until <= now);
         if now >= self.state.disk_at {
             self.state.disk_at = now + DISK_EVERY;
             self.look_at_the_disk();
+            self.links.common().forget_interrupted(now);
         }
         self.propose_tick();
     }
@@ -456,7 +471,8 @@ impl<M: Machine> RaftThread<M> {
     }
 
     fn snapshot(&mut self) {
-        if self.state.snapshot_under_way || self.driver.applied().0 == 0 {
+        let may = !self.state.snapshot_under_way && self.state.snapshot_pause.is_none();
+        if !may || self.driver.applied().0 == 0 {
             return;
         }
         self.apply();

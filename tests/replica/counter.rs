@@ -92,7 +92,7 @@ impl Machine for Counters {
 }
 
 /// Writes rows into one table.
-struct Steps;
+pub(crate) struct Steps;
 
 impl RecordSink for Steps {
     fn prepare(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod counter;
+mod failing;
 mod killed;
 
 use counter::{addresses, count, counted, leader, start, steps, stop, wait_for};

@@ -9,7 +9,7 @@ use crate::store::{StoreError, rename_durably, write_durably};
 use protobuf::Message as _;
 use raft::eraftpb::Snapshot;
 use std::fs::File;
-use std::io::{BufWriter, Seek, Write};
+use std::io::{BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +19,12 @@ const MAGIC: &[u8; 8] = b"tdmsnap1";
 
 /// Magic, checksum, length of Raft's part.
 const HEAD_BYTES: usize = 8 + 4 + 4;
+
+/// Raft's part has the members and their addresses: some hundred bytes each.
+const RAFT_BYTES_MAX: u32 = 1024 * 1024;
+
+/// Read at once when a file is checked, however large the state is.
+const CHECKED_BYTES: usize = 256 * 1024;
 
 /// The folder of the snapshots.
 #[derive(Clone, Debug)]
@@ -119,7 +125,7 @@ impl SnapshotFiles {
     pub fn complete(&self, mut incoming: Incoming) -> Result<Snapshot, StoreError> {
         let has_records = incoming.records.file.stream_position().is_ok_and(|bytes| bytes > 0);
         let state = incoming.state.sync()?;
-        let (snapshot, _) = read(&state)?;
+        let snapshot = check(&state)?;
         let disk = |path: PathBuf| move |error| StoreError::Disk { path, error };
         if snapshot.get_metadata().index != incoming.index {
             let why = format!("it is not of entry {}", incoming.index);
@@ -201,10 +207,28 @@ impl Incoming {
 }
 
 fn read(path: &Path) -> Result<(Snapshot, Vec<u8>), StoreError> {
+    let mut state = Vec::new();
+    let snapshot = go_through(path, |chunk| state.extend_from_slice(chunk))?;
+    Ok((snapshot, state))
+}
+
+/// Whether a file is whole, in little memory.
+fn check(path: &Path) -> Result<Snapshot, StoreError> {
+    go_through(path, |_| ())
+}
+
+/// Reads a file once, giving out its state in pieces, which may be believed when the end was
+/// reached.
+fn go_through(path: &Path, mut state: impl FnMut(&[u8])) -> Result<Snapshot, StoreError> {
+    let disk = |error| StoreError::Disk { path: path.to_owned(), error };
     let damaged = |why: &str| StoreError::Damaged { path: path.to_owned(), why: why.to_owned() };
-    let bytes =
-        std::fs::read(path).map_err(|error| StoreError::Disk { path: path.to_owned(), error })?;
-    let (head, rest) = bytes.split_at_checked(HEAD_BYTES).ok_or_else(|| damaged("it is cut"))?;
+    let cut = |error: std::io::Error| {
+        let is_cut = error.kind() == std::io::ErrorKind::UnexpectedEof;
+        if is_cut { damaged("it is cut") } else { disk(error) }
+    };
+    let mut file = File::open(path).map_err(disk)?;
+    let mut head = [0; HEAD_BYTES];
+    file.read_exact(&mut head).map_err(cut)?;
     if head[..7] == MAGIC[..7] && head[7] > MAGIC[7] {
         let found = u32::from(head[7] - b'0');
         return Err(StoreError::Newer { path: path.to_owned(), found, known: 1 });
@@ -213,14 +237,29 @@ fn read(path: &Path) -> Result<(Snapshot, Vec<u8>), StoreError> {
         return Err(damaged("it does not begin as a snapshot does"));
     }
     let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    if crc32fast::hash(rest) != word(8) {
+    if word(12) > RAFT_BYTES_MAX {
+        return Err(damaged("its head says what is impossible"));
+    }
+    let mut raft = vec![0; word(12) as usize];
+    file.read_exact(&mut raft).map_err(cut)?;
+    let mut checksum = crc32fast::Hasher::new();
+    checksum.update(&raft);
+    let mut buffer = vec![0; CHECKED_BYTES];
+    loop {
+        let count = file.read(&mut buffer).map_err(disk)?;
+        if count == 0 {
+            break;
+        }
+        checksum.update(&buffer[..count]);
+        state(&buffer[..count]);
+    }
+    if checksum.finalize() != word(8) {
         return Err(damaged("its checksum is wrong"));
     }
-    let (raft, state) =
-        rest.split_at_checked(word(12) as usize).ok_or_else(|| damaged("it is cut"))?;
-    let snapshot = Snapshot::parse_from_bytes(raft).map_err(|error| damaged(&error.to_string()))?;
+    let snapshot =
+        Snapshot::parse_from_bytes(&raft).map_err(|error| damaged(&error.to_string()))?;
     SnapshotData::decode(&snapshot.data).map_err(|error| damaged(&error.to_string()))?;
-    Ok((snapshot, state.to_vec()))
+    Ok(snapshot)
 }
 
 #[cfg(test)]

@@ -10,17 +10,17 @@
 //! ```
 
 use super::dial::dial;
+use super::interrupted::Partial;
 use super::{Common, WRITE_TIMEOUT};
 use crate::replica::keeper::Job;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
-use tandem_cluster::snapshot::Incoming;
+use std::time::{Duration, Instant};
 use tandem_cluster::wire::{CHUNK_BYTES, Frame, Purpose, SnapshotOffer, WireError};
 use tandem_cluster::{Message, MessageType, NodeId};
 
@@ -38,12 +38,6 @@ pub(in crate::replica) struct SendSnapshot {
     pub(in crate::replica) address: SocketAddr,
     /// Copies the records.
     pub(in crate::replica) keeper: (SyncSender<Job>, Arc<AtomicUsize>),
-}
-
-/// A snapshot of which a part has arrived.
-pub(super) struct Partial {
-    offer: SnapshotOffer,
-    incoming: Incoming,
 }
 
 pub(super) fn is_snapshot(message: &Message) -> bool {
@@ -192,8 +186,7 @@ pub(super) fn receive(
         Ok(()) => (),
         Err(error @ WireError::Connection(_)) => {
             // The sender will come again and go on from here.
-            let mut interrupted = common.partial.lock().unwrap_or_else(PoisonError::into_inner);
-            interrupted.insert(node, partial);
+            common.interrupted().keep(Instant::now(), node, partial);
             return Err(error);
         }
         Err(error @ WireError::Malformed(_)) => return Err(error),
@@ -206,6 +199,7 @@ pub(super) fn receive(
     if snapshot != *offer.message.get_snapshot() {
         return Err(WireError::Malformed("another snapshot than it offered"));
     }
+    common.interrupted().arrived(snapshot.get_metadata().index);
     bytes.clear();
     Frame::Received.encode(&mut bytes);
     common.inbox.messages(vec![offer.message]);
@@ -223,8 +217,7 @@ fn begin(common: &Common, node: NodeId, offer: SnapshotOffer) -> Result<Partial,
         tracing::error!(node, free, "a snapshot does not fit on the disk");
         return Err(WireError::Malformed("a snapshot that does not fit on the disk"));
     }
-    let mut interrupted = common.partial.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(partial) = interrupted.remove(&node).filter(|partial| partial.offer == offer) {
+    if let Some(partial) = common.interrupted().take(node, &offer) {
         return Ok(partial);
     }
     let index = message.get_snapshot().get_metadata().index;
@@ -266,3 +259,6 @@ fn receive_chunks(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
