@@ -7,8 +7,9 @@ SHELL := /bin/bash
 
 # What the node needs to build and to speak, and what the tests and benchmarks use as peers.
 RUN_PACKAGES   := cmake pkg-config espeak-ng
-TEST_PACKAGES  := $(RUN_PACKAGES) sip-tester baresip-core sox prometheus iproute2
+TEST_PACKAGES  := $(RUN_PACKAGES) sip-tester baresip-core sox prometheus iproute2 iptables
 BENCH_PACKAGES := $(TEST_PACKAGES) etcd-server
+DRILL_PACKAGES := $(RUN_PACKAGES) iproute2 iptables
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 define install
@@ -28,7 +29,7 @@ help:
 	@echo "make run    build and start a complete single node on loopback"
 	@echo "make test   every check: format, lints, unit tests, simulation, real peers"
 	@echo "make bench  measure, print the table, write target/bench/results.json"
-	@echo "make drill  longer runs of the simulation (more seeds)"
+	@echo "make drill  kill, freeze and cut off nodes of a real cluster; more seeds of the simulation"
 	@echo "make fuzz   longer mutation runs of every parser"
 
 run:
@@ -53,6 +54,9 @@ bench:
 	cargo bench --locked --bench calls
 
 drill:
+	$(call install,$(DRILL_PACKAGES))
+	cargo build --release --locked
+	target/release/tandem drill all --calls 100 --rounds $${TANDEM_ROUNDS:-10} --report target/drill.html
 	TANDEM_SEEDS=$${TANDEM_SEEDS:-5000} cargo test --release --locked -p chaos-tests
 
 fuzz:
