@@ -140,7 +140,7 @@ impl Center {
                 self.dispose(turn, desk::Words { agent, call, disposition, note })
             }
             Command::EndWrapUp { agent, .. } => self.end_wrap_up(turn, &agent),
-            Command::HomeReleased { home, node } => Ok(self.home_released(turn, home, node)),
+            Command::HomeYielded { home, epoch } => Ok(self.home_yielded(turn, home, epoch)),
             Command::Registered { agent, contacts, until } => {
                 self.registered(turn, agent, Registration { contacts, until })
             }

@@ -29,8 +29,9 @@ pub enum Command {
     /// [`crate::Center::next_deadline`] is reached.
     Tick,
     /// The node takes calls, and calls of lost nodes. It brings these service addresses, at most
-    /// [`crate::HOMES_OF_NODE_MAX`], and gets them back with their calls from whoever held them
-    /// meanwhile. `sockets_are_lost`: it was started again, and the desks that sat there are gone.
+    /// [`crate::HOMES_OF_NODE_MAX`]. What a live node holds of them stays with it until that yields
+    /// it: two nodes that apply one entry at different times would both act for its calls.
+    /// `sockets_are_lost`: it was started again, and the desks that sat there are gone.
     NodeUp { node: NodeId, homes: Vec<(HomeId, Wire)>, sockets_are_lost: bool },
     /// The node is gone: its calls get new owners, its sessions wait for their agents. It was
     /// last heard `silent_ms` ago: until then its callers heard their prompts.
@@ -99,9 +100,10 @@ pub enum Command {
     /// The phones that an agent has registered are now these; the last of them expires at
     /// `until`. No bytes: there are none any more.
     Registered { agent: AgentId, contacts: Wire, until: Millis },
-    /// The node has let go of a service address that it held before, and sends nothing from it any
-    /// more.
-    HomeReleased { home: HomeId, node: NodeId },
+    /// The holder of another node's service address acts for it no more: the address and its calls
+    /// go back to the node that brought it. If that is not up the holder keeps it, in a new epoch.
+    /// Nothing if `epoch` is not the present one.
+    HomeYielded { home: HomeId, epoch: u32 },
 }
 
 /// An INVITE that came in.
@@ -219,7 +221,7 @@ impl Command {
             | Self::SetState { .. }
             | Self::EndWrapUp { .. }
             | Self::Registered { .. }
-            | Self::HomeReleased { .. } => None,
+            | Self::HomeYielded { .. } => None,
         }
     }
 
@@ -255,7 +257,7 @@ impl Command {
             | Self::SessionLost { .. }
             | Self::SessionBack { .. }
             | Self::Registered { .. }
-            | Self::HomeReleased { .. } => None,
+            | Self::HomeYielded { .. } => None,
         }
     }
 }

@@ -20,9 +20,6 @@ pub struct Home {
     pub natural: NodeId,
     /// The node that serves it now.
     pub holder: NodeId,
-    /// The live node that served it before and has not let go of it yet: until it has, the holder
-    /// waits, so that far ends never hear two.
-    pub awaits: Option<NodeId>,
     /// Rises with every change of holder.
     pub epoch: u32,
     /// The nodes' encoding of its addresses. Opaque here.

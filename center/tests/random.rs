@@ -405,7 +405,12 @@ impl World {
                     .then(|| (HomeId::first_of(node), Wire::from(vec![1; 9])))
                     .into_iter()
                     .collect();
-                Command::NodeUp { node, homes, sockets_are_lost: self.dice.one_in(2) }
+                if self.dice.one_in(3) {
+                    let epoch = self.dice.below(4) as u32;
+                    Command::HomeYielded { home: HomeId::first_of(node), epoch }
+                } else {
+                    Command::NodeUp { node, homes, sockets_are_lost: self.dice.one_in(2) }
+                }
             }
             _ => Command::Configure(Box::new(directory(self.dice.below(32)))),
         }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tandem_center::{Command, Home, HomeId, Wire};
 
-use super::{replica, sip_transport};
+use super::{call, replica, sip_transport};
 use crate::address::{AddressBackend, AddressError};
 use crate::node::Node;
 use crate::stations::{ServiceAddress, Station};
@@ -23,8 +23,8 @@ use crate::stations::{ServiceAddress, Station};
 /// How often an address that could not be opened is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
 
-/// From the closing of an address until nothing is on its way from it any more: packet threads take
-/// what they are told within a millisecond or two.
+/// From the closing of an address until nothing is on its way from it any more: call actors and packet
+/// threads take what they are told within a millisecond or two.
 const SETTLE: Duration = Duration::from_millis(20);
 
 /// Renewals of an address within its lifetime: the kernel withdraws it up to half a second early.
@@ -39,8 +39,8 @@ pub enum Message {
     TryAgain,
     /// The network knows that an address is here, or it does not.
     Taken(HomeId, ServiceAddress, Result<(), AddressError>),
-    /// Nothing is sent from these addresses any more: the nodes that get them may begin.
-    Release(Vec<HomeId>),
+    /// Nothing is sent from this address any more: it may go back, if this is still its epoch.
+    Yield(HomeId, u32),
     /// It is time to renew what is held.
     Renew,
     /// The renewal of an address failed.
@@ -60,6 +60,8 @@ pub struct State {
     me: ActorRef<Message>,
     /// Being taken on another thread.
     taking: BTreeSet<HomeId>,
+    /// Addresses of other nodes that are given back: nothing is done for them in these epochs.
+    yielded: BTreeMap<HomeId, u32>,
     /// A [`Message::TryAgain`] is on its way.
     again: bool,
 }
@@ -79,7 +81,7 @@ impl Actor for HomesActor {
             let every = node.config.takeover.lifetime() / RENEWALS;
             drop(me.send_interval(every, || Message::Renew));
         }
-        Ok(State { node, me, taking: BTreeSet::new(), again: false })
+        Ok(State { node, me, taking: BTreeSet::new(), yielded: BTreeMap::new(), again: false })
     }
 
     async fn handle(
@@ -95,7 +97,7 @@ impl Actor for HomesActor {
                 state.look();
             }
             Message::Taken(home, address, taken) => state.taken(home, &address, taken),
-            Message::Release(homes) => state.say_released(homes),
+            Message::Yield(home, epoch) => state.yields(home, epoch),
             Message::Renew => state.renew(),
             Message::NotRenewed(home, error) => {
                 tracing::error!(%home, %error, "the service address is not renewed");
@@ -111,16 +113,12 @@ impl Actor for HomesActor {
 
 impl State {
     fn look(&mut self) {
+        let mut closed = self.yield_others();
         let wanted = self.wanted();
         let open = self.node.stations.open_homes();
-        let mut closed = false;
         for home in open.iter().filter(|home| !wanted.contains_key(home)) {
             self.close(*home);
             closed = true;
-        }
-        let awaited = self.awaited();
-        if !awaited.is_empty() {
-            drop(self.me.send_after(SETTLE, move || Message::Release(awaited)));
         }
         let (listening, missing) = self.node.sockets.open_listeners();
         if missing {
@@ -144,26 +142,56 @@ impl State {
     fn wanted(&self) -> BTreeMap<HomeId, Wire> {
         let me = self.node.id;
         self.node.replica.read_local(|machine| {
-            let held = |home: &Home| home.holder == me && home.awaits.is_none();
-            let homes = machine.center().homes().filter(|(_, home)| held(home));
+            let yielded = |id, home: &Home| self.yielded.get(&id) == Some(&home.epoch);
+            let held = |id, home: &Home| home.holder == me && !yielded(id, home);
+            let homes = machine.center().homes().filter(|(id, home)| held(*id, home));
             homes.map(|(id, home)| (id, home.address.clone())).collect()
         })
     }
 
-    /// What others wait for that this node lets go of it.
-    fn awaited(&self) -> Vec<HomeId> {
+    /// Lets go of addresses whose own node is up again: first nothing is done for their calls any
+    /// more, then they go back. Far ends never hear two. True if anything was closed.
+    fn yield_others(&mut self) -> bool {
+        if !self.node.lease.holds() {
+            return false;
+        }
         let me = self.node.id;
-        self.node.replica.read_local(|machine| {
-            let homes = machine.center().homes().filter(|(_, home)| home.awaits == Some(me));
-            homes.map(|(id, _)| id).collect()
-        })
+        let due: Vec<(HomeId, u32)> = self.node.replica.read_local(|machine| {
+            let center = machine.center();
+            let is_up = |node| center.node(node).is_some_and(|node| node.up);
+            let others = |home: &Home| home.holder == me && home.natural != me;
+            let due = center.homes().filter(|(_, home)| others(home) && is_up(home.natural));
+            due.map(|(id, home)| (id, home.epoch)).collect()
+        });
+        self.yielded.retain(|id, epoch| due.contains(&(*id, *epoch)));
+        let mut closed = false;
+        for (home, epoch) in due {
+            if self.yielded.insert(home, epoch).is_none() {
+                self.close(home);
+                self.forsake_calls_of(home);
+                closed = true;
+                drop(self.me.send_after(SETTLE, move || Message::Yield(home, epoch)));
+            } else {
+                // Said before, and not committed yet.
+                drop(self.me.send_after(TRY_AGAIN, move || Message::Yield(home, epoch)));
+            }
+        }
+        closed
     }
 
-    /// Said again until nobody waits any more: [`Self::look_again`] sees what was not committed.
-    fn say_released(&mut self, homes: Vec<HomeId>) {
-        let still = self.awaited();
-        for home in homes.into_iter().filter(|home| still.contains(home)) {
-            let command = Command::HomeReleased { home, node: self.node.id };
+    fn forsake_calls_of(&self, home: HomeId) {
+        let calls: Vec<_> = self.node.replica.read_local(|machine| {
+            let calls = machine.center().calls().filter(|call| call.home == Some(home));
+            calls.map(|call| call.id).collect()
+        });
+        for call in calls.into_iter().filter_map(|id| self.node.router.call(id)) {
+            drop(call.send_message(call::Message::Forsake));
+        }
+    }
+
+    fn yields(&mut self, home: HomeId, epoch: u32) {
+        if self.yielded.get(&home) == Some(&epoch) {
+            let command = Command::HomeYielded { home, epoch };
             self.node.replica.propose_then(command.encode(), |_| ());
             self.look_again();
         }

@@ -81,7 +81,7 @@ impl CenterMachine {
                 None => (),
             }
         }
-        if !touched.homes.is_empty() {
+        if !touched.homes.is_empty() || !touched.nodes.is_empty() {
             node.actors.tell_homes(homes::Message::Look);
         }
         if touched.directory {

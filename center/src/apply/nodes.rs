@@ -50,7 +50,6 @@ impl Center {
         turn.outcome.touched.nodes.insert(node);
         turn.announce(Happened::NodeChanged { node, up: false });
         self.lose_sessions_of(turn, node);
-        self.release_homes_of(turn, node);
         self.adopt_orphans(turn, silent_ms);
         Reply::Done
     }
@@ -83,14 +82,14 @@ impl Center {
                     changed = true;
                 }
                 None => {
-                    let home =
-                        Home { natural: node, holder: node, awaits: None, epoch: 0, address };
+                    let home = Home { natural: node, holder: node, epoch: 0, address };
                     self.homes.insert(id, home);
                     turn.outcome.touched.homes.insert(id);
                     changed = true;
                 }
             }
-            if self.homes.get(&id).is_some_and(|home| home.holder != node) {
+            let holder = self.homes.get(&id).map_or(node, |home| home.holder);
+            if holder != node && !self.is_up(holder) {
                 self.give_home(turn, id, node, 0);
                 changed = true;
             }
@@ -98,20 +97,20 @@ impl Center {
         changed
     }
 
-    /// Addresses and calls of nodes that are not up go to the live node with the fewest calls, the
-    /// lowest number among equals: an address with all calls on it, a call without an address by
-    /// itself. Without any live node everything stays as it is until one is up.
+    /// Addresses and calls of nodes that are not up go to a live one: an address with all calls on
+    /// it to the node that brought it if that is up, else to the node with the fewest calls, the
+    /// lowest number among equals; a call without an address goes by itself. Without any live node
+    /// everything stays as it is until one is up.
     fn adopt_orphans(&mut self, turn: &mut Turn, silent_ms: u32) {
-        let is_down = |node: NodeId| self.nodes.get(&node).is_none_or(|node| !node.up);
-        let homes: Vec<HomeId> =
-            self.homes.iter().filter(|(_, home)| is_down(home.holder)).map(|(id, _)| *id).collect();
-        for id in homes {
-            let Some(to) = self.idlest_node() else { return };
+        let orphans = self.homes.iter().filter(|(_, home)| !self.is_up(home.holder));
+        let homes: Vec<(HomeId, NodeId)> = orphans.map(|(id, home)| (*id, home.natural)).collect();
+        for (id, natural) in homes {
+            let own = self.is_up(natural).then_some(natural);
+            let Some(to) = own.or_else(|| self.idlest_node()) else { return };
             self.give_home(turn, id, to, silent_ms);
         }
-        let is_down = |node: NodeId| self.nodes.get(&node).is_none_or(|node| !node.up);
-        let calls: Vec<CallId> =
-            self.calls.values().filter(|call| is_down(call.owner)).map(|call| call.id).collect();
+        let orphans = self.calls.values().filter(|call| !self.is_up(call.owner));
+        let calls: Vec<CallId> = orphans.map(|call| call.id).collect();
         for id in calls {
             let Some(to) = self.idlest_node() else { return };
             self.give_call(turn, id, to, silent_ms);
@@ -124,12 +123,7 @@ impl Center {
     }
 
     fn give_home(&mut self, turn: &mut Turn, id: HomeId, to: NodeId, silent_ms: u32) {
-        let nodes = &self.nodes;
-        let is_up = |node: NodeId| nodes.get(&node).is_some_and(|node| node.up);
         let Some(home) = self.homes.get_mut(&id) else { return };
-        // Whoever it awaited before has it still.
-        let before = home.awaits.take().unwrap_or(home.holder);
-        home.awaits = Some(before).filter(|before| *before != to && is_up(*before));
         home.holder = to;
         home.epoch = home.epoch.saturating_add(1);
         turn.outcome.touched.homes.insert(id);
@@ -140,25 +134,24 @@ impl Center {
         }
     }
 
-    pub(super) fn home_released(&mut self, turn: &mut Turn, id: HomeId, node: NodeId) -> Reply {
-        match self.homes.get_mut(&id).filter(|home| home.awaits == Some(node)) {
-            Some(home) => {
-                home.awaits = None;
-                turn.outcome.touched.homes.insert(id);
-                Reply::Done
-            }
-            None => Reply::Already,
+    pub(super) fn home_yielded(&mut self, turn: &mut Turn, id: HomeId, epoch: u32) -> Reply {
+        let Some(home) = self.homes.get_mut(&id) else { return Reply::Already };
+        let natural = home.natural;
+        if home.holder == natural || home.epoch != epoch {
+            return Reply::Already;
         }
+        if self.nodes.get(&natural).is_some_and(|node| node.up) {
+            self.give_home(turn, id, natural, 0);
+        } else {
+            // It stays, and the holder acts for it again: a repetition must not move it then.
+            home.epoch = home.epoch.saturating_add(1);
+            turn.outcome.touched.homes.insert(id);
+        }
+        Reply::Done
     }
 
-    /// Nobody waits for a node that is gone.
-    fn release_homes_of(&mut self, turn: &mut Turn, node: NodeId) {
-        for (id, home) in &mut self.homes {
-            if home.awaits == Some(node) {
-                home.awaits = None;
-                turn.outcome.touched.homes.insert(*id);
-            }
-        }
+    fn is_up(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|node| node.up)
     }
 
     fn give_call(&mut self, turn: &mut Turn, id: CallId, to: NodeId, silent_ms: u32) {

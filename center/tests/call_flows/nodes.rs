@@ -110,6 +110,7 @@ fn a_node_that_is_back_gets_its_address_and_the_calls_on_it() {
     let late = dials_home(&mut script, NODE);
     assert_eq!(script.call(late).owner, SECOND, "the address was there when it called");
     script.gives(up_with_home(NODE));
+    script.gives(Command::HomeYielded { home: HomeId::first_of(NODE), epoch: 1 });
     for call in [call, late] {
         assert_eq!(script.call(call).owner, NODE);
     }
@@ -119,24 +120,49 @@ fn a_node_that_is_back_gets_its_address_and_the_calls_on_it() {
 }
 
 #[test]
-fn whoever_gets_an_address_waits_until_its_live_holder_has_let_go() {
+fn a_live_node_keeps_an_address_until_it_yields_it() {
+    let mut script = Script::new();
+    script.gives(up_with_home(NODE));
+    script.gives(up_with_home(SECOND));
+    let call = dials_home(&mut script, NODE);
+    script.gives(lost(NODE));
+    script.gives(up_with_home(NODE));
+    assert_eq!((script.call(call).owner, holder_of(&script, NODE)), (SECOND, SECOND));
+    let home = HomeId::first_of(NODE);
+    assert_eq!(script.gives(Command::HomeYielded { home, epoch: 0 }), Reply::Already, "too old");
+    assert_eq!(script.gives(Command::HomeYielded { home, epoch: 1 }), Reply::Done);
+    assert_eq!((script.call(call).owner, holder_of(&script, NODE)), (NODE, NODE));
+    assert_eq!(script.gives(Command::HomeYielded { home, epoch: 2 }), Reply::Already, "at home");
+}
+
+#[test]
+fn an_address_that_is_yielded_to_a_node_that_was_lost_again_stays() {
     let mut script = Script::new();
     script.gives(up_with_home(NODE));
     script.gives(up_with_home(SECOND));
     script.gives(lost(NODE));
-    assert_eq!(awaited_of(&script, NODE), None, "the dead hold nothing");
     script.gives(up_with_home(NODE));
-    assert_eq!(awaited_of(&script, NODE), Some(SECOND));
-    let home = HomeId::first_of(NODE);
-    let wrong = Command::HomeReleased { home, node: THIRD };
-    assert_eq!(script.gives(wrong), Reply::Already);
-    script.gives(Command::HomeReleased { home, node: SECOND });
-    assert_eq!(awaited_of(&script, NODE), None);
-    // The one that is to let go dies instead.
     script.gives(lost(NODE));
+    let home = HomeId::first_of(NODE);
+    assert_eq!(script.gives(Command::HomeYielded { home, epoch: 1 }), Reply::Done);
+    assert_eq!(holder_of(&script, NODE), SECOND);
+    // The holder acts for it again, so that a repetition must find nothing.
     script.gives(up_with_home(NODE));
-    script.gives(lost(SECOND));
-    assert_eq!((holder_of(&script, NODE), awaited_of(&script, NODE)), (NODE, None));
+    assert_eq!(script.gives(Command::HomeYielded { home, epoch: 1 }), Reply::Already);
+    assert_eq!(holder_of(&script, NODE), SECOND);
+}
+
+#[test]
+fn an_address_whose_holder_is_lost_goes_to_its_own_node_if_that_is_up() {
+    let mut script = Script::new();
+    script.gives(up_with_home(NODE));
+    script.gives(up_with_home(SECOND));
+    script.gives(up_with_home(THIRD));
+    script.gives(lost(THIRD));
+    let adopter = holder_of(&script, THIRD);
+    script.gives(up_with_home(THIRD));
+    script.gives(lost(adopter));
+    assert_eq!(holder_of(&script, THIRD), THIRD);
 }
 
 #[test]
@@ -146,6 +172,7 @@ fn an_invite_that_came_in_while_its_address_moved_is_owned_where_the_address_is(
     script.gives(up_with_home(SECOND));
     script.gives(lost(NODE));
     script.gives(up_with_home(NODE));
+    script.gives(Command::HomeYielded { home: HomeId::first_of(NODE), epoch: 1 });
     let mut arrived = script.arrived("echo");
     (arrived.owner, arrived.home) = (SECOND, Some(HomeId::first_of(NODE)));
     let call = arrived.call;
@@ -188,11 +215,6 @@ fn dials_home(script: &mut Script, of: NodeId) -> CallId {
     let call = arrived.call;
     script.gives(Command::Arrived(Box::new(arrived)));
     call
-}
-
-fn awaited_of(script: &Script, of: NodeId) -> Option<NodeId> {
-    let found = script.center.homes().find(|(id, _)| *id == HomeId::first_of(of));
-    found.expect("the node brought it").1.awaits
 }
 
 fn holder_of(script: &Script, of: NodeId) -> NodeId {

@@ -67,6 +67,8 @@ pub enum Message {
     Again(Box<Command>),
     /// The answer to a re-INVITE on this leg is committed.
     Reanswer(LegNumber),
+    /// The address that the call lives on goes to another node: let go of it without a word.
+    Forsake,
     /// A test of the supervision: die.
     Panic,
 }
@@ -207,6 +209,7 @@ impl State {
             Message::Timer => self.timer_due(now),
             Message::Again(command) => self.propose_again(now, *command),
             Message::Reanswer(number) => self.reanswer(now, number),
+            Message::Forsake => self.forsake(reconcile::Close::Silently),
             #[expect(clippy::panic, reason = "the hook that tests of the supervision pull")]
             Message::Panic => panic!("the test hook was pulled"),
         }

@@ -286,7 +286,7 @@ impl State {
     }
 
     /// Lets go of a call that lives on elsewhere: its far ends hear nothing of it.
-    fn forsake(&mut self, how: Close) {
+    pub(super) fn forsake(&mut self, how: Close) {
         for (number, leg) in std::mem::take(&mut self.legs) {
             if how == Close::Silently {
                 self.node.engine.abandon(port_key(self.id, number));
@@ -312,7 +312,7 @@ impl State {
 
 /// What becomes of the ports of a call that lives on elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Close {
+pub(super) enum Close {
     /// They are closed, and their peers are told nothing.
     Silently,
     /// Another actor of this node goes on with them.
