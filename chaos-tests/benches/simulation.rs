@@ -35,7 +35,7 @@ fn main() -> std::io::Result<()> {
             &Plan { callers_per_1000_s: 10_000, checks: quick, ..Plan::seeded(0) },
         )?,
     ];
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench");
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
     std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join("simulation.json"), lines.join("\n") + "\n")
 }

@@ -17,6 +17,11 @@ use tandem_center::{
 use tandem_cluster::Committed;
 
 use crate::node::Ledger;
+use moves::{Moves, Replaceable};
+
+mod moves;
+
+pub(crate) use moves::Signal;
 
 /// A claim that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +70,8 @@ pub(crate) struct Model {
     replies: BTreeMap<(AgentId, CommandId), Reply>,
     /// The calls as they were after the last entry.
     calls: BTreeMap<CallId, Arc<Call>>,
+    pub(crate) moves: Moves,
+    pub(crate) replaceable: Option<Replaceable>,
     pub(crate) counts: Counts,
 }
 
@@ -91,6 +98,18 @@ pub struct Counts {
     pub elections: u64,
     /// Commands applied, over all nodes.
     pub applied: u64,
+    /// Processes that were frozen.
+    pub freezes: u64,
+    /// Service addresses that were opened at a node.
+    pub moves: u64,
+    /// Calls that got another owner.
+    pub takeovers: u64,
+    /// What owners sent to far ends.
+    pub signals: u64,
+    /// Nodes that were lost, alone and while all else was well, and replaced.
+    pub replaced: u64,
+    /// The longest that calls of a lost node waited for another owner, milliseconds.
+    pub replaced_after_ms_max: u64,
 }
 
 /// One applied entry, as the claims see it.
@@ -187,6 +206,9 @@ impl Model {
         self.at_most_one_agent_answers_a_call(step)?;
         self.callers_are_offered_in_their_order(step)?;
         deadlines_leave_nothing_due(step)?;
+        self.moves.check(step, &self.calls)?;
+        let is_takeover = |event: &&Happened| matches!(event, Happened::CallTakenOver { .. });
+        self.counts.takeovers += step.events().filter(is_takeover).count() as u64;
         for id in &outcome.touched.calls {
             match step.center.call(*id) {
                 Some(call) => drop(self.calls.insert(*id, Arc::clone(call))),

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use tandem_center::{CallId, LegNumber};
+use tandem_center::{CallId, HomeId, LegNumber};
 
 use crate::random::Random;
 use crate::{Micros, SECOND};
@@ -19,6 +19,15 @@ pub(crate) enum EndId {
     Caller(u32),
     /// A phone that was invited on this leg.
     Phone(CallId, LegNumber),
+}
+
+/// Where a far end sends what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Where {
+    /// A service address, wherever that is.
+    Home(HomeId),
+    /// A node's own address. The far end is told when its call moves.
+    Node(u64),
 }
 
 /// What a far end is doing, and says.
@@ -84,8 +93,8 @@ pub(crate) struct Temper {
 #[derive(Clone, Debug)]
 pub(crate) struct End {
     pub(crate) id: EndId,
-    /// The node it speaks with.
-    pub(crate) node: u64,
+    /// The address it speaks with.
+    pub(crate) at: Where,
     /// The call that its dialog belongs to; a caller learns it with the first response.
     pub(crate) call: Option<CallId>,
     pub(crate) leg: LegNumber,
@@ -103,11 +112,11 @@ pub(crate) struct End {
 }
 
 impl End {
-    pub(crate) fn caller(now: Micros, id: EndId, node: u64, called: &str, temper: Temper) -> Self {
+    pub(crate) fn caller(now: Micros, id: EndId, at: Where, called: &str, temper: Temper) -> Self {
         let due = temper.patience.map(|patience| now + patience);
         Self {
             id,
-            node,
+            at,
             call: None,
             leg: LegNumber::FIRST,
             called: called.into(),
@@ -121,16 +130,16 @@ impl End {
         }
     }
 
-    pub(crate) fn phone(now: Micros, at: (CallId, LegNumber), node: u64, temper: Temper) -> Self {
-        let id = EndId::Phone(at.0, at.1);
-        let mut end = Self::caller(now, id, node, "", temper);
-        (end.call, end.leg, end.far) = (Some(at.0), at.1, Far::Rings);
+    pub(crate) fn phone(now: Micros, of: (CallId, LegNumber), at: Where, temper: Temper) -> Self {
+        let id = EndId::Phone(of.0, of.1);
+        let mut end = Self::caller(now, id, at, "", temper);
+        (end.call, end.leg, end.far) = (Some(of.0), of.1, Far::Rings);
         end
     }
 
     /// A phone that was given up before it was invited.
-    pub(crate) fn never(now: Micros, at: (CallId, LegNumber), node: u64) -> Self {
-        Self { far: Far::Gone, ..Self::phone(now, at, node, Temper::patient()) }
+    pub(crate) fn never(now: Micros, of: (CallId, LegNumber), at: Where) -> Self {
+        Self { far: Far::Gone, ..Self::phone(now, of, at, Temper::patient()) }
     }
 
     /// What came from the node, for this call. The answer is always the present state.

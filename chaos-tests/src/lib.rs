@@ -6,19 +6,21 @@
 //! the call actors of the node see them. Everything that happens follows from the seed.
 //!
 //! Read in this order: [`claims`] (what must be true), `ends`, `desk` (the people), `server`
-//! (what serves a call on its node), `node`, `network`, `turn` (a node's turn), `world` (the
-//! events), `nemesis` (what goes wrong when), `story` (scripts), `replay` (many seeds, and one
-//! again).
+//! (what serves a call on its node), `node`, `network`, `presence` (who is there), `homes` (who is
+//! reached at which address), `turn` (a node's turn), `world` (the events), `nemesis` (what goes
+//! wrong when), `story` (scripts), `replay` (many seeds, and one again).
 
 pub mod claims;
 mod desk;
 mod directory;
 mod ends;
+mod homes;
 mod mutants;
 mod nemesis;
 mod network;
 mod node;
 mod outside;
+mod presence;
 mod random;
 pub mod replay;
 mod server;

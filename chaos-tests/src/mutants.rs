@@ -20,16 +20,37 @@ pub enum Mutant {
     ReadsTheClock,
     /// The last caller of a queue is served first.
     ServesTheLastFirst,
+    /// A lease holds for longer than it takes until its node is missed.
+    LeasesOutliveTheLoss,
+    /// A leader misses those from whom it read nothing lately, though it read nothing at all.
+    MissesByOldReadings,
+    /// A leader speaks for the calls of a node that it misses before that is committed.
+    ActsBeforeTheCommit,
+    /// A node that is up again does not get its address back.
+    KeepsTheHome,
+    /// A node goes on with calls that are another's now.
+    OwnersStay,
+    /// An arrival whose fate is unknown is proposed again.
+    ArrivesTwice,
+    /// A node acts as soon as it has a lease again, before it knows what happened meanwhile.
+    ActsUnconfirmed,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 12] = [
         Self::SendsBeforeSync,
         Self::OffersTwice,
         Self::ForgetsCommands,
         Self::ReadsTheClock,
         Self::ServesTheLastFirst,
+        Self::LeasesOutliveTheLoss,
+        Self::MissesByOldReadings,
+        Self::ActsBeforeTheCommit,
+        Self::KeepsTheHome,
+        Self::OwnersStay,
+        Self::ArrivesTwice,
+        Self::ActsUnconfirmed,
     ];
 
     pub(crate) fn lies(self) -> bool {
@@ -51,9 +72,13 @@ pub(crate) fn twist(
             rename(&mut command, id);
             (at, command)
         }
-        Some(Mutant::SendsBeforeSync | Mutant::OffersTwice | Mutant::ServesTheLastFirst) | None => {
+        Some(Mutant::KeepsTheHome) => {
+            if let Command::HomeYielded { epoch, .. } = &mut command {
+                *epoch = u32::MAX;
+            }
             (at, command)
         }
+        Some(_) | None => (at, command),
     }
 }
 
@@ -73,13 +98,7 @@ fn rename(of: &mut Command, id: CommandId) {
 pub(crate) fn corrupt(mutant: Option<Mutant>, center: &mut Center) {
     let changed = match mutant {
         Some(Mutant::ServesTheLastFirst) => turn_round(center),
-        Some(
-            Mutant::SendsBeforeSync
-            | Mutant::OffersTwice
-            | Mutant::ForgetsCommands
-            | Mutant::ReadsTheClock,
-        )
-        | None => None,
+        Some(_) | None => None,
     };
     if let Some(call) = changed
         && let Some(corrupted) = with_call(center, &call)
@@ -93,13 +112,7 @@ pub(crate) fn corrupt(mutant: Option<Mutant>, center: &mut Center) {
 pub(crate) fn wrap(mutant: Option<Mutant>, center: &Center) -> Option<Arc<Call>> {
     match mutant {
         Some(Mutant::OffersTwice) => offer_twice(center).map(Arc::new),
-        Some(
-            Mutant::SendsBeforeSync
-            | Mutant::ServesTheLastFirst
-            | Mutant::ForgetsCommands
-            | Mutant::ReadsTheClock,
-        )
-        | None => None,
+        Some(_) | None => None,
     }
 }
 

@@ -6,6 +6,7 @@ use tandem_cluster::{MembershipChange, MemoryLog, ProposalId};
 use crate::claims::Broken;
 use crate::ends::Temper;
 use crate::network::{Ways, Weather};
+use crate::node::Ends;
 use crate::world::{Event, World};
 use crate::{MILLISECOND, SECOND};
 
@@ -35,11 +36,12 @@ impl World {
         };
         let after = self.random.about(every) + 10 * MILLISECOND;
         self.plan_in(after, Event::Fault);
-        let node = self.random.between(1, self.plan.nodes + 1);
-        match self.random.below(24) {
-            0..=2 => self.cut_power_of(node),
+        let node = self.victim();
+        match self.random.below(30) {
+            0 | 1 => self.end(node, Ends::Process),
+            2 => self.end(node, Ends::Power),
             3..=6 => self.cut_power_soon(node),
-            7 => (1..=self.plan.nodes).for_each(|node| self.cut_power_of(node)),
+            7 => (1..=self.plan.nodes).for_each(|node| self.end(node, Ends::Power)),
             8..=10 => self.part(node),
             11..=14 => self.network.cut.clear(),
             15 | 16 => self.change_weather(),
@@ -48,14 +50,28 @@ impl World {
             19 | 20 => return self.hand_over(node),
             21 => self.configured += 1,
             22 | 23 => return self.change_members(),
+            24..=27 => {
+                let time = 50 * MILLISECOND + self.random.about(2 * SECOND);
+                self.freeze(node, time);
+            }
             _ => (),
         }
         Ok(())
     }
 
-    fn cut_power_of(&mut self, node: u64) {
+    /// Any node, the leader, or the one that carries the most calls.
+    fn victim(&mut self) -> u64 {
+        let any = self.random.between(1, self.plan.nodes + 1);
+        match self.random.below(3) {
+            0 => any,
+            1 => self.leading().unwrap_or(any),
+            _ => self.nodes.iter().max_by_key(|node| node.load()).map_or(any, |node| node.id),
+        }
+    }
+
+    fn end(&mut self, node: u64, ends: Ends) {
         if self.node(node).running.is_some() {
-            self.crash(node);
+            self.crash(node, ends);
             let after = 50 * MILLISECOND + self.random.about(4 * SECOND);
             self.plan_in(after, Event::Start { node });
         }
@@ -148,6 +164,7 @@ impl World {
         self.network.cut.clear();
         self.network.weather = Weather::FINE;
         for id in 1..=self.nodes.len() as u64 {
+            self.thaw(id);
             let node = self.node(id);
             node.crash_in = None;
             node.ahead_ms = 0;

@@ -5,12 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tandem_center::{CallId, Center, Command, CommandId, Millis, NodeId, Touched};
+use tandem_center::{CallId, Center, Command, CommandId, HomeId, Millis, NodeId, Touched};
+use tandem_cluster::presence::{Moment, Presence, Timing};
 use tandem_cluster::{Driver, Index, Log, MemoryLog, Options, ReadId, SnapshotData};
 
 use crate::claims::{Broken, broken};
 use crate::ends::EndId;
 use crate::server::Server;
+use crate::world::Event;
 use crate::{MILLISECOND, Micros};
 
 /// What every node's clock shows when the world begins.
@@ -32,6 +34,16 @@ pub(crate) struct Node {
     pub(crate) crash_in: Option<u64>,
     /// It was removed, or is not a member yet: nobody starts it.
     pub(crate) is_spare: bool,
+    /// Its process was started then; that is the zero of the process' own clock,
+    pub(crate) started_at: Micros,
+    /// which is so many thousandths too fast.
+    pub(crate) fast: i64,
+    /// Its process is there and awake since then.
+    pub(crate) there_since: Micros,
+    /// The machine is there without a process, and refuses connections.
+    pub(crate) refuses: bool,
+    /// The process is frozen; what it is sent meanwhile.
+    pub(crate) frozen: Option<Vec<Event>>,
 }
 
 /// The pairs of the applied state.
@@ -64,7 +76,7 @@ pub(crate) struct Running {
     pub(crate) touched: BTreeSet<CallId>,
     /// What changed since the cache was written.
     pub(crate) uncached: Touched,
-    /// The cluster knows that it is up.
+    /// The cluster knows that it was started.
     pub(crate) is_announced: bool,
     /// It has seen all that was committed when it started: it may speak with far ends.
     pub(crate) is_caught_up: bool,
@@ -73,8 +85,27 @@ pub(crate) struct Running {
     /// A proposal of these kinds is under way.
     pub(crate) ticks: bool,
     pub(crate) configures: bool,
+    pub(crate) presence: Presence,
+    /// When the others' beats came.
+    pub(crate) heard: BTreeMap<u64, Moment>,
+    /// When something was proposed about a node's presence.
+    pub(crate) proposed: BTreeMap<u64, Micros>,
+    /// Service addresses that are open here.
+    pub(crate) open: BTreeSet<HomeId>,
+    /// Addresses for which it acts no more: they are on their way back. In which epoch, and when
+    /// that was proposed last.
+    pub(crate) yielded: BTreeMap<HomeId, (u32, Micros)>,
+    /// Who holds an address may have changed.
+    pub(crate) homes_changed: bool,
     sequence: u64,
     calls: u16,
+}
+
+/// What of a node ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ends {
+    Process,
+    Power,
 }
 
 /// Who waits for a proposal.
@@ -90,8 +121,10 @@ pub(crate) enum Waiter {
     Tick,
     /// The leader's configuration.
     Configure,
-    /// This node's start.
-    Up,
+    /// This node says that it is there, during the lease of this number.
+    Here(u64),
+    /// A service address of another node is given back.
+    Yield(HomeId),
     /// Nobody.
     Nobody,
 }
@@ -116,7 +149,18 @@ impl Node {
             ahead_ms: 0,
             crash_in: None,
             is_spare,
+            started_at: 0,
+            fast: 0,
+            there_since: 0,
+            refuses: false,
+            frozen: None,
         }
+    }
+
+    /// The clock of its process, which nobody sets, and which is never right.
+    pub(crate) fn moment(&self, now: Micros) -> Moment {
+        let passed = (now - self.started_at) / MILLISECOND;
+        passed.saturating_add_signed(passed as i64 * self.fast / 1_000) + 1
     }
 
     /// What its clock shows.
@@ -129,8 +173,15 @@ impl Node {
     }
 
     /// Starts it from its disk.
-    pub(crate) fn start(&mut self, seed: u64, acknowledged: Index) -> Result<(), Broken> {
+    pub(crate) fn start(
+        &mut self,
+        now: Micros,
+        seed: u64,
+        timing: Timing,
+        acknowledged: Index,
+    ) -> Result<(), Broken> {
         self.starts += 1;
+        (self.started_at, self.there_since, self.refuses) = (now, now, false);
         let mut options = Options::new(self.id);
         (options.seed, options.incarnation) = (seed, self.starts);
         let (mut center, mut ledger) = (Center::new(), Ledger::new());
@@ -152,7 +203,10 @@ impl Node {
         }
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let driver = Driver::new(&options, self.disk.clone(), &logger).map_err(unreadable)?;
-        let mut running = Running::new(driver, center, ledger);
+        // As the program does: its clock of the day, which may be set back.
+        let presence = Presence::new(self.id, self.clock_ms(now), timing);
+        let mut running = Running::new(driver, center, ledger, presence);
+        running.know_members(self.moment(now), self.id);
         running.asked_at = acknowledged;
         running.driver.read(ReadId(0));
         running.look_at_all();
@@ -197,7 +251,7 @@ impl Node {
 }
 
 impl Running {
-    fn new(driver: Driver<MemoryLog>, center: Center, ledger: Ledger) -> Self {
+    fn new(driver: Driver<MemoryLog>, center: Center, ledger: Ledger, presence: Presence) -> Self {
         Self {
             driver,
             center,
@@ -214,9 +268,24 @@ impl Running {
             asked_at: 0,
             ticks: false,
             configures: false,
+            presence,
+            heard: BTreeMap::new(),
+            proposed: BTreeMap::new(),
+            open: BTreeSet::new(),
+            yielded: BTreeMap::new(),
+            homes_changed: true,
             sequence: 0,
             calls: 0,
         }
+    }
+
+    /// Tells the presence who belongs to the cluster, and whom this node follows.
+    pub(crate) fn know_members(&mut self, moment: Moment, me: u64) {
+        let members = self.driver.status().members;
+        let all = members.voters.iter().chain(&members.learners).copied();
+        let others: BTreeSet<u64> = all.filter(|node| *node != me).collect();
+        self.presence.set_members(moment, &members.voters, others);
+        self.presence.set_role(moment, self.driver.role());
     }
 
     /// The state is another one: every call is looked at.

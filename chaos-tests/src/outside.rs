@@ -10,7 +10,8 @@ use tandem_cluster::driver::Members;
 
 use crate::claims::Broken;
 use crate::desk::{Habit, View, Wish};
-use crate::ends::{End, EndId, Far, Order, Temper};
+use crate::ends::{End, EndId, Far, Order, Temper, Where};
+use crate::mutants::Mutant;
 use crate::node::{Waiter, Waiting};
 use crate::server::{Server, wire_of};
 use crate::turn::Fate;
@@ -29,15 +30,30 @@ impl World {
         (!is_lost).then(|| 200 + self.random.about(4 * MILLISECOND))
     }
 
-    pub(crate) fn send_order(&mut self, node: u64, call: Option<CallId>, end: EndId, order: Order) {
+    /// Sends an order, if the node may. What is not sent is sent again when it may.
+    pub(crate) fn signal(&mut self, id: u64, call: Option<CallId>, end: EndId, order: Order) {
+        if !self.may_act(id) || call.is_some_and(|call| self.has_yielded(id, call)) {
+            return;
+        }
+        let center = self.nodes[id as usize - 1].center();
+        let value = call.and_then(|call| center.and_then(|center| center.call(call)));
+        let home = value.and_then(|call| call.home);
+        let at = match (home, self.ends.get(&end)) {
+            (Some(home), _) => Where::Home(home),
+            (None, Some(end)) if value.is_none() => end.at,
+            (None, _) => Where::Node(id),
+        };
+        if let Some((call, epoch)) = value.map(|call| (call.id, call.epoch)) {
+            self.note_signal(id, call, epoch);
+        }
         if let Some(after) = self.way() {
-            self.plan_in(after, Event::Order { node, call, end, order });
+            self.plan_in(after, Event::Order { node: id, at, call, end, order });
         }
     }
 
     pub(crate) fn order_arrives(
         &mut self,
-        node: u64,
+        (node, at): (u64, Where),
         call: Option<CallId>,
         id: EndId,
         order: &Order,
@@ -51,30 +67,35 @@ impl World {
             } else {
                 self.nemesis.temper_of_phone(*auto_answer)
             };
-            let mut phone = End::phone(now, (of, leg), node, temper);
+            let mut phone = End::phone(now, (of, leg), at, temper);
             phone.called = target.clone();
             self.ends.insert(id, phone);
         }
         if let EndId::Phone(of, leg) = id {
             // A CANCEL that overtakes its INVITE ends it all the same: SIP sends it only after a
             // provisional response (RFC 3261 §9.1).
-            self.ends.entry(id).or_insert_with(|| End::never(now, (of, leg), node));
+            self.ends.entry(id).or_insert_with(|| End::never(now, (of, leg), at));
         }
         let (far, leg) = match self.ends.get_mut(&id) {
-            Some(end) => (end.obey(now, call, order), end.leg),
+            Some(end) => {
+                if matches!((end.at, at), (Where::Node(_), Where::Node(_))) {
+                    end.at = at;
+                }
+                (end.obey(now, call, order), end.leg)
+            }
             None => (Far::Gone, LegNumber::FIRST),
         };
         self.trace.note(now, "order", [node, far.number()], || {
             format!("node {node} to {id:?}: {order:?}, which is {far:?}")
         });
-        self.report(node, call, (id, leg), far);
+        self.report(at, call, (id, leg), far);
         self.arm(id);
     }
 
-    fn report(&mut self, node: u64, call: Option<CallId>, at: (EndId, LegNumber), far: Far) {
+    fn report(&mut self, to: Where, call: Option<CallId>, at: (EndId, LegNumber), far: Far) {
         if let Some(after) = self.way() {
             let (end, leg) = at;
-            self.plan_in(after, Event::Report { node, call, end, leg, far });
+            self.plan_in(after, Event::Report { at: to, node: None, call, end, leg, far });
         }
     }
 
@@ -95,26 +116,29 @@ impl World {
         if end.wake_at.is_some_and(|planned| planned <= now) {
             end.wake_at = None;
         }
-        let (node, call, leg) = (end.node, end.call, end.leg);
+        let (at, call, leg) = (end.at, end.call, end.leg);
         if let Some(far) = end.wake(now) {
-            self.trace.note(now, "report", [node, far.number()], || format!("{id:?}: {far:?}"));
-            self.report(node, call, (id, leg), far);
+            self.trace.note(now, "report", [u64::from(leg.0), far.number()], || {
+                format!("{id:?} to {at:?}: {far:?}")
+            });
+            self.report(at, call, (id, leg), far);
         }
         self.arm(id);
     }
 
     pub(crate) fn report_arrives(
         &mut self,
-        node: u64,
+        (node, to): (u64, Where),
         call: Option<CallId>,
-        at: (EndId, LegNumber),
+        (end, leg): (EndId, LegNumber),
         far: Far,
     ) -> Result<(), Broken> {
-        let (end, leg) = at;
+        let may_act = self.may_act(node);
         let clock = self.nodes[node as usize - 1].clock_ms(self.now);
         let Some(running) = &mut self.node(node).running else { return Ok(()) };
         // Before that it would take calls that it has not read yet for unknown ones.
-        if !running.is_caught_up {
+        let is_closed = matches!(to, Where::Home(home) if !running.open.contains(&home));
+        if !running.is_caught_up || is_closed {
             return Ok(());
         }
         let known = call.or_else(|| running.arrivals.get(&end).copied());
@@ -126,28 +150,34 @@ impl World {
             self.do_deeds(node, call);
             return self.perform(node);
         }
+        if !may_act {
+            return Ok(());
+        }
         match far {
             Far::Invites => {
                 let call = running.new_call(node, clock);
-                self.arrive(node, call, end);
+                self.arrive(node, to, call, end);
                 return self.perform(node);
             }
-            Far::Answers | Far::Talks => self.send_order(node, call, end, Order::End),
+            Far::Answers | Far::Talks => self.signal(node, call, end, Order::End),
             Far::Cancels | Far::HangsUp | Far::Refuses(_) => {
-                self.send_order(node, call, end, Order::Release);
+                self.signal(node, call, end, Order::Release);
             }
             Far::Waits | Far::Rings | Far::Gone => (),
         }
         Ok(())
     }
 
-    fn arrive(&mut self, node: u64, call: CallId, end: EndId) {
+    fn arrive(&mut self, node: u64, at: Where, call: CallId, end: EndId) {
         let called = self.ends.get(&end).map(|end| end.called.clone()).unwrap_or_default();
         let arrived = Arrived {
             call,
             salt: self.random.next(),
             owner: NodeId(node),
-            home: None,
+            home: match at {
+                Where::Home(home) => Some(home),
+                Where::Node(_) => None,
+            },
             caller: Party { number: "100".into(), name: None },
             called,
             wire: wire_of(end),
@@ -198,17 +228,28 @@ impl World {
     /// The fate of a proposal is known, or is known to be unknown.
     pub(crate) fn resolve(&mut self, id: u64, waiting: Waiting, fate: Fate) {
         let Waiting { waiter, command, .. } = waiting;
+        let insists = self.plan.mutant == Some(Mutant::ArrivesTwice);
         let node = self.node(id);
         let start = node.starts;
         let Some(running) = &mut node.running else { return };
         match (waiter, fate) {
-            (Waiter::Call(_), Fate::Done(_)) => (),
-            (Waiter::Call(call), fate) => {
-                if matches!(fate, Fate::NotTaken)
-                    && let Some(server) = running.servers.get_mut(&call)
+            (Waiter::Call(call), Fate::Done(reply)) => {
+                if let Some(server) = running.servers.get_mut(&call)
                     && matches!(command, Command::Arrived(_))
                 {
-                    server.not_committed(&command);
+                    server.decided(reply.is_ok());
+                    // It may be over by now, at another node.
+                    running.touched.insert(call);
+                    self.do_deeds(id, call);
+                }
+            }
+            (Waiter::Call(call), Fate::NotTaken | Fate::Unknown) => {
+                if matches!(command, Command::Arrived(_)) && !insists {
+                    // Never again: the call may have come and gone at another node meanwhile, and
+                    // would begin a second time. If it is committed after all, it is served.
+                    if let Some(server) = running.servers.get_mut(&call) {
+                        server.not_committed();
+                    }
                     return self.do_deeds(id, call);
                 }
                 let command = Box::new(command);
@@ -229,8 +270,12 @@ impl World {
             }
             (Waiter::Tick, _) => running.ticks = false,
             (Waiter::Configure, _) => running.configures = false,
-            (Waiter::Up, Fate::NotTaken | Fate::Unknown) => running.is_announced = false,
-            (Waiter::Cleared(_) | Waiter::Up | Waiter::Nobody, _) => (),
+            (Waiter::Here(lease), Fate::Done(_)) => {
+                running.is_announced = true;
+                running.presence.confirm(lease);
+            }
+            (Waiter::Yield(home), Fate::Done(_)) => drop(running.yielded.remove(&home)),
+            (Waiter::Cleared(_) | Waiter::Here(_) | Waiter::Yield(_) | Waiter::Nobody, _) => (),
         }
     }
 
@@ -244,7 +289,9 @@ impl World {
             if self.desks[desk].connect_at <= now {
                 let id = self.random.between(1, self.plan.nodes + 1);
                 let node = &self.nodes[id as usize - 1];
-                if node.running.as_ref().is_some_and(|running| running.is_caught_up) {
+                if node.is_awake()
+                    && node.running.as_ref().is_some_and(|running| running.is_caught_up)
+                {
                     let start = node.starts;
                     self.desks[desk].connected(id, start);
                     self.trace.note(now, "socket", [desk as u64, id], || {
@@ -259,6 +306,13 @@ impl World {
         if !self.runs(id, start) {
             let at = now + self.random.about(2 * SECOND);
             self.desks[desk].disconnected(at);
+            return Ok(());
+        }
+        if self.nodes[id as usize - 1].frozen.is_some() {
+            // The desk hears nothing, and after a while it tries another node.
+            if self.random.percent(10) {
+                self.desks[desk].disconnected(now + SECOND / 2);
+            }
             return Ok(());
         }
         let clock = self.nodes[id as usize - 1].clock_ms(now);
@@ -314,8 +368,9 @@ impl World {
             && self.node(by).is_leading()
         {
             let node = self.node(gone);
-            node.running = None;
+            (node.running, node.frozen, node.refuses) = (None, None, false);
             node.is_spare = true;
+            self.network.close_all(gone);
         }
     }
 }

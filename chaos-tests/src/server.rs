@@ -35,6 +35,8 @@ pub(crate) struct Server {
     performed: Option<u32>,
     /// The cluster never knew of the call.
     refused: bool,
+    /// Its call is in the log, or was.
+    began: bool,
     over: bool,
     pub(crate) deeds: Vec<Deed>,
 }
@@ -91,14 +93,20 @@ impl Server {
             legs: BTreeMap::new(),
             performed: None,
             refused: false,
+            began: false,
             over: false,
             deeds: Vec::new(),
         }
     }
 
+    /// The cluster never knew of its call.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused
+    }
+
     /// Its call is not committed yet.
     pub(crate) fn is_arriving(&self) -> bool {
-        self.call.is_none()
+        self.call.is_none() && !self.began
     }
 
     pub(crate) fn caller(&self) -> Option<EndId> {
@@ -287,9 +295,18 @@ impl Server {
         }
     }
 
-    /// A proposal was certainly not committed.
-    pub(crate) fn not_committed(&mut self, command: &Command) {
-        if matches!(command, Command::Arrived(_)) && self.call.is_none() {
+    /// Its arrival is committed: the call began, or the state would not have it.
+    pub(crate) fn decided(&mut self, began: bool) {
+        if began {
+            self.began = true;
+        } else {
+            self.not_committed();
+        }
+    }
+
+    /// Its arrival is not committed, or it is not known whether it is.
+    pub(crate) fn not_committed(&mut self) {
+        if self.call.is_none() {
             self.refused = true;
             self.send(LegNumber::FIRST, Order::Refuse);
             self.finish();

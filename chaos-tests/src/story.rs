@@ -12,6 +12,7 @@ use crate::desk::Habit;
 use crate::directory;
 use crate::ends::{EndId, Far, Temper};
 use crate::network::Ways;
+use crate::node::Ends;
 use crate::server::end_of;
 use crate::{MILLISECOND, Micros, SECOND, World};
 
@@ -147,6 +148,14 @@ impl World {
         self.nodes.iter().filter_map(|node| node.center()).max_by_key(|center| center.index())
     }
 
+    /// The node that may act for a call.
+    fn serves(&self, call: CallId) -> Option<u64> {
+        let owner = self.value(call)?.owner.0;
+        let running = self.nodes[owner as usize - 1].running.as_ref()?;
+        let may = self.may_act(owner) && !self.has_yielded(owner, call);
+        (may && running.servers.contains_key(&call)).then_some(owner)
+    }
+
     fn value(&self, call: CallId) -> Option<Arc<Call>> {
         self.newest()?.call(call).cloned()
     }
@@ -200,8 +209,25 @@ impl Machine<'_> {
 
     /// Its power is cut, and stays so.
     pub fn crashes(self) -> u64 {
-        self.world.crash(self.node);
+        self.world.crash(self.node, Ends::Power);
         self.node
+    }
+
+    /// Its process is ended; the machine is there and refuses connections.
+    pub fn is_killed(self) -> u64 {
+        self.world.crash(self.node, Ends::Process);
+        self.node
+    }
+
+    /// Its process stops where it is, with its sockets open.
+    pub fn is_frozen(self) -> u64 {
+        self.world.freeze(self.node, PATIENCE);
+        self.node
+    }
+
+    /// It goes on, and finds what came meanwhile.
+    pub fn wakes(self) {
+        self.world.thaw(self.node);
     }
 
     /// It is switched on again.
@@ -283,6 +309,21 @@ impl Seen<'_> {
         let now = self.world.now;
         self.world.ends.get_mut(&caller).expect("the caller is there").leave(now);
         self.world.arm(caller);
+    }
+
+    /// Time passes until another node than this serves it, and may. How many milliseconds.
+    pub fn is_served_by_another_ms(&mut self, lost: u64) -> u64 {
+        let (call, since) = (self.call, self.world.now);
+        self.world.runs_until("another node serves it", |world| {
+            world.serves(call).is_some_and(|node| node != lost)
+        });
+        (self.world.now - since) / MILLISECOND
+    }
+
+    /// This node serves it within a while.
+    pub fn is_back_at(&mut self, node: u64) {
+        let call = self.call;
+        self.world.runs_until("it is back", |world| world.serves(call) == Some(node));
     }
 
     /// Who serves it.

@@ -1,6 +1,8 @@
 //! A node's turn: what its driver says is performed, one output after the other, what it commits
 //! is applied and checked, and what changed is handed to the servers of its calls.
 
+use std::collections::BTreeMap;
+
 use tandem_center::{Center, Command, Millis, NodeId, Outcome, Touched};
 use tandem_cluster::{
     Committed, Log, Message, MessageType, Output, ProposalId, ProposeError, ReadId, SnapshotData,
@@ -8,8 +10,9 @@ use tandem_cluster::{
 
 use crate::claims::{Broken, Step, broken};
 use crate::directory;
+use crate::ends::Where;
 use crate::mutants;
-use crate::node::{Node, Running, Waiter, Waiting, unseal};
+use crate::node::{Ends, Node, Running, Waiter, Waiting, unseal};
 use crate::server::{Deed, Server};
 use crate::world::{Event, HOUSEKEEPING, TICK, World};
 use crate::{MILLISECOND, Micros, SECOND};
@@ -34,12 +37,14 @@ impl World {
         let seed = self.random.next();
         let (now, acknowledged) = (self.now, self.model.newest_acknowledged());
         let lies = self.plan.mutant.is_some_and(mutants::Mutant::lies);
+        let (timing, fast) = (self.timing(), self.random.below(21) as i64 - 10);
         let node = self.node(id);
         if node.running.is_some() || node.is_spare {
             return Ok(());
         }
         node.disk.lie(lies);
-        node.start(seed, acknowledged)?;
+        node.start(now, seed, timing, acknowledged)?;
+        node.fast = fast;
         let start = node.starts;
         let running = node.running.as_ref().expect("it was started just now");
         let (index, state) = (running.driver.applied().0, running.center.state_hash());
@@ -48,22 +53,30 @@ impl World {
         let phase = self.random.below(TICK);
         self.plan_in(phase, Event::Tick { node: id, start });
         self.plan_in(phase, Event::Housekeeping { node: id, start });
+        self.plan_in(phase, Event::Beats { node: id, start });
+        self.plan_in(phase, Event::Look { node: id, start });
         self.perform(id)
     }
 
-    /// Cuts a node's power.
-    pub(crate) fn crash(&mut self, id: u64) {
-        let (survivors, keeps_cache) = (self.random.below(4) as usize, self.random.percent(60));
+    /// Ends a node: its process (then the machine refuses connections, and what was written to
+    /// its disk is there), or its power (then it is silent, and what was not synced is lost).
+    pub(crate) fn crash(&mut self, id: u64, ends: Ends) {
+        let (survivors, keeps_cache) = match ends {
+            Ends::Process => (usize::MAX, true),
+            Ends::Power => (self.random.below(4) as usize, self.random.percent(60)),
+        };
         self.model.counts.crashes += 1;
         self.trace.note(self.now, "crash", [id, survivors as u64], || {
             format!("node {id}, {survivors} unsynced writes survive, cache kept: {keeps_cache}")
         });
         let node = self.node(id);
-        (node.running, node.crash_in) = (None, None);
+        (node.running, node.crash_in, node.frozen) = (None, None, None);
+        node.refuses = ends == Ends::Process;
         node.disk.cut_power(survivors);
         if !keeps_cache {
             node.cache = None;
         }
+        self.network.close_all(id);
     }
 
     pub(crate) fn deliver(&mut self, message: Message) -> Result<(), Broken> {
@@ -139,13 +152,14 @@ impl World {
                 if let Some(left) = &mut node.crash_in {
                     *left -= 1;
                     if *left == 0 {
-                        self.crash(id);
+                        self.crash(id, Ends::Power);
                         let after = self.random.about(2 * SECOND) + 50 * MILLISECOND;
                         self.plan_in(after, Event::Start { node: id });
                         return Ok(());
                     }
                 }
             }
+            self.look_at_homes(id);
             self.hand_on(id);
             if !self.flush_outbox(id) {
                 break;
@@ -161,9 +175,14 @@ impl World {
 
     fn perform_output(&mut self, id: u64, output: Output) -> Result<(), Broken> {
         let now = self.now;
+        let moment = self.node(id).moment(now);
         let Some(running) = &mut self.node(id).running else { return Ok(()) };
         match output {
-            Output::Send(message) => self.send(*message),
+            Output::Send(message) => {
+                // A vote must not leave before the presence knows of it.
+                running.presence.set_role(moment, running.driver.role());
+                self.send(*message);
+            }
             Output::Persist => {
                 running.driver.persist().map_err(|e| broken("disks_work", e.to_string()))?;
             }
@@ -174,6 +193,7 @@ impl World {
                 (running.center, running.ledger) = unseal(&data.state)?;
                 running.uncached = Touched::default();
                 running.look_at_all();
+                running.homes_changed = true;
                 let state = running.center.state_hash();
                 let index = snapshot.get_metadata().index;
                 self.node(id).cache = None;
@@ -191,6 +211,7 @@ impl World {
             }
             Output::ReadFailed(_) => running.driver.read(ReadId(0)),
             Output::Role(role) => {
+                running.presence.set_role(moment, role);
                 if role.leading {
                     self.model.counts.elections += 1;
                 }
@@ -198,6 +219,7 @@ impl World {
             }
             Output::Settled { term } => self.settle(id, Some(term)),
             Output::Members(members) => {
+                running.know_members(moment, id);
                 self.trace.note(now, "members", [id, members.voters.len() as u64], || {
                     format!("node {id}: {members:?}")
                 });
@@ -217,9 +239,12 @@ impl World {
     }
 
     fn send(&mut self, message: Message) {
-        let fate = self.network.carry(&mut self.random, self.now, &message);
         let is_snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
         let (from, to) = (message.from, message.to);
+        // The links are TCP streams: a forwarded proposal is not repeated by them. Whoever does
+        // not know its fate repeats it, and that is among what is simulated.
+        let may_repeat = message.get_msg_type() != MessageType::MsgPropose;
+        let fate = self.network.carry(&mut self.random, self.now, (from, to), may_repeat);
         match fate {
             [None, _] if is_snapshot => {
                 let sent = Event::SnapshotSent { from, to, delivered: false };
@@ -327,15 +352,25 @@ impl World {
 
     /// Hands changed calls to their servers, and does what the servers want.
     fn hand_on(&mut self, id: u64) {
+        let keeps = self.plan.mutant == Some(mutants::Mutant::OwnersStay);
         let Some(running) = &mut self.node(id).running else { return };
         for call in std::mem::take(&mut running.touched) {
             let Some(running) = &mut self.node(id).running else { return };
-            match running.center.call(call).filter(|call| call.owner == NodeId(id)) {
+            let value = running.center.call(call);
+            let is_elsewhere = value.is_some_and(|call| call.owner != NodeId(id) && !keeps);
+            let is_reachable = value.is_some_and(|call| running.is_reachable(call));
+            match value.filter(|_| !is_elsewhere) {
                 Some(value) => match running.servers.get_mut(&call) {
                     Some(server) => server.changed(value.clone()),
-                    None => drop(running.servers.insert(call, Server::of(value))),
+                    // Else it is looked at again when its address is open.
+                    None if is_reachable && value.owner == NodeId(id) => {
+                        drop(running.servers.insert(call, Server::of(value)));
+                    }
+                    None => (),
                 },
-                None => running.servers.retain(|id, server| *id != call || server.is_arriving()),
+                None => running
+                    .servers
+                    .retain(|id, server| *id != call || (server.is_arriving() && !is_elsewhere)),
             }
             self.do_deeds(id, call);
             let Some(next) = &mut self.node(id).running else { return };
@@ -352,7 +387,7 @@ impl World {
         for deed in std::mem::take(&mut server.deeds) {
             let Some(running) = &mut self.node(id).running else { return };
             match deed {
-                Deed::Send(end, order) => self.send_order(id, Some(call), end, order),
+                Deed::Send(end, order) => self.signal(id, Some(call), end, order),
                 Deed::Propose(command) => running.propose(Waiter::Call(call), command),
                 Deed::Perform(act) => self.perform_act(id, start, call, &act),
                 Deed::Over { cleared } => {
@@ -387,21 +422,21 @@ impl World {
             running.configures = true;
             running.propose(Waiter::Configure, Command::Configure(Box::new(directory)));
         }
-        if !running.is_announced && running.driver.role().leader.is_some() {
-            running.is_announced = true;
-            running.propose(
-                Waiter::Up,
-                Command::NodeUp { node: NodeId(id), homes: Vec::new(), sockets_are_lost: true },
-            );
-        }
         if !running.cleared.is_empty() {
             let calls: Vec<_> = std::mem::take(&mut running.cleared).into_iter().collect();
             running.propose(Waiter::Cleared(calls.clone()), Command::Cleared { calls });
         }
         let calls: Vec<_> = running.servers.keys().copied().collect();
+        let ends: BTreeMap<_, _> = self.ends.iter().map(|(id, end)| (*id, end.at)).collect();
         let is_turn = (self.now / HOUSEKEEPING).is_multiple_of(2);
         for call in calls.into_iter().filter(|_| is_turn) {
             let Some(running) = &mut self.node(id).running else { break };
+            let at = running.servers.get(&call).filter(|server| server.is_refused());
+            let at = at.and_then(Server::caller).and_then(|caller| ends.get(&caller).copied());
+            if matches!(at, Some(Where::Home(home)) if !running.open.contains(&home)) {
+                // Who called there hears from another node.
+                running.servers.remove(&call);
+            }
             running.servers.entry(call).and_modify(Server::repeat);
             self.do_deeds(id, call);
         }
@@ -424,6 +459,7 @@ impl Running {
     fn keep(&mut self, index: u64, result: &Result<Outcome, tandem_center::Rejected>) {
         let Ok(outcome) = result else { return };
         self.touched.extend(&outcome.touched.calls);
+        self.homes_changed |= !outcome.touched.homes.is_empty();
         self.uncached.merge(&outcome.touched);
         for record in &outcome.records {
             if let tandem_center::Record::Cdr(cdr) = record {

@@ -4,14 +4,15 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use tandem_center::flow::IvrResult;
-use tandem_center::{CallId, Command, CommandId, LegNumber, Rejected, Reply};
+use tandem_center::{CallId, Command, CommandId, HomeId, LegNumber, NodeId, Rejected, Reply};
 use tandem_cluster::driver::{begin, genesis};
+use tandem_cluster::presence::{Beat, Timing};
 use tandem_cluster::{MemoryLog, Message};
 
 use crate::claims::{Broken, Counts, Model, broken};
 use crate::desk::{Desk, Habit, THINKS_EVERY};
 use crate::directory::{self, PEOPLE};
-use crate::ends::{End, EndId, Far, Order, Temper};
+use crate::ends::{End, EndId, Far, Order, Temper, Where};
 use crate::mutants::Mutant;
 use crate::nemesis::Nemesis;
 use crate::network::Network;
@@ -92,10 +93,27 @@ pub(crate) enum Event {
     Housekeeping { node: u64, start: u64 },
     /// A node is started.
     Start { node: u64 },
-    /// A node's order arrives at a far end.
-    Order { node: u64, call: Option<CallId>, end: EndId, order: Order },
-    /// A far end's report arrives at its node.
-    Report { node: u64, call: Option<CallId>, end: EndId, leg: LegNumber, far: Far },
+    /// A beat arrives at a node.
+    Beat { from: u64, to: u64, beat: Beat },
+    /// A node may have beats to send.
+    Beats { node: u64, start: u64 },
+    /// A node looks at who is there.
+    Look { node: u64, start: u64 },
+    /// A connection that `node` began at a moment of its clock was refused.
+    Refused { node: u64, start: u64, of: u64, began: u64 },
+    /// A frozen process goes on.
+    Thaw { node: u64, start: u64 },
+    /// A node's order arrives at a far end, from this address.
+    Order { node: u64, at: Where, call: Option<CallId>, end: EndId, order: Order },
+    /// A far end's report arrives at an address; then `node` is who listens there.
+    Report {
+        at: Where,
+        node: Option<u64>,
+        call: Option<CallId>,
+        end: EndId,
+        leg: LegNumber,
+        far: Far,
+    },
     /// A far end does something of its own accord.
     Wake { end: EndId },
     /// An action of a flow ends.
@@ -162,6 +180,8 @@ pub struct World {
     pub(crate) callers: u32,
     /// People call of their own accord.
     pub(crate) is_open: bool,
+    /// The first claim that did not hold in the present event.
+    pub(crate) verdict: Option<Broken>,
     planned: BinaryHeap<Reverse<Planned>>,
     events: u64,
 }
@@ -195,6 +215,7 @@ impl World {
             configured: 0,
             callers: 0,
             is_open,
+            verdict: None,
             planned: BinaryHeap::new(),
             events: 0,
             plan,
@@ -259,7 +280,15 @@ impl World {
         {
             let Some(Reverse(planned)) = self.planned.pop() else { break };
             self.now = planned.at;
-            self.happen(planned.event)?;
+            if !self.network.is_fine() {
+                self.network.was_bad(planned.at);
+            }
+            if let Some(event) = self.reaches(planned.event) {
+                self.happen(event)?;
+            }
+            if let Some(broken) = self.verdict.take() {
+                return Err(broken);
+            }
         }
         self.now = until;
         Ok(())
@@ -312,7 +341,7 @@ impl World {
 
     /// The nodes that the leader counts among the cluster. One that was started to join does not
     /// belong to it if the change that adds it was lost with an earlier leader.
-    fn members(&self) -> impl Iterator<Item = &Node> {
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Node> {
         let leader = self.leading().and_then(|id| self.nodes[id as usize - 1].running.as_ref());
         let members = leader.map(|leader| leader.driver.status().members).unwrap_or_default();
         self.nodes.iter().filter(move |node| {
@@ -322,6 +351,7 @@ impl World {
 
     pub(crate) fn check_end(&self) -> Result<(), Broken> {
         self.model.every_call_has_one_cdr()?;
+        self.every_home_is_back_at_its_node()?;
         let mut states = Vec::new();
         for node in self.members() {
             let Some(running) = &node.running else { continue };
@@ -357,16 +387,9 @@ impl World {
             Event::Tick { node, start } => self.tick(node, start),
             Event::Housekeeping { node, start } => self.housekeeping(node, start),
             Event::Start { node } => self.start(node),
-            Event::Order { node, call, end, order } => {
-                self.order_arrives(node, call, end, &order);
-                Ok(())
-            }
-            Event::Report { node, call, end, leg, far } => {
-                self.report_arrives(node, call, (end, leg), far)
-            }
-            Event::Wake { end } => {
-                self.wake(end);
-                Ok(())
+            Event::Look { node, start } => self.look_at_presence(node, start),
+            Event::Report { at, node: Some(node), call, end, leg, far } => {
+                self.report_arrives((node, at), call, (end, leg), far)
             }
             Event::Acted { node, start, call, seq, result } => {
                 self.propose_for(node, start, call, Command::Ivr { call, seq, result })
@@ -378,15 +401,58 @@ impl World {
                 self.plan_in(THINKS_EVERY, Event::Think { desk });
                 self.think(desk)
             }
+            Event::Fault => self.something_goes_wrong(),
+            other @ (Event::Beat { .. }
+            | Event::Beats { .. }
+            | Event::Refused { .. }
+            | Event::Thaw { .. }
+            | Event::Order { .. }
+            | Event::Report { node: None, .. }
+            | Event::Wake { .. }
+            | Event::Answer { .. }
+            | Event::Call) => {
+                self.pass(other);
+                Ok(())
+            }
+        }
+    }
+
+    /// What concerns the world outside, and beats.
+    fn pass(&mut self, event: Event) {
+        match event {
+            Event::Beat { from, to, beat } => self.beat_arrives(from, to, beat),
+            Event::Beats { node, start } => self.beats(node, start),
+            Event::Refused { node, start, of, began } => self.refused(node, start, of, began),
+            Event::Thaw { node, start } if self.runs(node, start) => self.thaw(node),
+            Event::Order { node, at, call, end, order } => {
+                self.order_arrives((node, at), call, end, &order);
+            }
+            Event::Wake { end } => self.wake(end),
             Event::Answer { desk, socket, id, reply } => {
                 self.answer_arrives(desk, socket, &id, reply);
-                Ok(())
             }
-            Event::Call => {
-                self.somebody_calls();
-                Ok(())
-            }
-            Event::Fault => self.something_goes_wrong(),
+            Event::Call => self.somebody_calls(),
+            Event::Thaw { .. }
+            | Event::Deliver(_)
+            | Event::SnapshotSent { .. }
+            | Event::Tick { .. }
+            | Event::Housekeeping { .. }
+            | Event::Start { .. }
+            | Event::Look { .. }
+            | Event::Report { .. }
+            | Event::Acted { .. }
+            | Event::Again { .. }
+            | Event::Think { .. }
+            | Event::Fault => (),
+        }
+    }
+
+    /// How presence is measured.
+    pub(crate) fn timing(&self) -> Timing {
+        let timing = Timing::default();
+        match self.plan.mutant {
+            Some(Mutant::LeasesOutliveTheLoss) => Timing { lease_ms: 3 * timing.loss_ms, ..timing },
+            Some(_) | None => timing,
         }
     }
 
@@ -409,7 +475,8 @@ impl World {
         self.trace.note(self.now, "call", [u64::from(self.callers), node], || {
             format!("caller {} dials {number} at node {node}", self.callers)
         });
-        self.ends.insert(id, End::caller(self.now, id, node, number, temper));
+        let at = Where::Home(HomeId::first_of(NodeId(node)));
+        self.ends.insert(id, End::caller(self.now, id, at, number, temper));
         self.arm(id);
         id
     }

@@ -106,3 +106,108 @@ fn a_fourth_node_joins_votes_and_leaves_during_a_call() {
     world.call(call).is_still_bridged();
     world.ends();
 }
+
+#[test]
+fn calls_of_a_killed_process_are_served_by_another_within_a_second() {
+    let mut world = World::of_nodes(3).seeded(21);
+    let call = world.caller("alice").dials("sales").is_answered_by("ana");
+    let owner = world.call(call).owner();
+    world.machine(owner).is_killed();
+    let ms = world.call(call).is_served_by_another_ms(owner);
+    assert!(ms <= 1_000, "{ms} ms");
+    world.call(call).is_still_bridged();
+    world.call(call).hangs_up();
+    world.ends();
+    assert_eq!(world.cdrs_of(call), 1);
+}
+
+#[test]
+fn calls_of_a_killed_leader_are_served_by_another_when_there_is_a_successor() {
+    let mut world = World::of_nodes(3).seeded(23);
+    let leader = world.leader().number();
+    let call = world.caller("alice").at_node(leader).dials("sales").is_answered_by("ana");
+    world.machine(leader).is_killed();
+    let ms = world.call(call).is_served_by_another_ms(leader);
+    assert!(ms <= 2_500, "{ms} ms");
+    world.call(call).is_still_bridged();
+    world.ends();
+}
+
+#[test]
+fn calls_of_a_frozen_node_are_served_by_another_and_come_back_when_it_wakes() {
+    let mut world = World::of_nodes(3).seeded(27);
+    let call = world.caller("alice").dials("sales").is_answered_by("ana");
+    let owner = world.call(call).owner();
+    world.machine(owner).is_frozen();
+    let ms = world.call(call).is_served_by_another_ms(owner);
+    assert!((1_000..=2_500).contains(&ms), "{ms} ms");
+    world.runs_for(secs(3));
+    world.machine(owner).wakes();
+    world.call(call).is_back_at(owner);
+    world.call(call).is_still_bridged();
+    world.call(call).hangs_up();
+    world.ends();
+    assert_eq!(world.cdrs_of(call), 1);
+}
+
+#[test]
+fn calls_of_a_node_that_is_cut_off_are_served_by_another_and_come_back() {
+    let mut world = World::of_nodes(3).seeded(29);
+    let call = world.caller("alice").dials("sales").is_answered_by("ana");
+    let owner = world.call(call).owner();
+    world.machine(owner).is_cut_off();
+    let ms = world.call(call).is_served_by_another_ms(owner);
+    assert!((1_000..=2_500).contains(&ms), "{ms} ms");
+    world.machine(owner).is_back();
+    world.call(call).is_back_at(owner);
+    world.call(call).is_still_bridged();
+    world.ends();
+}
+
+#[test]
+fn waiting_callers_keep_their_order_when_their_node_is_lost() {
+    let mut world = World::of_nodes(3).seeded(31);
+    let node = world.follower().number();
+    let first = world.caller("alice").at_node(node).dials("sales").waits();
+    let second = world.caller("berta").at_node(node).dials("sales").waits();
+    world.machine(node).is_killed();
+    world.call(first).is_served_by_another_ms(node);
+    let other = node % 3 + 1;
+    let third = world.caller("cora").at_node(other).dials("sales").waits();
+    world.agent("ana").is_obliging();
+    for call in [first, second, third] {
+        world.call(call).is_answered_by("ana");
+        world.call(call).hangs_up();
+    }
+    world.ends();
+}
+
+#[test]
+fn a_caller_reaches_the_address_of_a_lost_node_at_another() {
+    let mut world = World::of_nodes(3).seeded(33);
+    let node = world.follower().number();
+    world.runs_for(secs(2));
+    world.machine(node).is_killed();
+    let call = world.caller("alice").at_node(node).dials("sales").is_answered_by("ana");
+    assert_ne!(world.call(call).owner(), node);
+    world.machine(node).starts();
+    world.call(call).is_back_at(node);
+    world.call(call).is_still_bridged();
+    world.ends();
+}
+
+#[test]
+fn a_member_that_is_removed_leaves_its_calls_to_others() {
+    let mut world = World::of_nodes(3).seeded(35);
+    world.changes_members();
+    world.runs_for(secs(5));
+    world.changes_members();
+    world.runs_for(secs(3));
+    let call = world.caller("alice").at_node(4).dials("sales").is_answered_by("ana");
+    assert_eq!(world.call(call).owner(), 4);
+    world.changes_members();
+    let ms = world.call(call).is_served_by_another_ms(4);
+    assert!(ms <= 2_500, "{ms} ms");
+    world.call(call).is_still_bridged();
+    world.ends();
+}
