@@ -243,6 +243,12 @@ impl Presence {
         if is_alone || self.confirmed == self.lease { self.lease_until } else { 0 }
     }
 
+    /// How many leases there were, with gaps between them: equal numbers mean that nobody was given
+    /// this node's calls in between.
+    pub fn lease_number(&self) -> u64 {
+        self.lease
+    }
+
     /// The number of the present lease, while it waits to be confirmed.
     pub fn unconfirmed(&self, now: Moment) -> Option<u64> {
         (now < self.lease_until && self.acts_until() == 0).then_some(self.lease)

@@ -264,6 +264,11 @@ impl<M: Machine> ReplicaHandle<M> {
         self.shared.present.is_gone(node)
     }
 
+    /// Equal numbers mean that nobody was given this node's calls in between.
+    pub fn lease_number(&self) -> u64 {
+        self.shared.present.lease_number()
+    }
+
     /// The number of a new lease that waits until something that was proposed during it is
     /// applied here.
     pub fn unconfirmed_lease(&self) -> Option<u64> {

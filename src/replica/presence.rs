@@ -95,6 +95,11 @@ impl Present {
         self.machine().is_gone(moment(), node)
     }
 
+    /// See [`Presence::lease_number`].
+    pub(super) fn lease_number(&self) -> u64 {
+        self.machine().lease_number()
+    }
+
     /// See [`Presence::unconfirmed`].
     pub(super) fn unconfirmed(&self) -> Option<u64> {
         self.machine().unconfirmed(moment())

@@ -96,6 +96,8 @@ pub struct State {
     call: Option<Arc<Call>>,
     /// When the INVITE came, until it is answered.
     invited: Option<Instant>,
+    /// The number of the lease under which it came.
+    arrived_under: u64,
     /// Counts the call among those that wait for their first commit.
     arriving: Option<Arriving>,
     legs: BTreeMap<LegNumber, LiveLeg>,
@@ -130,6 +132,7 @@ impl Actor for CallActor {
                 let station = node.stations.at(peer.local);
                 let mut state = State::new(node, me, call, station);
                 state.invited = Some(now);
+                state.arrived_under = state.node.replica.lease_number();
                 state.arrive(now, &invite, peer);
                 state
             }
@@ -182,6 +185,7 @@ impl State {
             epoch: 0,
             call,
             invited: None,
+            arrived_under: 0,
             arriving: None,
             legs,
             performer,
@@ -346,12 +350,8 @@ impl State {
     /// an arrival that is not committed is refused at once, and SIP timers end the rest.
     fn not_committed(&mut self, now: Instant, command: Box<Command>, error: ProposalError) {
         tracing::debug!(call = %self.id, %error, "not committed");
-        if matches!(*command, Command::Arrived { .. }) && error != ProposalError::Unknown {
-            // An election takes less than a second; the caller only repeats the INVITE meanwhile.
-            let patient = self.invited.is_some_and(|invited| invited.elapsed() < LEADERLESS_MAX);
-            if error != ProposalError::NoLeader || !patient {
-                return self.refuse_uncommitted(now, 503);
-            }
+        if matches!(*command, Command::Arrived { .. }) && !self.may_arrive_again(error) {
+            return self.refuse_uncommitted(now, 503);
         }
         if error == ProposalError::Stopped {
             return;
@@ -370,6 +370,21 @@ impl State {
             return self.propose(Command::WireChanged { call, leg, wire });
         }
         self.propose(command);
+    }
+}
+
+impl State {
+    /// Whether the arrival may be proposed once more. An election takes less than a second, in
+    /// which the caller only repeats the INVITE. When nobody knows whether it was committed, another
+    /// node may have had the call and ended it; then the same call must not begin again.
+    fn may_arrive_again(&self, error: ProposalError) -> bool {
+        let patient = self.invited.is_some_and(|invited| invited.elapsed() < LEADERLESS_MAX);
+        let ours = self.node.replica.lease_number() == self.arrived_under;
+        match error {
+            ProposalError::NoLeader => patient,
+            ProposalError::Unknown => ours && self.call.is_none(),
+            ProposalError::Full | ProposalError::TooLarge { .. } | ProposalError::Stopped => false,
+        }
     }
 }
 
