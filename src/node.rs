@@ -53,6 +53,10 @@ const CALLS_ENDED_MAX: usize = 16_384;
 const HOLD_TRIES: u32 = 20;
 const HOLD_EVERY: Duration = Duration::from_millis(5);
 
+/// A node without a lease for that long is cut off, and new callers are sent elsewhere. Less is an
+/// election: callers wait for its end, as they do for any commit.
+const ELECTION_MAX: Duration = Duration::from_secs(2);
+
 /// Delay of the runtime's tasks at which calls are refused. SIP's T1 is 500 ms: what is answered
 /// later than that is sent twice, and the load doubles.
 const LAG_MAX: Duration = Duration::from_millis(150);
@@ -188,7 +192,7 @@ impl Node {
         let ended = self.router.calls_ended();
         if self.draining.load(Ordering::Relaxed) {
             Err(NoPlace::Draining)
-        } else if !self.lease.holds() {
+        } else if self.lease.lapsed() > ELECTION_MAX {
             Err(NoPlace::CutOff)
         } else if self.has_no_room() {
             Err(NoPlace::DiskFull)

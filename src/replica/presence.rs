@@ -23,12 +23,33 @@ const IDLE: Duration = Duration::from_millis(100);
 ///
 /// Cheap to ask before everything that is sent: one load and one reading of the clock.
 #[derive(Clone, Debug)]
-pub struct Lease(Arc<AtomicU64>);
+pub struct Lease(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    /// 0 while a new lease waits to be confirmed.
+    until: AtomicU64,
+    /// The latest that `until` has been.
+    latest: AtomicU64,
+}
 
 impl Lease {
     /// Of a node that is alone.
     pub fn for_ever() -> Self {
-        Self(Arc::new(AtomicU64::new(Moment::MAX)))
+        Self::until_moment(Moment::MAX)
+    }
+
+    fn until_moment(until: Moment) -> Self {
+        Self(Arc::new(Held { until: AtomicU64::new(until), latest: AtomicU64::new(until) }))
+    }
+
+    fn publish(&self, until: Moment) {
+        self.0.until.store(until, Ordering::Relaxed);
+        // A node that was alone has no latest moment; it begins to have one.
+        if until < Moment::MAX && self.0.latest.load(Ordering::Relaxed) == Moment::MAX {
+            self.0.latest.store(until, Ordering::Relaxed);
+        }
+        self.0.latest.fetch_max(until, Ordering::Relaxed);
     }
 
     /// Whether it holds now.
@@ -38,11 +59,16 @@ impl Lease {
 
     /// For how long it has not held; zero while it does.
     pub fn lapsed(&self) -> Duration {
-        Duration::from_millis(moment().saturating_sub(self.until()))
+        let now = moment();
+        if self.until() > now {
+            return Duration::ZERO;
+        }
+        // A new lease that is not confirmed yet may be later than now.
+        Duration::from_millis(now.saturating_sub(self.0.latest.load(Ordering::Relaxed)))
     }
 
     fn until(&self) -> Moment {
-        self.0.load(Ordering::Relaxed)
+        self.0.until.load(Ordering::Relaxed)
     }
 }
 
@@ -59,7 +85,7 @@ impl Present {
     pub(super) fn new(machine: Presence) -> Self {
         Self {
             machine: Mutex::new(machine),
-            lease: Lease(Arc::new(AtomicU64::new(0))),
+            lease: Lease::until_moment(0),
             addresses: Mutex::default(),
             stopped: AtomicBool::new(false),
         }
@@ -122,7 +148,7 @@ impl Present {
     fn with<T>(&self, change: impl FnOnce(&mut Presence) -> T) -> T {
         let mut machine = self.machine();
         let result = change(&mut machine);
-        self.lease.0.store(machine.acts_until(), Ordering::Relaxed);
+        self.lease.publish(machine.acts_until());
         result
     }
 }

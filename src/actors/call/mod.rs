@@ -96,8 +96,8 @@ pub struct State {
     call: Option<Arc<Call>>,
     /// When the INVITE came, until it is answered.
     invited: Option<Instant>,
-    /// The number of the lease under which it came.
-    arrived_under: u64,
+    /// What [`State::lives`] was when it came.
+    arrived_in: u64,
     /// Counts the call among those that wait for their first commit.
     arriving: Option<Arriving>,
     legs: BTreeMap<LegNumber, LiveLeg>,
@@ -132,7 +132,7 @@ impl Actor for CallActor {
                 let station = node.stations.at(peer.local);
                 let mut state = State::new(node, me, call, station);
                 state.invited = Some(now);
-                state.arrived_under = state.node.replica.lease_number();
+                state.arrived_in = state.lives();
                 state.arrive(now, &invite, peer);
                 state
             }
@@ -185,7 +185,7 @@ impl State {
             epoch: 0,
             call,
             invited: None,
-            arrived_under: 0,
+            arrived_in: 0,
             arriving: None,
             legs,
             performer,
@@ -350,7 +350,8 @@ impl State {
     /// an arrival that is not committed is refused at once, and SIP timers end the rest.
     fn not_committed(&mut self, now: Instant, command: Box<Command>, error: ProposalError) {
         tracing::debug!(call = %self.id, %error, "not committed");
-        if matches!(*command, Command::Arrived { .. }) && !self.may_arrive_again(error) {
+        let passes = matches!(error, ProposalError::NoLeader | ProposalError::Unknown);
+        if matches!(*command, Command::Arrived { .. }) && !passes {
             return self.refuse_uncommitted(now, 503);
         }
         if error == ProposalError::Stopped {
@@ -362,7 +363,10 @@ impl State {
 
 impl State {
     /// What was proposed of a leg's dialog may be old by now: it is said as it is.
-    fn propose_again(&self, now: Instant, command: Command) {
+    fn propose_again(&mut self, now: Instant, command: Command) {
+        if matches!(command, Command::Arrived { .. }) {
+            return self.arrive_again(now, command);
+        }
         if let Command::WireChanged { call, leg, .. } = command
             && let Some(live) = self.legs.get(&leg)
         {
@@ -374,17 +378,31 @@ impl State {
 }
 
 impl State {
-    /// Whether the arrival may be proposed once more. An election takes less than a second, in
-    /// which the caller only repeats the INVITE. When nobody knows whether it was committed, another
-    /// node may have had the call and ended it; then the same call must not begin again.
-    fn may_arrive_again(&self, error: ProposalError) -> bool {
-        let patient = self.invited.is_some_and(|invited| invited.elapsed() < LEADERLESS_MAX);
-        let ours = self.node.replica.lease_number() == self.arrived_under;
-        match error {
-            ProposalError::NoLeader => patient,
-            ProposalError::Unknown => ours && self.call.is_none(),
-            ProposalError::Full | ProposalError::TooLarge { .. } | ProposalError::Stopped => false,
+    /// Proposes the arrival once more. An election takes less than a second, in which the caller
+    /// only repeats the INVITE. When nobody knows whether the first proposal was committed, another
+    /// node may have had the call and ended it: the same call must not begin again then.
+    fn arrive_again(&mut self, now: Instant, command: Command) {
+        if self.call.is_some() || self.uncommitted_refused {
+            return;
         }
+        let waits = self.invited.map_or(LEADERLESS_MAX, |invited| now - invited);
+        if waits >= LEADERLESS_MAX || self.lives() != self.arrived_in {
+            return self.refuse_uncommitted(now, 503);
+        }
+        if self.node.lease.holds() {
+            return self.propose(command);
+        }
+        drop(self.me.send_after(PROPOSE_AGAIN, move || Message::Again(Box::new(command))));
+    }
+
+    /// How often the address that the call lives on has moved, or how often the node could have
+    /// lost its calls where addresses do not move.
+    fn lives(&self) -> u64 {
+        let Some(home) = self.station.home else { return self.node.replica.lease_number() };
+        self.node.replica.read_local(|machine| {
+            let found = machine.center().homes().find(|(id, _)| *id == home);
+            found.map_or(0, |(_, home)| u64::from(home.epoch))
+        })
     }
 }
 
