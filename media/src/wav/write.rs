@@ -1,7 +1,7 @@
 //! The headers of PCM16 files: of plain ones, and of the parts of a recording, which say where they
 //! belong on the time line and can be repaired after a crash.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 
 /// The bytes before the samples of a plain file.
 pub const HEADER_BYTES: usize = 44;
@@ -39,8 +39,9 @@ pub struct PartHeader {
 /// The header of a file with so many bytes of PCM16 behind it. A length past 4 GiB is written
 /// as the most that the format can say.
 pub fn header(rate_hz: u32, channels: u16, data_bytes: u64) -> [u8; HEADER_BYTES] {
-    let written = assemble(rate_hz, channels, data_bytes, &[]);
-    written.try_into().expect("without a comment it has this length")
+    let mut header = [0; HEADER_BYTES];
+    assemble(&mut header, (rate_hz, channels), data_bytes, &[]);
+    header
 }
 
 /// As [`header`], with a comment for people and tools before the samples.
@@ -48,7 +49,9 @@ pub fn commented_header(rate_hz: u32, channels: u16, data_bytes: u64, comment: &
     let mut text = comment.as_bytes().to_vec();
     text.push(0);
     text.resize(text.len().next_multiple_of(2), 0);
-    assemble(rate_hz, channels, data_bytes, &text)
+    let mut header = vec![0; HEADER_BYTES + 20 + text.len()];
+    assemble(&mut header, (rate_hz, channels), data_bytes, &text);
+    header
 }
 
 /// The header of a part.
@@ -59,13 +62,12 @@ pub fn part_header(
     stamp: &Stamp,
 ) -> [u8; PART_HEADER_BYTES] {
     let Stamp { node, epoch, began_ms } = stamp;
-    let mut text = String::with_capacity(STAMP_BYTES);
-    let _ = write!(text, "tandem node={node} epoch={epoch} began_ms={began_ms}");
-    // The longest numbers make 79 bytes.
-    let mut padded = [0; STAMP_BYTES];
-    padded[..text.len()].copy_from_slice(text.as_bytes());
-    let written = assemble(rate_hz, channels, data_bytes, &padded);
-    written.try_into().expect("a padded comment has one length")
+    let mut text = [0; STAMP_BYTES];
+    // The longest numbers make 79 bytes, so it fits.
+    let _ = write!(&mut text[..], "tandem node={node} epoch={epoch} began_ms={began_ms}");
+    let mut header = [0; PART_HEADER_BYTES];
+    assemble(&mut header, (rate_hz, channels), data_bytes, &text);
+    header
 }
 
 /// What a part is, from its beginning and the length of its file; none if it is no part, or too
@@ -108,13 +110,18 @@ fn read_stamp(text: &str) -> Option<Stamp> {
     words.next().is_none().then_some(Stamp { node, epoch, began_ms })
 }
 
-fn assemble(rate_hz: u32, channels: u16, data_bytes: u64, comment: &[u8]) -> Vec<u8> {
+/// Fills `header`, which has room for exactly this. Recordings come here once a second, so nothing
+/// is allocated.
+fn assemble(header: &mut [u8], (rate_hz, channels): (u32, u16), data_bytes: u64, comment: &[u8]) {
     let frame_bytes = channels * 2;
     let list = if comment.is_empty() { 0 } else { 20 + comment.len() };
     let before = 36 + list as u32;
     let data = data_bytes.min(u64::from(u32::MAX - before)) as u32;
-    let mut header = Vec::with_capacity(HEADER_BYTES + list);
-    let mut put = |bytes: &[u8]| header.extend_from_slice(bytes);
+    let mut at = 0;
+    let mut put = |bytes: &[u8]| {
+        header[at..at + bytes.len()].copy_from_slice(bytes);
+        at += bytes.len();
+    };
     put(b"RIFF");
     put(&(data + before).to_le_bytes());
     put(b"WAVEfmt ");
@@ -134,5 +141,4 @@ fn assemble(rate_hz: u32, channels: u16, data_bytes: u64, comment: &[u8]) -> Vec
     }
     put(b"data");
     put(&data.to_le_bytes());
-    header
 }
