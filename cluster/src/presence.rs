@@ -186,11 +186,6 @@ impl Presence {
         self.renew(now);
     }
 
-    /// The machine of this peer refuses connections.
-    pub fn handle_refused(&mut self, node: NodeId) {
-        self.handle_refusal(node, Moment::MAX);
-    }
-
     /// The machine of this peer refused a connection that was begun at that moment. It says
     /// nothing of a process that was heard since.
     pub fn handle_refusal(&mut self, node: NodeId, began: Moment) {

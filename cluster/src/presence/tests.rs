@@ -203,7 +203,8 @@ fn a_process_that_is_gone_is_missed_at_once_and_its_successor_is_not() {
     three.runs_ms(1_000);
     three.frozen.insert(3);
     three.runs_ms(2);
-    three.nodes.get_mut(&1).unwrap().handle_refused(3);
+    let began = three.clock(1);
+    three.nodes.get_mut(&1).unwrap().handle_refusal(3, began);
     assert_eq!(three.missed_by(1), [3]);
     let mut again = Presence::new(3, 999, Timing::default());
     again.set_members(0, &[1, 2, 3], [1, 2]);
