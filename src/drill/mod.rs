@@ -31,24 +31,67 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use self::cast::Addresses;
 use self::fault::{Fault, Place};
 use self::judge::{Claim, Judged, Verdict};
-use self::round::Drill;
+
+/// A drill, by what is played.
+#[derive(Clone, Copy, Debug)]
+enum Drill {
+    /// Calls in every phase and a fault of one node: [`round`], judged by [`judge`].
+    Calls(round::Drill),
+}
 
 /// All drills.
 const DRILLS: [Drill; 10] = [
-    drill("node-killed", Fault::Killed, Place::Carrier),
-    drill("node-frozen", Fault::Frozen, Place::Carrier),
-    drill("node-cut-off", Fault::CutOff, Place::Carrier),
-    drill("leading-node-killed", Fault::Killed, Place::LeadingCarrier),
-    drill("leading-node-frozen", Fault::Frozen, Place::LeadingCarrier),
-    drill("leading-node-cut-off", Fault::CutOff, Place::LeadingCarrier),
-    drill("leader-killed", Fault::Killed, Place::BareLeader),
-    drill("leader-frozen", Fault::Frozen, Place::BareLeader),
-    drill("leader-cut-off", Fault::CutOff, Place::BareLeader),
-    drill("leader-transferred", Fault::Transferred, Place::BareLeader),
+    calls("node-killed", Fault::Killed, Place::Carrier),
+    calls("node-frozen", Fault::Frozen, Place::Carrier),
+    calls("node-cut-off", Fault::CutOff, Place::Carrier),
+    calls("leading-node-killed", Fault::Killed, Place::LeadingCarrier),
+    calls("leading-node-frozen", Fault::Frozen, Place::LeadingCarrier),
+    calls("leading-node-cut-off", Fault::CutOff, Place::LeadingCarrier),
+    calls("leader-killed", Fault::Killed, Place::BareLeader),
+    calls("leader-frozen", Fault::Frozen, Place::BareLeader),
+    calls("leader-cut-off", Fault::CutOff, Place::BareLeader),
+    calls("leader-transferred", Fault::Transferred, Place::BareLeader),
 ];
 
-const fn drill(name: &'static str, fault: Fault, place: Place) -> Drill {
-    Drill { name, fault, place }
+const fn calls(name: &'static str, fault: Fault, place: Place) -> Drill {
+    Drill::Calls(round::Drill { name, fault, place })
+}
+
+impl Drill {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Calls(drill) => drill.name,
+        }
+    }
+
+    /// Needs a network namespace of its own.
+    fn needs_namespace(self) -> bool {
+        match self {
+            Self::Calls(drill) => drill.fault == Fault::CutOff,
+        }
+    }
+
+    /// Why it cannot be done here, if it cannot.
+    fn impossible(self) -> Option<String> {
+        match self {
+            Self::Calls(drill) => drill.fault.impossible(),
+        }
+    }
+
+    /// Plays it once in `folder`, which it makes, and judges it.
+    async fn play(
+        self,
+        round: usize,
+        (order, addresses): (&Order, Addresses),
+        folder: &Path,
+    ) -> anyhow::Result<Judged> {
+        match self {
+            Self::Calls(drill) => {
+                let evidence = round::play(drill, order.calls, addresses, folder).await?;
+                Ok(judge::judge(drill, round, &evidence))
+            }
+        }
+    }
 }
 
 /// What stands for all drills.
@@ -56,7 +99,7 @@ pub(crate) const ALL: &str = "all";
 
 /// The names of the drills.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    DRILLS.iter().map(|drill| drill.name)
+    DRILLS.iter().map(|drill| drill.name())
 }
 
 /// What is to be done.
@@ -76,13 +119,13 @@ pub(crate) struct Order {
 
 /// The same program in a network namespace of its own, where a drill needs one and it can be made.
 pub(crate) fn elsewhere(name: &str) -> anyhow::Result<Option<Command>> {
-    let needs = chosen(name)?.iter().any(|drill| drill.fault == Fault::CutOff);
+    let needs = chosen(name)?.iter().any(|drill| drill.needs_namespace());
     Ok(needs.then(fault::cut_off::elsewhere).flatten())
 }
 
 fn chosen(name: &str) -> anyhow::Result<Vec<Drill>> {
     let drills: Vec<Drill> =
-        DRILLS.iter().filter(|drill| name == ALL || drill.name == name).copied().collect();
+        DRILLS.iter().filter(|drill| name == ALL || drill.name() == name).copied().collect();
     if drills.is_empty() {
         let names: Vec<&str> = names().collect();
         bail!("there is no drill {name:?}; there are {ALL}, {}", names.join(", "));
@@ -102,7 +145,7 @@ pub(crate) async fn run(order: &Order, says: impl Fn(&str)) -> anyhow::Result<()
     let mut all = Vec::new();
     for drill in drills {
         for round in 1..=order.rounds {
-            let place = folder.path.join(format!("{}-{round}", drill.name));
+            let place = folder.path.join(format!("{}-{round}", drill.name()));
             let judged = one(drill, round, (order, addresses), &place).await;
             report::lines(&judged).iter().for_each(|line| says(line));
             all.push(judged);
@@ -132,16 +175,13 @@ async fn one(
     folder: &Path,
 ) -> Judged {
     let claim = "the drill can be run";
-    if let Some(why) = drill.fault.impossible() {
+    if let Some(why) = drill.impossible() {
         let why = format!("not possible here: {why}");
-        return Judged::unplayed(drill.name, round, Claim::skipped(claim, &why));
+        return Judged::unplayed(drill.name(), round, Claim::skipped(claim, &why));
     }
-    match round::play(drill, order.calls, addresses, folder).await {
-        Ok(evidence) => judge::judge(drill, round, &evidence),
-        Err(error) => {
-            Judged::unplayed(drill.name, round, Claim::failed(claim, format!("{error:#}")))
-        }
-    }
+    drill.play(round, (order, addresses), folder).await.unwrap_or_else(|error| {
+        Judged::unplayed(drill.name(), round, Claim::failed(claim, format!("{error:#}")))
+    })
 }
 
 /// Each party has two sockets; the usual soft limit of 1,024 files is for 200 calls too low.
