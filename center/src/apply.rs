@@ -6,7 +6,7 @@
 //!
 //! `arrive` begins calls and routes them, `ivr` walks them through flows, `offer` is about
 //! agents and calls finding each other, `legs` hears what nodes report, `end` ends calls and
-//! writes their records, `desk` and `dial` obey agents, `time` handles what is due, `nodes` and
+//! writes their records, `desk`, `talk` and `dial` obey agents, `time` handles what is due, `nodes` and
 //! `configure` handle the world changing.
 
 mod arrive;
@@ -19,6 +19,7 @@ mod legs;
 mod nodes;
 mod offer;
 mod session;
+mod talk;
 mod time;
 
 use std::collections::BTreeSet;
@@ -136,6 +137,11 @@ impl Center {
             Command::Retrieve { agent, call, .. } => self.retrieve(turn, &agent, call),
             Command::HangUp { agent, call, .. } => self.hang_up(turn, &agent, call),
             Command::Dial(dial) => self.dial(turn, *dial),
+            Command::Consult { agent, call, to, .. } => self.consult(turn, &agent, call, to),
+            Command::Alternate { agent, call, .. } => self.alternate(turn, &agent, call),
+            Command::Reconnect { agent, call, .. } => self.reconnect(turn, &agent, call),
+            Command::Conference { agent, call, .. } => self.conference(turn, &agent, call),
+            Command::Transfer { agent, call, to, .. } => self.transfer(turn, &agent, call, to),
             Command::Dispose { agent, call, disposition, note, .. } => {
                 self.dispose(turn, desk::Words { agent, call, disposition, note })
             }

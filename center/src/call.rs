@@ -21,6 +21,9 @@ use crate::timeline::Timeline;
 /// forgotten, which asks the node to end it too (see [`crate::Wants`]).
 pub const LEGS_MAX: usize = 16;
 
+/// Legs in one conversation. A larger conference is a meeting, which nobody can follow by ear.
+pub const PARTIES_MAX: usize = 8;
+
 /// Calls at a time, ended ones that are not cleared among them. Full: a new one is rejected, and
 /// its caller is to be refused with 503. Ten times what the busiest single centre has.
 pub const CALLS_MAX: usize = 200_000;
@@ -70,6 +73,11 @@ pub struct Call {
     pub answer_ready: bool,
     /// What it is doing.
     pub phase: Phase,
+    /// The leg that waits, hears prompts and is connected next: the caller's, or who is left of a
+    /// conversation that was transferred.
+    pub served: LegNumber,
+    /// Who transferred it last, until it arrives somewhere: who gets it back if it does not.
+    pub recall: Option<AgentId>,
     /// Its legs by number. A leg that ended and whose call lives on is not kept.
     pub legs: BTreeMap<LegNumber, Leg>,
     /// The number that the next leg receives. Numbers are never used again.
@@ -158,14 +166,15 @@ pub enum Phase {
         /// Where the call goes once the agent's own phone (leg 0) answered.
         then: Option<Destination>,
     },
-    /// Two legs talk.
+    /// Two legs talk, or more in a conference.
     Bridged {
-        /// The caller's side, or the agent's own leg of an outbound call.
-        a: LegNumber,
-        /// The side that was reached.
-        b: LegNumber,
-        /// Since when either side holds the other.
+        /// Who is in the conversation, at most [`PARTIES_MAX`]: first the caller's side or the
+        /// agent's own leg of an outbound call, then who was reached, in the order of coming.
+        parties: Vec<LegNumber>,
+        /// Since when somebody holds the others, or is aside.
         held_since: Option<Millis>,
+        /// One of them asks somebody else, or has just done so.
+        consultation: Option<Consultation>,
     },
     /// The caller hears their own voice.
     Echo,
@@ -180,6 +189,49 @@ pub enum Phase {
         /// What it came to.
         result: CallResult,
     },
+}
+
+/// A party of a conversation asks somebody else, whom the others do not hear.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consultation {
+    /// Who asks.
+    pub by: LegNumber,
+    /// Who is asked, and how far that is.
+    pub reach: Reach,
+    /// Who asks is with the one who is asked; else back in the conversation, and the one who is
+    /// asked waits.
+    pub aside: bool,
+}
+
+/// How far the reaching of somebody who is consulted is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reach {
+    /// An agent is asked.
+    Offered(Offer),
+    /// A target or a number is called, until its no-answer time-out.
+    Dialing { leg: LegNumber, until: Millis },
+    /// They talk.
+    Talking { leg: LegNumber },
+}
+
+impl Reach {
+    /// The leg, if there is one yet.
+    #[must_use]
+    pub fn leg(&self) -> Option<LegNumber> {
+        match self {
+            Self::Offered(offer) => offer.stage.leg(),
+            Self::Dialing { leg, .. } | Self::Talking { leg } => Some(*leg),
+        }
+    }
+
+    /// The leg, if it answered.
+    #[must_use]
+    pub fn talking(&self) -> Option<LegNumber> {
+        match self {
+            Self::Talking { leg } => Some(*leg),
+            Self::Offered(_) | Self::Dialing { .. } => None,
+        }
+    }
 }
 
 /// One version of a flow.
@@ -359,6 +411,8 @@ pub enum Cause {
     Reconfigured,
     /// A failure on our side: no leg, no port, no flow.
     Failed,
+    /// An agent left the call to somebody else.
+    Transferred,
 }
 
 impl Cause {
@@ -369,7 +423,7 @@ impl Cause {
             Self::Refused { status } => status,
             Self::Cancelled => 487,
             Self::NoAnswer | Self::WaitedTooLong | Self::Withdrawn => 480,
-            Self::HungUp | Self::PeerGone => 480,
+            Self::HungUp | Self::PeerGone | Self::Transferred => 480,
             Self::FlowEnded => 603,
             Self::Lost => 408,
             Self::Reconfigured => 503,
@@ -381,9 +435,12 @@ impl Cause {
     #[must_use]
     pub fn q850(self) -> u8 {
         match self {
-            Self::HungUp | Self::Cancelled | Self::PeerGone | Self::FlowEnded | Self::Withdrawn => {
-                16
-            }
+            Self::HungUp
+            | Self::Cancelled
+            | Self::PeerGone
+            | Self::FlowEnded
+            | Self::Withdrawn
+            | Self::Transferred => 16,
             Self::Refused { status } => match status {
                 404 | 604 => 1,
                 486 | 600 => 17,
@@ -469,6 +526,8 @@ impl Call {
             Phase::Queued { offer: None, .. } => "waiting",
             Phase::Queued { offer: Some(_), .. } | Phase::Direct { .. } => "offered",
             Phase::Dialing { .. } => "dialling",
+            Phase::Bridged { consultation: Some(_), .. } => "consulting",
+            Phase::Bridged { parties, .. } if parties.len() > 2 => "in a conference",
             Phase::Bridged { .. } => "connected",
             Phase::Echo => "in the echo",
             Phase::Ended { .. } => "over",
@@ -483,7 +542,12 @@ impl Call {
             Phase::Queued { offer: None, until, .. } => *until,
             Phase::Dialing { until, .. } | Phase::Ivr { until, .. } => Some(*until),
             Phase::Ended { at, .. } => Some(at.plus_seconds(ENDED_SECONDS_MAX)),
-            Phase::Arriving | Phase::Bridged { .. } | Phase::Echo => None,
+            Phase::Bridged { consultation: Some(consultation), .. } => match &consultation.reach {
+                Reach::Offered(offer) => Some(offer.until),
+                Reach::Dialing { until, .. } => Some(*until),
+                Reach::Talking { .. } => None,
+            },
+            Phase::Arriving | Phase::Bridged { consultation: None, .. } | Phase::Echo => None,
         }
     }
 
@@ -499,10 +563,47 @@ impl Call {
         match &self.phase {
             Phase::Queued { offer, .. } => offer.as_ref(),
             Phase::Direct { offer } => Some(offer),
+            Phase::Bridged {
+                consultation: Some(Consultation { reach: Reach::Offered(offer), .. }),
+                ..
+            } => Some(offer),
             Phase::Arriving
             | Phase::Ivr { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Echo
+            | Phase::Ended { .. } => None,
+        }
+    }
+
+    /// The open offer, to be changed.
+    pub(crate) fn offer_mut(&mut self) -> Option<&mut Offer> {
+        match &mut self.phase {
+            Phase::Queued { offer, .. } => offer.as_mut(),
+            Phase::Direct { offer } => Some(offer),
+            Phase::Bridged {
+                consultation: Some(Consultation { reach: Reach::Offered(offer), .. }),
+                ..
+            } => Some(offer),
+            Phase::Arriving
+            | Phase::Ivr { .. }
+            | Phase::Dialing { .. }
+            | Phase::Bridged { .. }
+            | Phase::Echo
+            | Phase::Ended { .. } => None,
+        }
+    }
+
+    /// Who talks, and whom one of them asks.
+    #[must_use]
+    pub fn conversation(&self) -> Option<(&[LegNumber], Option<&Consultation>)> {
+        match &self.phase {
+            Phase::Bridged { parties, consultation, .. } => Some((parties, consultation.as_ref())),
+            Phase::Arriving
+            | Phase::Ivr { .. }
+            | Phase::Queued { .. }
+            | Phase::Direct { .. }
+            | Phase::Dialing { .. }
             | Phase::Echo
             | Phase::Ended { .. } => None,
         }
@@ -515,12 +616,13 @@ impl Call {
         alive.find(|(_, leg)| leg.role.agent() == Some(agent)).map(|(number, _)| *number)
     }
 
-    /// The leg that talks with `agent`'s, if they are connected.
+    /// The leg with which `agent` is in the conversation, or is being consulted.
     #[must_use]
-    pub fn peer_of(&self, agent: &AgentId) -> Option<LegNumber> {
-        let Phase::Bridged { a, b, .. } = self.phase else { return None };
+    pub fn talking_leg_of(&self, agent: &AgentId) -> Option<LegNumber> {
+        let (parties, consultation) = self.conversation()?;
         let mine = self.leg_of(agent)?;
-        [(a, b), (b, a)].into_iter().find(|(leg, _)| *leg == mine).map(|(_, peer)| peer)
+        let asked = consultation.and_then(|consultation| consultation.reach.talking());
+        (parties.contains(&mine) || asked == Some(mine)).then_some(mine)
     }
 
     /// Milliseconds in queues until `at`.

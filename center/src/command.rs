@@ -104,6 +104,17 @@ pub enum Command {
     /// go back to the node that brought it. If that is not up the holder keeps it, in a new epoch.
     /// Nothing if `epoch` is not the present one.
     HomeYielded { home: HomeId, epoch: u32 },
+    /// The agent asks somebody else, whom the others in the conversation do not hear. A number that
+    /// leads to a person: an agent, a target, or outside.
+    Consult { agent: AgentId, call: CallId, to: Arc<str>, command: CommandId },
+    /// The agent goes back to the conversation while the one who was asked waits, or to them.
+    Alternate { agent: AgentId, call: CallId, command: CommandId },
+    /// The agent lets the one who was asked go, and is back in the conversation.
+    Reconnect { agent: AgentId, call: CallId, command: CommandId },
+    /// The one who was asked joins the conversation.
+    Conference { agent: AgentId, call: CallId, command: CommandId },
+    /// The agent leaves the call: to a number, or to the one who was asked.
+    Transfer { agent: AgentId, call: CallId, to: Option<Arc<str>>, command: CommandId },
 }
 
 /// An INVITE that came in.
@@ -208,6 +219,11 @@ impl Command {
             | Self::Hold { call, .. }
             | Self::Retrieve { call, .. }
             | Self::HangUp { call, .. }
+            | Self::Consult { call, .. }
+            | Self::Alternate { call, .. }
+            | Self::Reconnect { call, .. }
+            | Self::Conference { call, .. }
+            | Self::Transfer { call, .. }
             | Self::Dispose { call, .. } => Some(*call),
             Self::Configure(_)
             | Self::Tick
@@ -237,6 +253,11 @@ impl Command {
             | Self::Hold { agent, command, .. }
             | Self::Retrieve { agent, command, .. }
             | Self::HangUp { agent, command, .. }
+            | Self::Consult { agent, command, .. }
+            | Self::Alternate { agent, command, .. }
+            | Self::Reconnect { agent, command, .. }
+            | Self::Conference { agent, command, .. }
+            | Self::Transfer { agent, command, .. }
             | Self::Dispose { agent, command, .. }
             | Self::EndWrapUp { agent, command } => Some((agent, command)),
             Self::Dial(dial) => Some((&dial.agent, &dial.command)),

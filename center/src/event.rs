@@ -102,6 +102,51 @@ pub enum Happened {
         /// Whose hold it was.
         by: Side,
     },
+    /// The agent asks somebody else; the others wait.
+    Consulting {
+        /// Who asks.
+        agent: AgentId,
+        /// The call.
+        call: CallId,
+        /// Whom: the number.
+        to: Arc<str>,
+    },
+    /// Nobody is asked any more, and the agent is back in the conversation.
+    ConsultationEnded {
+        /// Who asked.
+        agent: AgentId,
+        /// The call.
+        call: CallId,
+        /// Why.
+        cause: Cause,
+    },
+    /// The agent went aside with the one who was asked, or back to the others.
+    Alternated {
+        /// Who.
+        agent: AgentId,
+        /// The call.
+        call: CallId,
+        /// With the one who was asked.
+        aside: bool,
+    },
+    /// Somebody joined the agent's conversation.
+    Conferenced {
+        /// Who is in it.
+        agent: AgentId,
+        /// The call.
+        call: CallId,
+        /// How many there are now.
+        parties: u32,
+    },
+    /// The agent left the call to somebody else.
+    Transferred {
+        /// Who.
+        agent: AgentId,
+        /// The call.
+        call: CallId,
+        /// The number; none: to the one who was asked.
+        to: Option<Arc<str>>,
+    },
     /// The agent's call is over.
     Cleared {
         /// Who was in it.

@@ -4,9 +4,11 @@
 //! violation is counted and logged: a panic in `apply` would stop all replicas at the same
 //! entry.
 
+use std::collections::BTreeSet;
+
 use crate::agent::RESULTS_MAX;
 use crate::apply::Turn;
-use crate::call::{LEGS_MAX, LegState, Stage};
+use crate::call::{LEGS_MAX, LegState, PARTIES_MAX, Reach, Stage};
 use crate::queue::Totals;
 use crate::record::SEGMENTS_MAX;
 use crate::{
@@ -245,21 +247,38 @@ fn check_phase(call: &Call) -> Result<(), Violation> {
     let talking = |state| matches!(state, LegState::Answering | LegState::Answered { .. });
     match &call.phase {
         Phase::Arriving => Err(wrong()),
-        Phase::Ivr { .. } | Phase::Echo => needs(LegNumber::FIRST, LegState::is_alive),
+        Phase::Ivr { .. } | Phase::Echo => needs(call.served, LegState::is_alive),
         Phase::Queued { .. } | Phase::Direct { .. } => {
-            needs(LegNumber::FIRST, LegState::is_alive)?;
+            needs(call.served, LegState::is_alive)?;
             match call.offer().map(|offer| offer.stage) {
                 Some(Stage::Accepted(leg) | Stage::Phone(leg)) => needs(leg, invited),
                 Some(Stage::Desk) | None => Ok(()),
             }
         }
         Phase::Dialing { leg, .. } => {
-            needs(LegNumber::FIRST, LegState::is_alive)?;
+            needs(call.served, LegState::is_alive)?;
             needs(*leg, invited)
         }
-        Phase::Bridged { a, b, .. } => {
-            needs(*a, talking)?;
-            needs(*b, LegState::is_answered)
+        Phase::Bridged { parties, consultation, .. } => {
+            let (two, unlike) = (parties.len() >= 2, parties.iter().collect::<BTreeSet<_>>());
+            if !two || unlike.len() != parties.len() || parties.len() > PARTIES_MAX {
+                return Err(wrong());
+            }
+            for number in parties {
+                needs(*number, talking)?;
+            }
+            let Some(consultation) = consultation else { return Ok(()) };
+            if !unlike.contains(&consultation.by) {
+                return Err(wrong());
+            }
+            match &consultation.reach {
+                Reach::Talking { leg } => needs(*leg, LegState::is_answered),
+                Reach::Dialing { leg, .. } => needs(*leg, invited),
+                Reach::Offered(offer) => match offer.stage {
+                    Stage::Accepted(leg) | Stage::Phone(leg) => needs(leg, invited),
+                    Stage::Desk => Ok(()),
+                },
+            }
         }
         Phase::Ended { .. } if call.legs.values().any(|leg| leg.state.is_alive()) => Err(wrong()),
         Phase::Ended { .. } => Ok(()),

@@ -130,6 +130,9 @@ pub enum Rejected {
     /// Nothing in the directory says where this number leads.
     #[error("no rule says how to dial {number:?}")]
     NoWayTo { number: Arc<str> },
+    /// The number leads to a queue, a flow or a tone, where nobody can be asked.
+    #[error("{number:?} is nobody who could be asked")]
+    NotAPerson { number: Arc<str> },
     /// The agent has no phone configured.
     #[error("agent {agent} has no phone")]
     NoDevice { agent: AgentId },

@@ -94,6 +94,20 @@ pub enum What {
     TakenOver { from: NodeId, to: NodeId, epoch: u32 },
     /// It ended.
     Ended { by: Side, cause: Cause, result: CallResult },
+    /// A leg's side asks this number.
+    Consults { leg: LegNumber, to: Arc<str> },
+    /// Who asks is with the one who is asked, or back with the others.
+    Alternates { leg: LegNumber, aside: bool },
+    /// The consultation is over without a transfer.
+    ConsultationEnded { leg: LegNumber },
+    /// This leg, which was asked, joins the conversation.
+    Joins { leg: LegNumber },
+    /// This leg left, the conversation goes on.
+    Leaves { leg: LegNumber, cause: Cause },
+    /// A leg's side leaves the call to this number, or to the one who was asked.
+    Transfers { leg: LegNumber, to: Option<Arc<str>> },
+    /// It could not go where it was transferred: this agent gets it back.
+    Recalled { agent: AgentId },
 }
 
 /// Why this agent was chosen.
@@ -107,6 +121,10 @@ pub enum Why {
     FirstWaiting { waiting: u32 },
     /// The agent's own number was dialled.
     Called,
+    /// An agent in a conversation asks this one.
+    Consulted,
+    /// The agent transferred it, and it came back.
+    Recalled,
 }
 
 /// A ready agent who was not chosen.
@@ -208,6 +226,17 @@ impl fmt::Display for What {
             Self::Ended { by, cause, result } => {
                 write!(f, "ended by the {}: {cause}, {}", by.name(), result.name())
             }
+            Self::Consults { leg, to } => write!(f, "leg {leg} asks {to}"),
+            Self::Alternates { leg, aside: true } => write!(f, "leg {leg} goes aside"),
+            Self::Alternates { leg, aside: false } => write!(f, "leg {leg} is back"),
+            Self::ConsultationEnded { leg } => write!(f, "leg {leg} has nobody to ask any more"),
+            Self::Joins { leg } => write!(f, "leg {leg} joins the conversation"),
+            Self::Leaves { leg, cause } => write!(f, "leg {leg} leaves the conversation: {cause}"),
+            Self::Transfers { leg, to: Some(to) } => write!(f, "leg {leg} transfers to {to}"),
+            Self::Transfers { leg, to: None } => {
+                write!(f, "leg {leg} leaves the call to the one who was asked")
+            }
+            Self::Recalled { agent } => write!(f, "came back to {agent}, who transferred it"),
         }
     }
 }
@@ -227,6 +256,8 @@ impl fmt::Display for Why {
                 write!(f, "became ready, and the call was first of {waiting} waiting")
             }
             Self::Called => f.write_str("the agent's number was dialled"),
+            Self::Consulted => f.write_str("another agent asks"),
+            Self::Recalled => f.write_str("a transfer by this agent failed"),
         }
     }
 }
@@ -257,6 +288,7 @@ impl fmt::Display for Cause {
             Self::WaitedTooLong => f.write_str("waited too long"),
             Self::Reconfigured => f.write_str("reconfigured"),
             Self::Failed => f.write_str("failed"),
+            Self::Transferred => f.write_str("transferred"),
         }
     }
 }

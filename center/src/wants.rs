@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::call::{Act, Call, Cause, Leg, LegState, Party, Phase, RecordingId, Role};
+use crate::call::{
+    Act, Call, Cause, Consultation, Leg, LegState, Party, Phase, Reach, RecordingId, Role,
+};
 use crate::ids::LegNumber;
 
 /// What a call wants. A leg that exists on the wire and is not mentioned is to be ended like
@@ -64,6 +66,8 @@ pub enum Hears {
     Nothing,
     /// Another leg.
     Leg(LegNumber),
+    /// All others that hear this.
+    Conference,
     /// Music on hold.
     Music,
     /// The tone of a phone that rings far away.
@@ -115,9 +119,11 @@ impl Call {
         }
     }
 
-    /// Recording goes on as long as two talk, through holds.
+    /// Recording goes on as long as two talk, through holds. What is said aside is not for the
+    /// caller, who may ask for the recording.
     fn records(&self) -> Option<RecordingId> {
         match &self.phase {
+            Phase::Bridged { consultation: Some(consultation), .. } if consultation.aside => None,
             Phase::Bridged { .. } => self.recording.clone(),
             Phase::Arriving
             | Phase::Ivr { .. }
@@ -162,34 +168,67 @@ impl Call {
 
     fn hears(&self, number: LegNumber) -> Hears {
         match &self.phase {
-            Phase::Ivr { act, .. } if number == LegNumber::FIRST => Hears::Prompts { seq: act.seq },
-            Phase::Queued { .. } if number == LegNumber::FIRST => Hears::Music,
-            Phase::Direct { .. } if number == LegNumber::FIRST => Hears::Ringback,
-            Phase::Dialing { leg, .. } if number == LegNumber::FIRST && *leg != number => {
+            Phase::Ivr { act, .. } if number == self.served => Hears::Prompts { seq: act.seq },
+            Phase::Queued { .. } if number == self.served => Hears::Music,
+            Phase::Direct { .. } if number == self.served => Hears::Ringback,
+            Phase::Dialing { leg, .. } if number == self.served && *leg != number => {
                 Hears::Ringback
             }
-            Phase::Bridged { a, b, .. } if number == *a => self.hears_in_bridge(*a, *b),
-            Phase::Bridged { a, b, .. } if number == *b => self.hears_in_bridge(*b, *a),
+            Phase::Bridged { parties, consultation, .. } => {
+                self.hears_in_bridge(number, parties, consultation.as_ref())
+            }
             Phase::Echo => Hears::Echo,
             Phase::Arriving
             | Phase::Ivr { .. }
             | Phase::Queued { .. }
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
-            | Phase::Bridged { .. }
             | Phase::Ended { .. } => Hears::Nothing,
         }
     }
 
-    /// Who holds hears nothing; who is held hears music; else each hears the other.
-    fn hears_in_bridge(&self, me: LegNumber, peer: LegNumber) -> Hears {
+    /// Who holds hears nothing; who is left alone hears music; two hear each other, and more are a
+    /// conference.
+    fn hears_in_bridge(
+        &self,
+        me: LegNumber,
+        parties: &[LegNumber],
+        consultation: Option<&Consultation>,
+    ) -> Hears {
         let holds = |number: LegNumber| self.legs.get(&number).is_some_and(Leg::holds);
         if holds(me) {
-            Hears::Nothing
-        } else if holds(peer) {
-            Hears::Music
-        } else {
-            Hears::Leg(peer)
+            return Hears::Nothing;
+        }
+        let aside = consultation.filter(|consultation| consultation.aside);
+        if let Some(consultation) = aside.filter(|consultation| consultation.by == me) {
+            return match consultation.reach {
+                Reach::Offered(_) | Reach::Dialing { .. } => Hears::Ringback,
+                Reach::Talking { leg } if holds(leg) => Hears::Music,
+                Reach::Talking { leg } => Hears::Leg(leg),
+            };
+        }
+        if let Some(consultation) = consultation
+            && consultation.reach.leg() == Some(me)
+        {
+            return match consultation.reach {
+                Reach::Offered(_) | Reach::Dialing { .. } => Hears::Nothing,
+                Reach::Talking { .. } if aside.is_some() && !holds(consultation.by) => {
+                    Hears::Leg(consultation.by)
+                }
+                Reach::Talking { .. } => Hears::Music,
+            };
+        }
+        let is_there = |number: &LegNumber| {
+            !holds(*number) && aside.is_none_or(|consultation| consultation.by != *number)
+        };
+        if !parties.contains(&me) {
+            return Hears::Nothing;
+        }
+        let mut others = parties.iter().copied().filter(|n| *n != me && is_there(n));
+        match (others.next(), others.next()) {
+            (None, _) => Hears::Music,
+            (Some(other), None) => Hears::Leg(other),
+            (Some(_), Some(_)) => Hears::Conference,
         }
     }
 }

@@ -106,6 +106,8 @@ fn directory(variant: u64) -> Directory {
         ("sales".into(), Route::Queue(queue("sales"))),
         ("rest".into(), Route::Queue(queue("rest"))),
         ("ana".into(), Route::Agent(agent("ana"))),
+        ("bob".into(), Route::Agent(agent("bob"))),
+        ("cyd".into(), Route::Agent(agent("cyd"))),
         ("menu".into(), Route::Flow("menu".into())),
         ("echo".into(), Route::Echo),
         ("closed".into(), Route::Reject(480)),
@@ -347,6 +349,41 @@ impl World {
         }
     }
 
+    /// Something about a conversation, if there is one: else it would hardly be hit.
+    fn talk(&mut self) -> Command {
+        let talks = self.center.calls().filter(|call| call.conversation().is_some());
+        let talks: Vec<_> = talks.cloned().collect();
+        if talks.is_empty() {
+            return Command::Tick;
+        }
+        let (value, command) = (self.dice.pick(&talks).clone(), self.any_command_id());
+        let call = value.id;
+        let agents: Vec<AgentId> =
+            value.legs.values().filter_map(|leg| leg.role.agent()).cloned().collect();
+        let agent =
+            if agents.is_empty() { self.any_agent() } else { self.dice.pick(&agents).clone() };
+        let asked = value.conversation().and_then(|(_, asked)| asked?.reach.leg());
+        match self.dice.below(10) {
+            0..=2 => {
+                let to =
+                    *self.dice.pick(&["0123", "service", "ana", "bob", "cyd", "sales", "0123"]);
+                Command::Consult { agent, call, to: to.into(), command }
+            }
+            3 => Command::Alternate { agent, call, command },
+            4 => Command::Conference { agent, call, command },
+            5 if self.dice.one_in(2) => Command::Reconnect { agent, call, command },
+            5 => Command::Transfer { agent, call, to: None, command },
+            6 if self.dice.one_in(2) => {
+                let to = *self.dice.pick(&["0123", "service", "rest", "ana", "echo", "closed"]);
+                Command::Transfer { agent, call, to: Some(to.into()), command }
+            }
+            _ => {
+                let leg = asked.unwrap_or(LegNumber::FIRST);
+                Command::LegAnswered { call, leg, wires: Vec::new() }
+            }
+        }
+    }
+
     fn person(&mut self) -> Command {
         let agent = self.any_agent();
         let session = SessionId(1 + self.dice.below(12));
@@ -383,7 +420,8 @@ impl World {
                     answer_ready: !self.dice.one_in(4),
                 }))
             }
-            14..=49 => self.report(),
+            14..=37 => self.report(),
+            38..=49 => self.talk(),
             50..=57 => self.ivr(),
             58..=74 => self.desk(),
             75..=88 => self.person(),
@@ -456,5 +494,8 @@ fn whatever_comes_the_state_is_sound_and_the_same_everywhere() {
     let all = ["in a flow", "waiting", "offered", "dialling", "connected", "in the echo", "over"];
     for phase in all {
         assert!(phases.get(phase).copied().unwrap_or(0) > 20 || only.is_some(), "{phases:?}");
+    }
+    for phase in ["consulting", "in a conference"] {
+        assert!(phases.get(phase).copied().unwrap_or(0) > 2 || only.is_some(), "{phases:?}");
     }
 }

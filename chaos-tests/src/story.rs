@@ -197,7 +197,7 @@ impl Dialling<'_> {
     pub fn is_answered_by(self, name: &str) -> CallId {
         self.world.agent(name).is_obliging();
         let agent = directory::agent(name);
-        self.call_once("the agent answers", |call| call.peer_of(&agent).is_some())
+        self.call_once("the agent answers", |call| call.talking_leg_of(&agent).is_some())
     }
 }
 
@@ -289,7 +289,7 @@ impl Seen<'_> {
     pub fn is_answered_by(&mut self, name: &str) {
         let (agent, call) = (directory::agent(name), self.call);
         self.world.runs_until("it is answered", |world| {
-            world.value(call).is_some_and(|call| call.peer_of(&agent).is_some())
+            world.value(call).is_some_and(|call| call.talking_leg_of(&agent).is_some())
         });
     }
 

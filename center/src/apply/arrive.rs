@@ -36,6 +36,8 @@ impl Call {
             answered: None,
             answer_ready: arrived.answer_ready,
             phase: Phase::Arriving,
+            served: LegNumber::FIRST,
+            recall: None,
             legs: BTreeMap::new(),
             next_leg: 0,
             next_act: 0,

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use super::end::End;
 use super::offer::CONNECT_SECONDS;
 use super::{Turn, at_most};
 use crate::agent::WORDS_BYTES_MAX;
@@ -12,8 +11,7 @@ use crate::event::Happened;
 use crate::record::Disposition;
 use crate::timeline::{Returned, What};
 use crate::{
-    AgentId, AgentState, Call, CallId, Cause, Center, LegNumber, Phase, Record, Rejected, Reply,
-    Side,
+    AgentId, AgentState, Call, CallId, Cause, Center, LegNumber, Record, Rejected, Reply, Side,
 };
 
 /// What an agent says about a call.
@@ -41,7 +39,7 @@ impl Center {
         agent: &AgentId,
         id: CallId,
     ) -> Result<Reply, Rejected> {
-        if self.looked_up(id)?.peer_of(agent).is_some() {
+        if self.looked_up(id)?.talking_leg_of(agent).is_some() {
             return Ok(Reply::Already);
         }
         match self.offer_to(agent, id)?.stage {
@@ -59,17 +57,7 @@ impl Center {
             if let Some(leg) = call.legs.get_mut(&leg) {
                 leg.auto_answer = true;
             }
-            let offer = match &mut call.phase {
-                Phase::Queued { offer, .. } => offer.as_mut(),
-                Phase::Direct { offer } => Some(offer),
-                Phase::Arriving
-                | Phase::Ivr { .. }
-                | Phase::Dialing { .. }
-                | Phase::Bridged { .. }
-                | Phase::Echo
-                | Phase::Ended { .. } => None,
-            };
-            if let Some(offer) = offer {
+            if let Some(offer) = call.offer_mut() {
                 offer.stage = Stage::Accepted(leg);
                 offer.until = at.plus_seconds(CONNECT_SECONDS);
             }
@@ -90,11 +78,11 @@ impl Center {
     }
 
     /// The leg of an agent who is in a conversation in this call.
-    fn talking_leg(&self, agent: &AgentId, id: CallId) -> Result<LegNumber, Rejected> {
+    pub(super) fn talking_leg(&self, agent: &AgentId, id: CallId) -> Result<LegNumber, Rejected> {
         self.agent_of(agent)?;
         let call = self.looked_up(id)?;
-        match (call.leg_of(agent), call.peer_of(agent)) {
-            (Some(leg), Some(_)) => Ok(leg),
+        match (call.leg_of(agent), call.talking_leg_of(agent)) {
+            (_, Some(leg)) => Ok(leg),
             (Some(_), None) => {
                 let (is, needs) = (call.phase_name(), "a conversation");
                 Err(Rejected::WrongPhase { call: id, is, needs })
@@ -172,11 +160,10 @@ impl Center {
         };
         let is_answered = call.legs[&leg].state.is_answered();
         let cause = if is_answered { Cause::HungUp } else { Cause::Cancelled };
-        let result = call.result_if_left();
         self.edit_call(turn, id, |call| {
             call.set_leg(leg, LegState::Ending { cause: Cause::HungUp });
         });
-        self.end_call(turn, id, End(Side::Agent, cause, result));
+        self.left(turn, id, leg, (Side::Agent, cause));
         Ok(Reply::Done)
     }
 

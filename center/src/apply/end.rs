@@ -20,6 +20,10 @@ impl Center {
         let Some(call) = self.calls.get(&id).filter(|call| !call.has_ended()).cloned() else {
             return;
         };
+        if self.comes_back(turn, &call, cause) {
+            return;
+        }
+        let result = if call.has_talked() { CallResult::Answered } else { result };
         let at = turn.at;
         let offered = call.offer().and_then(|offer| offer.stage.leg());
         let ended = self.edit_call(turn, id, |call| {
@@ -46,55 +50,54 @@ impl Center {
         let mut agents: Vec<AgentId> =
             call.legs.values().filter_map(|leg| leg.role.agent()).cloned().collect();
         agents.extend(call.offer().map(|offer| offer.agent.clone()));
-        let offered = call.offer().map(|offer| &offer.agent);
         for id in &agents {
-            let Some(agent) = self.agents.get(id) else { continue };
-            if agent.state.call() != Some(call.id) {
-                continue;
-            }
-            if offered == Some(id) {
-                let why =
-                    if by == Side::System { OfferEnd::CallEnded } else { OfferEnd::CallerLeft };
-                let ended = Happened::OfferEnded { agent: id.clone(), call: call.id, why };
-                turn.tell(id, ended);
-                self.release_agent(turn, id, None);
-                continue;
-            }
-            let has_talked =
-                matches!(agent.state, AgentState::Talking { .. } | AgentState::Held { .. });
-            let seconds = if has_talked { self.wrap_up_seconds(call) } else { 0 };
-            let until = (seconds > 0).then(|| turn.at.plus_seconds(seconds));
-            let cleared = Happened::Cleared {
-                agent: id.clone(),
-                call: call.id,
-                by,
-                cause,
-                wrap_up_until: until,
-            };
-            turn.tell(id, cleared);
-            let at = turn.at;
-            self.edit_agent(turn, id, |agent| agent.idle_since = at);
-            self.release_agent(turn, id, until.map(|until| WrapUp { until, call: call.id }));
+            self.free_agent(turn, call, id, (by, cause));
         }
     }
 
-    /// How long the agents of a call are left alone after it: as its trunk says, also when the
-    /// called did not answer, or as its queue does.
-    fn wrap_up_seconds(&self, call: &Call) -> u32 {
-        let (Phase::Bridged { b: reached, .. } | Phase::Dialing { leg: reached, .. }) = &call.phase
-        else {
-            return 0;
-        };
-        match call.legs.get(reached).map(|leg| &leg.role) {
-            Some(Role::Trunk(trunk)) => {
-                self.directory.trunks.get(trunk).map_or(0, |trunk| trunk.wrap_up_seconds)
-            }
-            Some(Role::Agent(_)) => {
-                let queue = call.queue.as_ref().and_then(|id| self.directory.queues.get(id));
-                queue.map_or(0, |queue| queue.wrap_up_seconds)
-            }
-            Some(Role::Caller | Role::Target) | None => 0,
+    /// Frees an agent from a call that ended, or that they left; `call` is what it was before.
+    pub(super) fn free_agent(
+        &mut self,
+        turn: &mut Turn,
+        call: &Call,
+        id: &AgentId,
+        (by, cause): (Side, Cause),
+    ) {
+        let Some(agent) = self.agents.get(id) else { return };
+        if agent.state.call() != Some(call.id) {
+            return;
         }
+        if call.offer().is_some_and(|offer| offer.agent == *id) {
+            let why = if by == Side::System { OfferEnd::CallEnded } else { OfferEnd::CallerLeft };
+            turn.tell(id, Happened::OfferEnded { agent: id.clone(), call: call.id, why });
+            self.release_agent(turn, id, None);
+            return;
+        }
+        let has_talked =
+            matches!(agent.state, AgentState::Talking { .. } | AgentState::Held { .. });
+        let seconds = if has_talked { self.wrap_up_seconds(call) } else { 0 };
+        let until = (seconds > 0).then(|| turn.at.plus_seconds(seconds));
+        let agent = id.clone();
+        turn.tell(id, Happened::Cleared { agent, call: call.id, by, cause, wrap_up_until: until });
+        let at = turn.at;
+        self.edit_agent(turn, id, |agent| agent.idle_since = at);
+        self.release_agent(turn, id, until.map(|until| WrapUp { until, call: call.id }));
+    }
+
+    /// How long the agents of a call are left alone after it: as its queue says, or the trunk that
+    /// they dialled by, also when the called did not answer.
+    fn wrap_up_seconds(&self, call: &Call) -> u32 {
+        if call.conversation().is_none() && !matches!(call.phase, Phase::Dialing { .. }) {
+            return 0;
+        }
+        if let Some(queue) = call.queue.as_ref().and_then(|id| self.directory.queues.get(id)) {
+            return queue.wrap_up_seconds;
+        }
+        let trunks = call.legs.values().filter_map(|leg| match &leg.role {
+            Role::Trunk(trunk) => self.directory.trunks.get(trunk),
+            Role::Caller | Role::Agent(_) | Role::Target => None,
+        });
+        trunks.map(|trunk| trunk.wrap_up_seconds).max().unwrap_or(0)
     }
 }
 
@@ -110,12 +113,18 @@ impl Cause {
             | Self::FlowEnded
             | Self::WaitedTooLong
             | Self::Reconfigured
-            | Self::Failed => self,
+            | Self::Failed
+            | Self::Transferred => self,
         }
     }
 }
 
 impl Call {
+    /// Two parties of it have talked.
+    pub(super) fn has_talked(&self) -> bool {
+        self.segments.iter().any(|segment| matches!(segment.kind, SegmentKind::Talk(_)))
+    }
+
     /// Books the time on hold until now.
     pub(super) fn close_hold(&mut self, at: Millis) {
         let Phase::Bridged { held_since, .. } = &mut self.phase else { return };

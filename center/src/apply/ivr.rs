@@ -12,7 +12,7 @@ use crate::flow::{self, CALLED_NUMBER, CALLER_NAME, CALLER_NUMBER, HangUpCause};
 use crate::flow::{IvrResult, Next};
 use crate::record::SegmentKind;
 use crate::timeline::What;
-use crate::{CallId, CallResult, Cause, Center, LegNumber, Phase, QueueId, Rejected, Reply, Side};
+use crate::{CallId, CallResult, Cause, Center, Phase, QueueId, Rejected, Reply, Side};
 
 /// How long an action of a flow may take, in seconds, counted anew with every
 /// [`crate::Command::IvrProgress`]. Longer than any prompt; past it the node has lost it, and the
@@ -162,8 +162,8 @@ impl Center {
 
     /// A flow that says goodbye completes a call; one that never answered refused it.
     fn end_by_flow(&mut self, turn: &mut Turn, id: CallId, why: HangUpCause) {
-        let first = self.calls.get(&id).and_then(|call| call.legs.get(&LegNumber::FIRST));
-        let is_answered = first.is_some_and(|leg| leg.state.is_answered());
+        let served = self.calls.get(&id).and_then(|call| call.legs.get(&call.served));
+        let is_answered = served.is_some_and(|leg| leg.state.is_answered());
         let refusal = Cause::Refused { status: why.sip_status() };
         let (cause, result) = match (why, is_answered) {
             (HangUpCause::Failure, _) => (Cause::Failed, CallResult::Failed),

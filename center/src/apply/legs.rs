@@ -92,12 +92,17 @@ impl Center {
                 self.own_phone_answered(turn, id, then.clone());
             }
             Phase::Dialing { leg, .. } if *leg == number => {
-                self.bridge(turn, id, LegNumber::FIRST, number);
+                self.bridge(turn, id, call.served, number);
             }
             Phase::Queued { offer: Some(_), .. } | Phase::Direct { .. }
                 if call.offer().and_then(|offer| offer.stage.leg()) == Some(number) =>
             {
-                self.bridge(turn, id, LegNumber::FIRST, number);
+                self.bridge(turn, id, call.served, number);
+            }
+            Phase::Bridged { consultation: Some(consultation), .. }
+                if consultation.reach.leg() == Some(number) =>
+            {
+                self.asked_answered(turn, id, number);
             }
             Phase::Arriving
             | Phase::Ivr { .. }
@@ -151,7 +156,7 @@ impl Center {
     /// over, whose value stays as it is until it is cleared.
     fn gone(&mut self, turn: &mut Turn, id: CallId, number: LegNumber) {
         let is_over = self.calls.get(&id).is_none_or(|call| call.has_ended());
-        if !is_over && number != LegNumber::FIRST {
+        if !is_over {
             self.edit_call(turn, id, |call| call.legs.remove(&number));
         }
     }
@@ -168,6 +173,12 @@ impl Center {
         if call.offer().is_some_and(|offer| offer.stage.leg() == Some(number)) {
             self.edit_call(turn, id, |call| call.legs.remove(&number));
             self.return_offer(turn, id, Returned::Refused { status });
+            return;
+        }
+        if let Some((_, Some(consultation))) = call.conversation()
+            && consultation.reach.leg() == Some(number)
+        {
+            self.consultation_ends(turn, id, cause);
             return;
         }
         let own_phone = number == LegNumber::FIRST;
@@ -200,13 +211,12 @@ impl Center {
                     Role::Agent(_) => Side::Agent,
                     Role::Trunk(_) | Role::Target => Side::Called,
                 };
-                let result = call.result_if_left();
                 let at = turn.at;
                 self.edit_call(turn, id, |call| {
                     call.set_leg(number, LegState::Ended { cause });
                     call.timeline.note(at, What::LegEnded { leg: number, cause });
                 });
-                self.end_call(turn, id, End(by, cause, result));
+                self.left(turn, id, number, (by, cause));
                 Ok(Reply::Done)
             }
         }
@@ -244,8 +254,8 @@ impl Center {
     /// Tells the agents of a conversation that one side holds, or does no more.
     pub(super) fn tell_hold(&mut self, turn: &mut Turn, id: CallId, holder: LegNumber, held: bool) {
         let Some(call) = self.calls.get(&id).cloned() else { return };
-        let Phase::Bridged { a, b, .. } = call.phase else { return };
-        for agent in call.agents_of([b, a]) {
+        let Some((parties, _)) = call.conversation() else { return };
+        for agent in call.agents_of(parties.iter().rev()) {
             let by = match call.legs.get(&holder).map(|leg| &leg.role) {
                 Some(Role::Agent(of)) if *of == agent => Side::Agent,
                 Some(Role::Caller) => Side::Caller,
@@ -263,10 +273,11 @@ impl Center {
     /// Makes the time on hold and the agents' states follow from who holds.
     pub(super) fn settle_holds(&mut self, turn: &mut Turn, id: CallId) {
         let Some(call) = self.calls.get(&id).cloned() else { return };
-        let Phase::Bridged { a, b, held_since } = call.phase else { return };
+        let Phase::Bridged { parties, held_since, consultation } = &call.phase else { return };
         let at = turn.at;
         let holds = |number: LegNumber| call.legs.get(&number).is_some_and(crate::Leg::holds);
-        let is_held = holds(a) || holds(b);
+        let aside = consultation.as_ref().is_some_and(|consultation| consultation.aside);
+        let is_held = aside || parties.iter().any(|number| holds(*number));
         if is_held != held_since.is_some() {
             self.edit_call(turn, id, |call| {
                 call.close_hold(at);
@@ -275,7 +286,8 @@ impl Center {
                 }
             });
         }
-        for number in [a, b] {
+        let asked = consultation.as_ref().and_then(|consultation| consultation.reach.talking());
+        for number in parties.iter().copied().chain(asked) {
             let Some(agent) = call.legs.get(&number).and_then(|leg| leg.role.agent()) else {
                 continue;
             };
@@ -346,20 +358,6 @@ impl Call {
             if let Some(leg) = self.legs.get_mut(&number) {
                 leg.wire = wire;
             }
-        }
-    }
-
-    /// What a call comes to when a party leaves it now.
-    pub(super) fn result_if_left(&self) -> CallResult {
-        match &self.phase {
-            Phase::Bridged { .. } => CallResult::Answered,
-            Phase::Echo => CallResult::IvrCompleted,
-            Phase::Arriving
-            | Phase::Ivr { .. }
-            | Phase::Queued { .. }
-            | Phase::Direct { .. }
-            | Phase::Dialing { .. }
-            | Phase::Ended { .. } => CallResult::Abandoned,
         }
     }
 }

@@ -21,7 +21,7 @@ pub(super) const CONNECT_SECONDS: u32 = 10;
 
 /// How long an agent rings whose queue is not configured any more or whose own number was
 /// dialled, in seconds.
-const RING_SECONDS: u32 = 20;
+pub(super) const RING_SECONDS: u32 = 20;
 
 impl Center {
     /// Offers a waiting call to a ready agent.
@@ -77,7 +77,7 @@ impl Center {
     }
 
     /// Invites the phone, or rings the desk. An agent without a desk has only the phone.
-    fn make_offer(
+    pub(super) fn make_offer(
         &mut self,
         turn: &mut Turn,
         id: CallId,
@@ -111,7 +111,7 @@ impl Center {
     }
 
     /// The agent belongs to the call that was just offered.
-    fn hold_agent_for(&mut self, turn: &mut Turn, id: CallId, agent: &AgentId) {
+    pub(super) fn hold_agent_for(&mut self, turn: &mut Turn, id: CallId, agent: &AgentId) {
         let Some(call) = self.calls.get(&id).cloned() else { return };
         let Some(offer) = call.offer() else { return };
         let since = turn.at;
@@ -158,6 +158,9 @@ impl Center {
         let what = OfferEnd::Returned(why);
         turn.tell(&agent, Happened::OfferEnded { agent: agent.clone(), call: id, why: what });
         self.release_returned(turn, &agent, why);
+        if self.calls.get(&id).is_some_and(|call| call.conversation().is_some()) {
+            self.consultation_ends(turn, id, why.cause());
+        }
         if let Some(Phase::Direct { .. }) = self.calls.get(&id).map(|call| &call.phase) {
             let (by, cause, result) = match why {
                 Returned::NoAnswer => (Side::System, Cause::NoAnswer, CallResult::NoAnswer),
@@ -241,7 +244,7 @@ impl Center {
     pub(super) fn bridge(&mut self, turn: &mut Turn, id: CallId, a: LegNumber, b: LegNumber) {
         self.answer(turn, id);
         let Some(call) = self.calls.get(&id).cloned() else { return };
-        let agents = call.agents_of([b, a]);
+        let agents = call.agents_of([b, a].iter());
         let from_queue = match &call.phase {
             Phase::Queued { queue, .. } => Some(queue.clone()),
             Phase::Arriving
@@ -266,7 +269,8 @@ impl Center {
             if talker.is_some() {
                 call.agent = talker;
             }
-            Phase::Bridged { a, b, held_since: None }
+            call.recall = None;
+            Phase::Bridged { parties: vec![a, b], held_since: None, consultation: None }
         });
         if let Some(live) = from_queue.and_then(|queue| self.queues.get_mut(&queue)) {
             live.totals.answered_wait_ms += call.wait_ms(at);
@@ -277,7 +281,7 @@ impl Center {
         self.settle_holds(turn, id);
     }
 
-    fn begin_talk(&mut self, turn: &mut Turn, id: CallId, agent: &AgentId) {
+    pub(super) fn begin_talk(&mut self, turn: &mut Turn, id: CallId, agent: &AgentId) {
         let Some(call) = self.calls.get(&id).cloned() else { return };
         let since = turn.at;
         self.edit_agent(turn, agent, |agent| {
@@ -346,8 +350,8 @@ impl Returned {
 
 impl Call {
     /// The agents of these legs, in this order.
-    pub(super) fn agents_of(&self, legs: [LegNumber; 2]) -> Vec<AgentId> {
-        let roles = legs.iter().filter_map(|number| Some(&self.legs.get(number)?.role));
+    pub(super) fn agents_of<'a>(&self, legs: impl Iterator<Item = &'a LegNumber>) -> Vec<AgentId> {
+        let roles = legs.filter_map(|number| Some(&self.legs.get(number)?.role));
         roles.filter_map(Role::agent).cloned().collect()
     }
 

@@ -41,13 +41,17 @@ impl Center {
                 self.return_offer(turn, id, Returned::NoAnswer);
             }
             Phase::Queued { queue, offer: None, .. } => self.waited_too_long(turn, id, queue),
+            Phase::Bridged { consultation: Some(_), .. } => match call.offer() {
+                Some(_) => self.return_offer(turn, id, Returned::NoAnswer),
+                None => self.consultation_ends(turn, id, Cause::NoAnswer),
+            },
             Phase::Dialing { .. } => {
                 self.end_call(turn, id, End(Side::System, Cause::NoAnswer, CallResult::NoAnswer));
             }
             Phase::Ended { .. } => self.remove_call(turn, id),
             Phase::Ivr { .. } => self.act_is_due(turn, id),
             // None of them has a deadline.
-            Phase::Arriving | Phase::Bridged { .. } | Phase::Echo => {}
+            Phase::Arriving | Phase::Bridged { consultation: None, .. } | Phase::Echo => {}
         }
     }
 

@@ -130,7 +130,7 @@ fn an_outbound_call_ends_from_either_side_in_every_phase() {
                 2 if has_second => drop(script.ends(call, 1)),
                 _ => drop(script.fails(call, u16::from(has_second), 500)),
             }
-            let is_talking = script.call(call).peer_of(&agent("ana")).is_some();
+            let is_talking = script.call(call).talking_leg_of(&agent("ana")).is_some();
             if is_talking {
                 assert_eq!(ends, 3, "only a late report of a failure ends nothing");
                 continue;

@@ -275,6 +275,41 @@ impl Script {
         self.tries(Command::HangUp { agent: agent(name), call, command })
     }
 
+    pub(crate) fn consults(
+        &mut self,
+        name: &str,
+        call: CallId,
+        to: &str,
+    ) -> Result<Reply, Rejected> {
+        let (agent, to, command) = (agent(name), to.into(), self.next_command());
+        self.tries(Command::Consult { agent, call, to, command })
+    }
+
+    pub(crate) fn alternates(&mut self, name: &str, call: CallId) -> Result<Reply, Rejected> {
+        let command = self.next_command();
+        self.tries(Command::Alternate { agent: agent(name), call, command })
+    }
+
+    pub(crate) fn reconnects(&mut self, name: &str, call: CallId) -> Result<Reply, Rejected> {
+        let command = self.next_command();
+        self.tries(Command::Reconnect { agent: agent(name), call, command })
+    }
+
+    pub(crate) fn conferences(&mut self, name: &str, call: CallId) -> Result<Reply, Rejected> {
+        let command = self.next_command();
+        self.tries(Command::Conference { agent: agent(name), call, command })
+    }
+
+    pub(crate) fn transfers(
+        &mut self,
+        name: &str,
+        call: CallId,
+        to: Option<&str>,
+    ) -> Result<Reply, Rejected> {
+        let (agent, to, command) = (agent(name), to.map(Into::into), self.next_command());
+        self.tries(Command::Transfer { agent, call, to, command })
+    }
+
     pub(crate) fn agent_dials(&mut self, name: &str, to: &str) -> Result<CallId, Rejected> {
         let (call, command) = (self.new_call(), self.next_command());
         let (agent, to) = (agent(name), to.into());
