@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tandem_center::{AgentId, CallId, Cause, Command, LegNumber, QueueId};
+use tandem_center::{AgentId, CallId, Cause, Command, QueueId};
 
 use super::{agent, call, homes, queue, registrar, replica, sip_transport};
 use crate::node::Node;
@@ -342,8 +342,11 @@ impl State {
         let Some(call) = value else { return };
         if deaths > RESTARTS_MAX {
             tracing::error!(call = %id, "the call's actor cannot live; the call is ended");
-            let ended = Command::LegEnded { call: id, leg: LegNumber::FIRST, cause: Cause::Failed };
-            self.node.replica.propose_then(ended.encode(), |_| ());
+            // All of them: a conversation goes on as long as two are in it.
+            for &leg in call.legs.keys() {
+                let ended = Command::LegEnded { call: id, leg, cause: Cause::Failed };
+                self.node.replica.propose_then(ended.encode(), |_| ());
+            }
             return;
         }
         let arguments = call::Arguments::Committed { node: Arc::clone(&self.node), call };

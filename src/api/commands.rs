@@ -6,7 +6,7 @@ use tandem_center::{
 
 use super::backend::{Applied, Freshness, SubmitError, read};
 use super::error::{ErrorBody, ErrorCode};
-use super::frame::{CommandFrame, Do, ReplyFrame};
+use super::frame::{Asked, CommandFrame, Do, Left, ReplyFrame};
 use super::server::Api;
 use super::token::Claims;
 use super::words::{Role, word};
@@ -65,6 +65,19 @@ async fn command(
             let (call, salt) = api.backend.new_call();
             let (to, owner) = (number.to.as_str().into(), api.backend.node());
             Command::Dial(Box::new(Dial { agent, call, salt, to, owner, command }))
+        }
+        Do::Consult(Asked { call, to }) => {
+            let to = to.as_str().into();
+            Command::Consult { agent, call: CallId::parse(call)?, to, command }
+        }
+        Do::Alternate(of) => Command::Alternate { agent, call: CallId::parse(&of.call)?, command },
+        Do::Reconnect(of) => Command::Reconnect { agent, call: CallId::parse(&of.call)?, command },
+        Do::Conference(of) => {
+            Command::Conference { agent, call: CallId::parse(&of.call)?, command }
+        }
+        Do::Transfer(Left { call, to }) => {
+            let to = to.as_deref().map(Into::into);
+            Command::Transfer { agent, call: CallId::parse(call)?, to, command }
         }
         Do::Dispose(said) => Command::Dispose {
             agent,

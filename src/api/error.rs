@@ -196,7 +196,9 @@ impl From<Rejected> for ErrorBody {
             Rejected::NoSuchReason { .. } | Rejected::NoSuchDisposition { .. } => {
                 error(ErrorCode::NotAllowed)
             }
-            Rejected::NoWayTo { .. } | Rejected::NoDevice { .. } => error(ErrorCode::CannotDial),
+            Rejected::NoWayTo { .. } | Rejected::NoDevice { .. } | Rejected::NotAPerson { .. } => {
+                error(ErrorCode::CannotDial)
+            }
             Rejected::NodeIsLost { .. } | Rejected::TooManyCalls { .. } => {
                 error(ErrorCode::Unavailable)
             }

@@ -93,6 +93,17 @@ pub enum Do {
     HangUp(OfCall),
     /// Call somebody: one's own phone rings first.
     Dial(To),
+    /// Ask somebody else while the other party waits: an agent, a target, or a number outside.
+    Consult(Asked),
+    /// Go to and fro between the one who was asked and the others.
+    Alternate(OfCall),
+    /// Let the one who was asked, or who is being called, go, and talk to the others again.
+    Reconnect(OfCall),
+    /// Let the one who was asked join the conversation.
+    Conference(OfCall),
+    /// Leave the call to the one who was asked or, with `to`, to any number. If nobody answers
+    /// there, it comes back.
+    Transfer(Left),
     /// Say what a call came to, during it or after.
     Dispose(Disposition),
     /// End the wrap-up before its time.
@@ -135,6 +146,27 @@ pub struct OfCall {
 pub struct To {
     /// The number.
     pub to: String,
+}
+
+/// Whom to ask during a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// The call's id.
+    pub call: String,
+    /// The number.
+    pub to: String,
+}
+
+/// Whom a call is left to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Left {
+    /// The call's id.
+    pub call: String,
+    /// The number; without it: the one who was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
 }
 
 /// What a call came to, in the agent's view.
@@ -322,7 +354,7 @@ impl From<SessionEnded> for CloseReason {
 const CLIENT_FRAMES: [&str; 3] = ["hello", "command", "ping"];
 
 /// What commands can say in `do`.
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 16] = [
     "ready",
     "not-ready",
     "accept",
@@ -331,6 +363,11 @@ const COMMANDS: [&str; 11] = [
     "retrieve",
     "hang-up",
     "dial",
+    "consult",
+    "alternate",
+    "reconnect",
+    "conference",
+    "transfer",
     "dispose",
     "end-wrap-up",
     "sign-out",

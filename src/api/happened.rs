@@ -81,6 +81,52 @@ pub enum EventView {
         /// Whose hold it was.
         by: Party,
     },
+    /// An agent asks somebody else, and the others wait.
+    Consulting {
+        /// Who asks.
+        agent: String,
+        /// The call.
+        call: String,
+        /// Whom.
+        to: String,
+    },
+    /// Nobody is asked any more, and the agent is back in the conversation.
+    ConsultationEnded {
+        /// Who asked.
+        agent: String,
+        /// The call.
+        call: String,
+        /// Why.
+        cause: Reason,
+    },
+    /// An agent went aside with the one who was asked, or back to the others.
+    Alternated {
+        /// Who.
+        agent: String,
+        /// The call.
+        call: String,
+        /// With the one who was asked.
+        aside: bool,
+    },
+    /// Somebody joined the conversation.
+    Conferenced {
+        /// An agent who is in it.
+        agent: String,
+        /// The call.
+        call: String,
+        /// How many are in it now.
+        parties: u32,
+    },
+    /// An agent left the call to somebody else.
+    Transferred {
+        /// Who.
+        agent: String,
+        /// The call.
+        call: String,
+        /// The number; without it: to the one who was asked.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+    },
     /// An agent's call is over.
     Cleared {
         /// Who was in it.
@@ -211,6 +257,29 @@ impl EventView {
                 agent: agent.to_string(),
                 call: call.to_string(),
                 by: (*by).into(),
+            },
+            Happened::Consulting { agent, call, to } => Self::Consulting {
+                agent: agent.to_string(),
+                call: call.to_string(),
+                to: to.to_string(),
+            },
+            Happened::ConsultationEnded { agent, call, cause } => Self::ConsultationEnded {
+                agent: agent.to_string(),
+                call: call.to_string(),
+                cause: (*cause).into(),
+            },
+            Happened::Alternated { agent, call, aside } => {
+                Self::Alternated { agent: agent.to_string(), call: call.to_string(), aside: *aside }
+            }
+            Happened::Conferenced { agent, call, parties } => Self::Conferenced {
+                agent: agent.to_string(),
+                call: call.to_string(),
+                parties: *parties,
+            },
+            Happened::Transferred { agent, call, to } => Self::Transferred {
+                agent: agent.to_string(),
+                call: call.to_string(),
+                to: to.as_deref().map(str::to_owned),
             },
             Happened::Cleared { agent, call, by, cause, wrap_up_until } => Self::Cleared {
                 agent: agent.to_string(),

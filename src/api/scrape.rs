@@ -28,13 +28,15 @@ pub(super) struct QueueCounts {
 }
 
 /// Every phase and state, so that those without a call or agent are shown as 0.
-const PHASES: [Phase; 8] = [
+const PHASES: [Phase; 10] = [
     Phase::Arriving,
     Phase::Ivr,
     Phase::Queued,
     Phase::Offered,
     Phase::Dialing,
     Phase::Bridged,
+    Phase::Consulting,
+    Phase::Conference,
     Phase::Echo,
     Phase::Ended,
 ];

@@ -169,6 +169,12 @@ pub struct CallView {
     /// The recording.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recording: Option<String>,
+    /// The legs of those who talk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parties: Vec<u16>,
+    /// Who is asked by one of them meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consultation: Option<ConsultationView>,
     /// Its parties.
     pub legs: Vec<LegView>,
 }
@@ -186,6 +192,20 @@ pub struct LegView {
     pub state: LegPhase,
     /// Whether its phone holds.
     pub held: bool,
+}
+
+/// One who is asked during a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConsultationView {
+    /// The leg of who asks.
+    pub by: u16,
+    /// The leg of who is asked, if there is one yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub with: Option<u16>,
+    /// Whether who is asked has answered.
+    pub answered: bool,
+    /// Whether who asks is aside; else they are with the others, and who is asked waits.
+    pub aside: bool,
 }
 
 /// A call with all that was decided about it.
@@ -227,6 +247,18 @@ impl CallView {
             priority: call.priority,
             variables: pairs(call.variables.iter()),
             recording: call.recording.as_ref().map(ToString::to_string),
+            parties: call
+                .conversation()
+                .map(|(parties, _)| parties.iter().map(|number| number.0).collect())
+                .unwrap_or_default(),
+            consultation: call.conversation().and_then(|(_, asked)| asked).map(|asked| {
+                ConsultationView {
+                    by: asked.by.0,
+                    with: asked.reach.leg().map(|leg| leg.0),
+                    answered: asked.reach.talking().is_some(),
+                    aside: asked.aside,
+                }
+            }),
             legs: call.legs.iter().map(|(number, leg)| LegView::of(number.0, leg)).collect(),
         }
     }

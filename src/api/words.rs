@@ -83,6 +83,10 @@ words!(
         Dialing,
         /// Two parties talk.
         Bridged,
+        /// One of them asks somebody else.
+        Consulting,
+        /// Three or more talk.
+        Conference,
         /// The caller hears their own voice.
         Echo,
         /// Over.
@@ -189,6 +193,8 @@ words!(
         Reconfigured,
         /// A failure here.
         Failed,
+        /// The agent left the call to somebody else.
+        Transferred,
     }
 );
 
@@ -268,6 +274,8 @@ impl From<&center::Phase> for Phase {
             center::Phase::Queued { .. } => Self::Queued,
             center::Phase::Direct { .. } => Self::Offered,
             center::Phase::Dialing { .. } => Self::Dialing,
+            center::Phase::Bridged { consultation: Some(_), .. } => Self::Consulting,
+            center::Phase::Bridged { parties, .. } if parties.len() > 2 => Self::Conference,
             center::Phase::Bridged { .. } => Self::Bridged,
             center::Phase::Echo => Self::Echo,
             center::Phase::Ended { .. } => Self::Ended,
@@ -358,6 +366,7 @@ impl From<Cause> for Reason {
             Cause::WaitedTooLong => Self::WaitedTooLong,
             Cause::Reconfigured => Self::Reconfigured,
             Cause::Failed => Self::Failed,
+            Cause::Transferred => Self::Transferred,
         }
     }
 }

@@ -163,6 +163,15 @@ impl Fold {
             What::Invited { target, .. } if self.offered.is_none() => format!("calling {target}"),
             What::Offered { agent, .. } => return self.offered = Some(agent.to_string()),
             What::OfferReturned { .. } => return self.offered = None,
+            What::Consults { to, .. } => format!("asking {to}"),
+            What::Transfers { to: Some(to), .. } => format!("on its way to {to}"),
+            What::Transfers { to: None, .. } => "left to the one who was asked".to_owned(),
+            What::Alternates { leg, aside: true } => format!("leg {leg} aside"),
+            What::Joins { .. } => "in a conference".to_owned(),
+            What::Alternates { .. } | What::ConsultationEnded { .. } | What::Leaves { .. } => {
+                "talking".to_owned()
+            }
+            What::Recalled { agent } => format!("coming back to {agent}"),
             What::Held { .. } => return self.held = true,
             What::Retrieved { .. } => return self.held = false,
             What::Screened { .. }
@@ -201,10 +210,13 @@ impl Fold {
             | What::Step { .. }
             | What::ActionFailed { .. }
             | What::SentOn { .. }
+            | What::Recalled { .. }
             | What::TakenOver { .. } => (Lane::Node, Lane::Node),
             What::Enqueued { .. } => (Lane::Node, Lane::Queue),
             What::QueueFull { .. } | What::WaitedTooLong { .. } => (Lane::Queue, Lane::Node),
-            What::Offered { why: Why::Called, .. } => (Lane::Node, Lane::Agent),
+            What::Offered { why: Why::Called | Why::Consulted | Why::Recalled, .. } => {
+                (Lane::Node, Lane::Agent)
+            }
             What::Offered { .. } => (Lane::Queue, Lane::Agent),
             What::OfferReturned { .. } => (Lane::Agent, Lane::Queue),
             What::Accepted { .. } => (Lane::Agent, Lane::Node),
@@ -215,6 +227,12 @@ impl Fold {
             | What::LegFailed { leg, .. }
             | What::LegEnded { leg, .. }
             | What::Held { leg, .. }
+            | What::Consults { leg, .. }
+            | What::Alternates { leg, .. }
+            | What::ConsultationEnded { leg }
+            | What::Joins { leg }
+            | What::Leaves { leg, .. }
+            | What::Transfers { leg, .. }
             | What::Retrieved { leg } => (of_leg(leg), Lane::Node),
             What::Bridged { .. } => (Lane::Caller, Lane::Agent),
         }
@@ -257,6 +275,8 @@ fn reasons(why: &Why, at: u64) -> Vec<String> {
             "the only ready agent; of {waiting} waiting calls this one was first: highest \
              priority, then longest waiting"
         )],
+        Why::Consulted => vec!["another agent asked for this one by name".to_owned()],
+        Why::Recalled => vec!["this agent had transferred the call".to_owned()],
         Why::Called => vec!["the agent's own number was dialled".to_owned()],
     }
 }

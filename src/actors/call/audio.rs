@@ -5,13 +5,13 @@
 
 use std::path::PathBuf;
 
-use tandem_center::{Hears, LegNumber, RecordingId, Wants};
+use tandem_center::{Direction, Hears, LegNumber, RecordingId, Wants};
 use tandem_sip::sdp::Negotiated;
 
 use super::State;
 use super::leg::{LiveLeg, engine_codec};
 use super::reconcile::port_key;
-use crate::media_engine::{CodecSpec, Detect, Direction, PortPlan, RecordTap, Source};
+use crate::media_engine::{self, CodecSpec, Detect, PortPlan, RecordTap, Source};
 use crate::recordings::PartId;
 
 /// Names the playing of music and of the ringing tone; actions of a flow count from below.
@@ -57,6 +57,8 @@ impl State {
         match hears {
             Hears::Nothing => Source::Silence,
             Hears::Leg(number) => Source::Relay(port_key(self.id, *number)),
+            // A call is in one conference at most: its own.
+            Hears::Conference => Source::Mix(port_key(self.id, LegNumber::FIRST).call),
             Hears::Music => repeated(MUSIC, &self.node.music),
             Hears::Ringback => match self.early_leg() {
                 Some(number) => Source::Relay(port_key(self.id, number)),
@@ -75,15 +77,21 @@ impl State {
         self.legs.iter().find(|(_, leg)| is_early(leg)).map(|(number, _)| *number)
     }
 
-    /// The caller's side is the left channel, whoever answers the right one.
+    /// The caller's side is the left channel, everybody else the right one. What an agent dialled
+    /// and transferred keeps the customer on the right.
     fn tap(&self, recording: &RecordingId, number: LegNumber) -> RecordTap {
         let epoch = self.call.as_ref().map_or(0, |call| call.epoch);
+        let is_left = self.call.as_ref().is_none_or(|call| match call.direction {
+            Direction::Inbound => number == LegNumber::FIRST,
+            Direction::Outbound if call.served == LegNumber::FIRST => number == LegNumber::FIRST,
+            Direction::Outbound => number != call.served,
+        });
         let path: PathBuf = self.node.recordings.path(&PartId::first(recording, epoch));
-        RecordTap { path, channel: u8::from(number != LegNumber::FIRST), epoch }
+        RecordTap { path, channel: u8::from(!is_left), epoch }
     }
 }
 
-fn repeated(seq: u64, clip: &crate::media_engine::Clip) -> Source {
+fn repeated(seq: u64, clip: &media_engine::Clip) -> Source {
     Source::Play { seq, clips: vec![clip.clone()], repeat: true, from_ms: 0 }
 }
 
@@ -96,11 +104,11 @@ fn codec(agreed: &Negotiated) -> CodecSpec {
     }
 }
 
-fn direction(agreed: &Negotiated) -> Direction {
+fn direction(agreed: &Negotiated) -> media_engine::Direction {
     match agreed.direction {
-        tandem_sip::sdp::Direction::SendRecv => Direction::SendReceive,
-        tandem_sip::sdp::Direction::SendOnly => Direction::SendOnly,
-        tandem_sip::sdp::Direction::RecvOnly => Direction::ReceiveOnly,
-        tandem_sip::sdp::Direction::Inactive => Direction::Inactive,
+        tandem_sip::sdp::Direction::SendRecv => media_engine::Direction::SendReceive,
+        tandem_sip::sdp::Direction::SendOnly => media_engine::Direction::SendOnly,
+        tandem_sip::sdp::Direction::RecvOnly => media_engine::Direction::ReceiveOnly,
+        tandem_sip::sdp::Direction::Inactive => media_engine::Direction::Inactive,
     }
 }

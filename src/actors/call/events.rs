@@ -38,7 +38,7 @@ impl State {
             LegEvent::ByeReceived => self.far_hangs_up(now, number),
             LegEvent::Ended { cause } => self.leg_ended(number, cause),
             LegEvent::Digit(digit) => {
-                if number == LegNumber::FIRST {
+                if number == self.served() {
                     self.digit(digit.digit);
                 }
             }

@@ -204,10 +204,15 @@ impl State {
         }
     }
 
+    /// The leg that hears prompts and types digits.
+    pub(super) fn served(&self) -> LegNumber {
+        self.call.as_ref().map_or(LegNumber::FIRST, |call| call.served)
+    }
+
     /// Something happened at a media port.
     pub(super) fn media(&mut self, event: PortEvent) {
         match event {
-            PortEvent::Digit { key, digit } if key.leg == LegNumber::FIRST.0 => self.digit(digit),
+            PortEvent::Digit { key, digit } if key.leg == self.served().0 => self.digit(digit),
             PortEvent::Digit { .. } => (),
             PortEvent::Played { seq, .. } => {
                 if seq == u64::from(self.performer.seq) {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::line::{HELP, Line, LineError};
 use crate::api::frame::{
-    ClientFrame, CloseReason, CommandFrame, Disposition, Do, Hello, NotReady, Nothing, OfCall,
-    ResultView, ServerFrame, Snapshot, To, VERSION, Whom,
+    Asked, ClientFrame, CloseReason, CommandFrame, Disposition, Do, Hello, Left, NotReady, Nothing,
+    OfCall, ResultView, ServerFrame, Snapshot, To, VERSION, Whom,
 };
 use crate::api::happened::EventView;
 use crate::api::view::{QueueView, ScreenPop, StateChange};
@@ -172,6 +172,15 @@ impl Desk {
             Line::Retrieve => Do::Retrieve(self.of_call()?),
             Line::HangUp => Do::HangUp(self.of_call()?),
             Line::Dial { number } => Do::Dial(To { to: number }),
+            Line::Consult { number } => {
+                Do::Consult(Asked { call: self.of_call()?.call, to: number })
+            }
+            Line::Alternate => Do::Alternate(self.of_call()?),
+            Line::Reconnect => Do::Reconnect(self.of_call()?),
+            Line::Conference => Do::Conference(self.of_call()?),
+            Line::Transfer { number } => {
+                Do::Transfer(Left { call: self.of_call()?.call, to: number })
+            }
             Line::Dispose { disposition, note } => {
                 let call = self.call.as_ref().map(|call| call.id.clone());
                 let call = call.or_else(|| self.last_call.clone()).ok_or("there was no call")?;
@@ -310,6 +319,24 @@ impl Desk {
             EventView::Retrieved { agent, .. } => {
                 self.own(agent, "retrieved", |_| "* talking again".to_owned())
             }
+            EventView::Consulting { agent, to, .. } => {
+                self.own(agent, "consulting", |_| format!("* asking {to}"))
+            }
+            EventView::ConsultationEnded { agent, cause, .. } => {
+                self.own(agent, "consultation-ended", |_| {
+                    format!("* back in the conversation: {}", word(cause))
+                })
+            }
+            EventView::Alternated { agent, aside, .. } => self.own(agent, "alternated", |_| {
+                let with = if *aside { "the one who was asked" } else { "the others" };
+                format!("* with {with}")
+            }),
+            EventView::Conferenced { agent, parties, .. } => {
+                self.own(agent, "conferenced", |_| format!("* {parties} in the conversation"))
+            }
+            EventView::Transferred { agent, to, .. } => self.own(agent, "transferred", |_| {
+                format!("* left to {}", to.as_deref().unwrap_or("the one who was asked"))
+            }),
             EventView::Cleared { agent, by, cause, .. } => self.own(agent, "cleared", |desk| {
                 desk.leave();
                 format!("* the call is over: {} by the {}", word(cause), word(by))

@@ -11,6 +11,11 @@ pub(super) const HELP: &[&str] = &[
     "hold, retrieve         hold the other party, talk again",
     "hangup                 end the call, or give up dialling",
     "dial NUMBER            call somebody; your own phone rings first",
+    "consult NUMBER         ask somebody else; the other party waits",
+    "alternate              go to and fro between the two",
+    "reconnect              let the one who was asked go",
+    "conference             talk all together",
+    "transfer [NUMBER]      leave the call to the one who was asked, or to a number",
     "disposition X [NOTE]   say what the call came to",
     "done                   end the wrap-up",
     "status                 show the own state, call and queues",
@@ -33,6 +38,15 @@ pub(super) enum Line {
     HangUp,
     Dial {
         number: String,
+    },
+    Consult {
+        number: String,
+    },
+    Alternate,
+    Reconnect,
+    Conference,
+    Transfer {
+        number: Option<String>,
     },
     Dispose {
         disposition: String,
@@ -88,6 +102,11 @@ impl Line {
             "retrieve" => Self::Retrieve,
             "hangup" => Self::HangUp,
             "dial" => Self::Dial { number: argument("dial", "a number")? },
+            "consult" => Self::Consult { number: argument("consult", "a number")? },
+            "alternate" => Self::Alternate,
+            "reconnect" => Self::Reconnect,
+            "conference" => Self::Conference,
+            "transfer" => Self::Transfer { number: (!rest.is_empty()).then(|| rest.to_owned()) },
             "disposition" => {
                 let rest = argument("disposition", "a code")?;
                 let (code, note) = rest.split_once(char::is_whitespace).unwrap_or((&rest, ""));
@@ -133,6 +152,10 @@ mod tests {
             ("notready no answer", Line::NotReady { reason: "no answer".into() }),
             ("accept", Line::Answer),
             ("dial 9171", Line::Dial { number: "9171".into() }),
+            ("consult 9171", Line::Consult { number: "9171".into() }),
+            ("alternate", Line::Alternate),
+            ("transfer", Line::Transfer { number: None }),
+            ("transfer 1000", Line::Transfer { number: Some("1000".into()) }),
             ("disposition sold", Line::Dispose { disposition: "sold".into(), note: None }),
             (
                 "disposition sold two of them",

@@ -123,6 +123,11 @@ fn effects(asked: &Asked, desk: &Log, observer: &Log) -> Option<usize> {
         | Do::Decline(_)
         | Do::HangUp(_)
         | Do::Dial(_)
+        | Do::Consult(_)
+        | Do::Alternate(_)
+        | Do::Reconnect(_)
+        | Do::Conference(_)
+        | Do::Transfer(_)
         | Do::EndWrapUp(_)
         | Do::SignOut(_) => None,
     }
