@@ -23,6 +23,10 @@
 //!   something that it proposed during that lease is applied here. Whoever missed it before
 //!   stands in the log before that.
 //!
+//! - **The clock that stood still.** A machine that was suspended with its clock does not find its
+//!   lease expired. It notices when the beats of a peer are suddenly far ahead of where its own
+//!   clock would have them, and takes that for a gap: its lease begins anew, to be confirmed.
+//!
 //! (Leases by echoed send times: Gray and Cheriton, "Leases", SOSP 1989.) Owns no socket and no
 //! clock; decides nothing about calls.
 
@@ -172,17 +176,22 @@ impl Presence {
 
     /// A beat came. Old ones, and those of a process that has a successor, are passed over.
     pub fn handle_beat(&mut self, now: Moment, from: NodeId, beat: Beat) {
-        let Some(peer) = self.peers.get_mut(&from) else { return };
+        let Some(peer) = self.peers.get(&from).copied() else { return };
         // An incarnation may come from a clock that is set back. A process that was not heard for
         // so long has no lease, whichever it is.
         let silent = peer.heard.is_some_and(|heard| now - heard >= self.timing.loss_ms)
             && beat.incarnation != peer.last.incarnation;
+        if self.stood_still(now, &peer, beat) && self.lease_until != Moment::MAX {
+            self.lease_until = self.lease_until.min(now);
+            self.watching_since = None;
+        }
         let newer =
             silent || (beat.incarnation, beat.sent) > (peer.last.incarnation, peer.last.sent);
         if !newer {
             return;
         }
-        *peer = Peer { last: beat, heard: Some(now), refused: None };
+        let peer = Peer { last: beat, heard: Some(now), refused: None };
+        self.peers.insert(from, peer);
         self.renew(now);
     }
 
@@ -282,6 +291,17 @@ impl Presence {
         watching.is_some_and(|since| {
             now.saturating_sub(since.max(self.members_since)) >= self.timing.loss_ms
         })
+    }
+
+    /// Whether the peer's clock went on by so much more than this node's since its last beat that
+    /// this one must have stood still. A beat that was late makes less of a difference.
+    fn stood_still(&self, now: Moment, peer: &Peer, beat: Beat) -> bool {
+        let Some(heard) = peer.heard.filter(|_| beat.incarnation == peer.last.incarnation) else {
+            return false;
+        };
+        let theirs = beat.sent.saturating_sub(peer.last.sent);
+        theirs.saturating_sub(now.saturating_sub(heard))
+            >= self.timing.loss_ms - self.timing.lease_ms
     }
 
     /// Takes what the newest beats grant.
