@@ -280,3 +280,18 @@ fn a_failing_disk_is_reported_and_nothing_acknowledged() {
     let failed = driver.persist().unwrap_err().to_string();
     assert_eq!(failed, "the log cannot be written or read: No space left on device");
 }
+
+#[test]
+fn a_leader_lets_that_voter_lead_which_is_there_and_has_the_most() {
+    let mut world = World::of(3);
+    let leader = world.elect();
+    world.run(500);
+    let (late, other) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    world.isolate(late, true);
+    world.propose(leader, b"a").unwrap();
+    world.run(100);
+    assert_eq!(world.driver(leader).hand_over(), Some(other));
+    world.run(500);
+    assert_eq!(world.leader(), Some(other));
+    assert_eq!(world.driver(leader).hand_over(), None, "it does not lead");
+}

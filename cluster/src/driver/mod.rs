@@ -155,6 +155,15 @@ impl<L: Log> Driver<L> {
         }
     }
 
+    /// Lets that voter lead which was heard lately and has the most of the log: who that is.
+    pub fn hand_over(&mut self) -> Option<NodeId> {
+        let Status { members, peers, .. } = self.status();
+        let able = peers.iter().filter(|p| p.recently_active && members.voters.contains(&p.node));
+        let to = able.max_by_key(|peer| peer.matched)?.node;
+        self.raft.transfer_leader(to);
+        Some(to)
+    }
+
     /// A message from another member arrived.
     ///
     /// Only what members sent may come here: raft-rs trusts its peers.
