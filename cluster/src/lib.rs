@@ -13,6 +13,7 @@
 //! [`replay`] (all of it, read again later).
 
 pub mod cache;
+pub mod clock;
 pub mod driver;
 pub mod entry;
 pub mod log;
