@@ -150,6 +150,18 @@ metrics! {
         "The last index applied";
     raft_leader_changes_total: IntCounter, "tandem_raft_leader_changes_total",
         "Times that this node learnt of another leader, or of none";
+    leases_total: IntCounter, "tandem_leases_total",
+        "Leases that began at this node: more than one is a gap between them";
+    lease_held: IntGauge, "tandem_lease_held",
+        "1 if this node may act for its calls";
+    beat_gap_seconds: Histogram, "tandem_beat_gap_seconds",
+        "Between two beats of another node: it is missed after 1.1 s";
+    nodes_missed_total: IntCounter, "tandem_nodes_missed_total",
+        "Times that the cluster missed a node, as applied here";
+    takeovers_total: IntCounter, "tandem_takeovers_total",
+        "Calls that came to this node from another one";
+    homes_held: IntGauge, "tandem_service_addresses_held",
+        "Service addresses that this node serves";
     raft_members_reachable: IntGauge, "tandem_raft_members_reachable",
         "Members that this node hears from, itself too";
     raft_members: IntGauge, "tandem_raft_members",
@@ -318,9 +330,16 @@ declare! {
     HistogramVec => |name, help, labels| HistogramVec::new(histogram(name, help), labels);
 }
 
+/// Buckets of gaps between beats, in seconds: of one beat's time, and up to the loss.
+const BEAT_BUCKETS: [f64; 7] = [0.06, 0.1, 0.2, 0.4, 0.75, 1.1, 2.0];
+
 fn histogram(name: &str, help: &str) -> HistogramOpts {
     let of_people = ["tandem_queue_wait_seconds", "tandem_talk_seconds"].contains(&name);
-    let buckets: &[f64] = if of_people { &HUMAN_BUCKETS } else { &LATENCY_BUCKETS };
+    let buckets: &[f64] = match name {
+        "tandem_beat_gap_seconds" => &BEAT_BUCKETS,
+        _ if of_people => &HUMAN_BUCKETS,
+        _ => &LATENCY_BUCKETS,
+    };
     HistogramOpts::new(name, help).buckets(buckets.to_vec())
 }
 

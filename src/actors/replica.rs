@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tandem_center::{
-    Call, CallId, Center, Command, DecodeError, Millis, NodeId, Outcome, Record, Rejected, Reply,
-    Touched,
+    Call, CallId, Center, Command, DecodeError, Event, Happened, Millis, NodeId, Outcome, Record,
+    Rejected, Reply, Touched,
 };
 use tandem_cluster::{Committed, Index, Role};
 
@@ -111,6 +111,7 @@ impl Machine for CenterMachine {
                 self.uncached.merge(&touched);
                 self.fresh.merge(&touched);
                 self.count(reply, &touched, &records);
+                self.count_losses(&events);
                 self.events.push(entry.index, Millis(entry.at), events);
                 let records = records.iter().map(Row::encode).collect();
                 Applied { reply: Ok(reply), records }
@@ -187,6 +188,24 @@ impl CenterMachine {
                 node.metrics.calls_total.with_label_values(&["outbound"]).inc();
             }
             records.iter().for_each(|record| node.count_record(record));
+        }
+    }
+
+    /// Counts nodes that are missed, and the calls that come here for it. What is applied again
+    /// after a restart was counted before.
+    fn count_losses(&self, events: &[Event]) {
+        let is_loss = |event: &&Event| {
+            matches!(&event.what, Happened::NodeChanged { up: false, .. })
+                || matches!(&event.what, Happened::CallTakenOver { to, .. } if *to == self.node)
+        };
+        let losses: Vec<_> = events.iter().filter(is_loss).collect();
+        let Some(node) = (!losses.is_empty()).then(|| self.actors()).flatten() else { return };
+        for event in losses {
+            if matches!(&event.what, Happened::CallTakenOver { .. }) {
+                node.metrics.takeovers_total.inc();
+            } else {
+                node.metrics.nodes_missed_total.inc();
+            }
         }
     }
 
