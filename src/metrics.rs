@@ -12,6 +12,8 @@ use prometheus::{
     IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::alarms::Kind;
+
 /// Buckets of durations of signalling and commits, in seconds: 1 ms to 10 s.
 const LATENCY_BUCKETS: [f64; 13] =
     [0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
@@ -162,6 +164,10 @@ metrics! {
         "Calls that came to this node from another one";
     homes_held: IntGauge, "tandem_service_addresses_held",
         "Service addresses that this node serves";
+    alarm: IntGaugeVec, "tandem_alarm",
+        "Alarms that stand at this node, by name", ["name"];
+    webhook_total: IntCounterVec, "tandem_webhook_total",
+        "Messages to the webhook of alarms, by result", ["result"];
     raft_members_reachable: IntGauge, "tandem_raft_members_reachable",
         "Members that this node hears from, itself too";
     raft_members: IntGauge, "tandem_raft_members",
@@ -262,7 +268,11 @@ impl Metrics {
             (&self.logins_total, &["done"]),
             (&self.cti_closed_total, &["gone"]),
             (&self.actor_restarts_total, &ACTORS),
+            (&self.webhook_total, &["sent", "repeated", "failed", "dropped"]),
         ];
+        for kind in Kind::ALL {
+            self.alarm.with_label_values(&[kind.facts().name]).set(0);
+        }
         for (counter, labels) in known {
             for label in *labels {
                 drop(counter.with_label_values(&[label]));
