@@ -87,9 +87,10 @@ fn of_the_cluster(node: &Node) -> Vec<Condition> {
     let mut found = node.replica.read_local(|machine| {
         let center = machine.center();
         let mut found = lost_nodes(center, |node| machine.lost_at(node));
-        // A member without calls of its own is not in the state, and is missed all the same.
+        // A member that never had calls is not in the state, and is missed all the same. Of the
+        // others the log says it in a moment, with the mark that all nodes see.
         for (id, ms) in missed {
-            if !found.iter().any(|condition| condition.about == Some(id)) {
+            if center.node(NodeId(id)).is_none() {
                 let detail = format!("node {id} has been silent for {ms} ms");
                 found.push(Condition {
                     kind: Kind::NodeMissed,
