@@ -11,6 +11,7 @@ use tandem_center::{CallId, Center, Command, Millis, NodeId, RecordingId, Sessio
 use tokio::sync::oneshot;
 
 use crate::actors::supervisor::Serves;
+use crate::alarms::Alarms;
 use crate::api::backend::{
     Answer, Applied, Backend, CdrQuery, CdrRow, Cluster, Freshness, Member, Reader, Readiness,
     SubmitError, Unavailable, read,
@@ -120,6 +121,10 @@ impl Backend for NodeBackend {
                 }
             }
         })
+    }
+
+    fn alarms(&self) -> &Arc<Alarms> {
+        &self.node.alarms
     }
 
     fn events(&self) -> &Arc<EventLog> {

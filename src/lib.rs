@@ -2,6 +2,7 @@
 
 pub mod actors;
 pub mod address;
+pub mod alarms;
 pub mod api;
 pub mod audit;
 pub mod backend;

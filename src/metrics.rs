@@ -12,6 +12,8 @@ use prometheus::{
     IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::alarms::Kind;
+
 /// Buckets of durations of signalling and commits, in seconds: 1 ms to 10 s.
 const LATENCY_BUCKETS: [f64; 13] =
     [0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
@@ -150,6 +152,22 @@ metrics! {
         "The last index applied";
     raft_leader_changes_total: IntCounter, "tandem_raft_leader_changes_total",
         "Times that this node learnt of another leader, or of none";
+    leases_total: IntCounter, "tandem_leases_total",
+        "Leases that began at this node: more than one is a gap between them";
+    lease_held: IntGauge, "tandem_lease_held",
+        "1 if this node may act for its calls";
+    beat_gap_seconds: Histogram, "tandem_beat_gap_seconds",
+        "Between two beats of another node: it is missed after 1.1 s";
+    nodes_missed_total: IntCounter, "tandem_nodes_missed_total",
+        "Times that the cluster missed a node, as applied here";
+    takeovers_total: IntCounter, "tandem_takeovers_total",
+        "Calls that came to this node from another one";
+    homes_held: IntGauge, "tandem_service_addresses_held",
+        "Service addresses that this node serves";
+    alarm: IntGaugeVec, "tandem_alarm",
+        "Alarms that stand at this node, by name", ["name"];
+    webhook_total: IntCounterVec, "tandem_webhook_total",
+        "Messages to the webhook of alarms, by result", ["result"];
     raft_members_reachable: IntGauge, "tandem_raft_members_reachable",
         "Members that this node hears from, itself too";
     raft_members: IntGauge, "tandem_raft_members",
@@ -250,7 +268,11 @@ impl Metrics {
             (&self.logins_total, &["done"]),
             (&self.cti_closed_total, &["gone"]),
             (&self.actor_restarts_total, &ACTORS),
+            (&self.webhook_total, &["sent", "repeated", "failed", "dropped"]),
         ];
+        for kind in Kind::ALL {
+            self.alarm.with_label_values(&[kind.facts().name]).set(0);
+        }
         for (counter, labels) in known {
             for label in *labels {
                 drop(counter.with_label_values(&[label]));
@@ -318,9 +340,16 @@ declare! {
     HistogramVec => |name, help, labels| HistogramVec::new(histogram(name, help), labels);
 }
 
+/// Buckets of gaps between beats, in seconds: of one beat's time, and up to the loss.
+const BEAT_BUCKETS: [f64; 7] = [0.06, 0.1, 0.2, 0.4, 0.75, 1.1, 2.0];
+
 fn histogram(name: &str, help: &str) -> HistogramOpts {
     let of_people = ["tandem_queue_wait_seconds", "tandem_talk_seconds"].contains(&name);
-    let buckets: &[f64] = if of_people { &HUMAN_BUCKETS } else { &LATENCY_BUCKETS };
+    let buckets: &[f64] = match name {
+        "tandem_beat_gap_seconds" => &BEAT_BUCKETS,
+        _ if of_people => &HUMAN_BUCKETS,
+        _ => &LATENCY_BUCKETS,
+    };
     HistogramOpts::new(name, help).buckets(buckets.to_vec())
 }
 

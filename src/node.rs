@@ -26,6 +26,7 @@ use crate::actors::sip_sockets::SipSockets;
 use crate::actors::sip_transport::{Dispatcher, Lag};
 use crate::actors::supervisor::Actors;
 use crate::address::AddressBackend;
+use crate::alarms::Alarms;
 use crate::api::events::EventLog;
 use crate::audit::journal::Journal;
 use crate::config::Config;
@@ -112,6 +113,8 @@ pub struct Node {
     pub music: Clip,
     /// See `music`.
     pub ringback: Clip,
+    /// What an operator has to know.
+    pub alarms: Arc<Alarms>,
     /// The delay of tasks.
     pub lag: Lag,
     /// New calls are refused: the node is about to stop.

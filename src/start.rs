@@ -24,6 +24,7 @@ use crate::actors::sip_sockets::SipSockets;
 use crate::actors::supervisor::Supervisor;
 use crate::address::AddressBackend;
 use crate::address::settings::TakeoverMode;
+use crate::alarms;
 use crate::api::events::EventLog;
 use crate::api::token::TokenKey;
 use crate::api::{ApiConfig, ApiHandle, serve};
@@ -143,6 +144,7 @@ impl Running {
             recordings: Arc::clone(&recordings),
             music: sounds::music(&config)?,
             ringback: sounds::ringback(),
+            alarms: Default::default(),
             lag: Default::default(),
             draining: AtomicBool::new(false),
             disk_full: AtomicBool::new(false),
@@ -162,6 +164,7 @@ impl Running {
         tokio::spawn(recordings.keep(chores));
         tokio::spawn(watch_disk(Arc::downgrade(&node)));
         tokio::spawn(measure::watch_invariants(Arc::downgrade(&node)));
+        tokio::spawn(alarms::watch(Arc::downgrade(&node)));
         follow_flows(&node, folder);
         Ok(Self { node, replica })
     }

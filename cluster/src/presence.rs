@@ -15,7 +15,8 @@
 //!   its calls: a beat is sent before it is heard, a vote for another leader ends what its
 //!   predecessor is granted, and only the rates of clocks are compared, never their readings.
 //!   A node whose machine refuses connections to it has no process any more, and is missed at
-//!   once.
+//!   once; but a process that began after that may have a lease of an earlier leader, so only what
+//!   was refused to this leader counts.
 //!
 //! - **The confirmation.** A lease says that nobody else was given this node's calls since it began,
 //!   not that nobody was before: beats may be back sooner than the log is. So each lease that
@@ -92,6 +93,9 @@ pub struct Presence {
     /// How many leases there were, with gaps between them; and the newest that is confirmed.
     lease: u64,
     confirmed: u64,
+    /// When the present role began. A process that begins later never acts by a lease of an earlier
+    /// term: nothing is committed in that any more, so it cannot be confirmed.
+    role_since: Moment,
     /// Since when this node has been leading with a lease, without a pause.
     watching_since: Option<Moment>,
     beat_due: Moment,
@@ -130,6 +134,7 @@ impl Presence {
             lease_until: 0,
             lease: 0,
             confirmed: 0,
+            role_since: 0,
             watching_since: None,
             beat_due: 0,
         }
@@ -169,6 +174,7 @@ impl Presence {
     pub fn set_role(&mut self, now: Moment, role: Role) {
         if role != self.role {
             self.role = role;
+            self.role_since = now;
             self.watching_since = None;
             self.renew(now);
         }
@@ -273,7 +279,8 @@ impl Presence {
         let is_missed = |peer: &Peer| {
             let heard = peer.heard.unwrap_or(since).max(since);
             // Who was never heard has no process that could have been refused: it is not there yet.
-            peer.refused > peer.heard && peer.heard.is_some_and(|heard| now > heard)
+            let refused = peer.refused.filter(|refused| *refused >= self.role_since);
+            refused > peer.heard && peer.heard.is_some_and(|heard| now > heard)
                 || now.saturating_sub(heard) >= self.timing.loss_ms
         };
         let missed = self.peers.iter().filter(|(_, peer)| is_missed(peer));

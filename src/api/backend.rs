@@ -16,6 +16,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::events::EventLog;
+use crate::alarms::Alarms;
 use crate::audit::report::Report;
 use crate::audit::story::Story;
 use crate::recordings::{Download, NoRecording, Recordings};
@@ -40,6 +41,9 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// Runs `reader` on the state. On an error the reader has not run.
     fn read(&self, freshness: Freshness, reader: Reader) -> Answer<'_, Result<(), Unavailable>>;
+
+    /// What an operator has to know, as this node sees it.
+    fn alarms(&self) -> &Arc<Alarms>;
 
     /// The events that were applied here lately.
     fn events(&self) -> &Arc<EventLog>;

@@ -15,6 +15,7 @@ use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, ProtocolEr
 use tandem_center::{AgentId, Command, CommandId, Happened, Index, SessionId};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+use super::alarm_feed::AlarmFeed;
 use super::backend::{Freshness, SubmitError, Unavailable, read};
 use super::commands::{self, is_passing};
 use super::desks::Seat;
@@ -189,6 +190,7 @@ async fn begin(
         Ok((mut conversation, welcome, resume_from)) => {
             socket.send(api, &ServerFrame::Welcome(welcome)).await?;
             conversation.catch_up(socket, resume_from).await?;
+            conversation.send_alarms(socket).await?;
             Ok(conversation)
         }
         Err(error) => {
@@ -229,6 +231,7 @@ struct Conversation {
     who: Claims,
     scope: Scope,
     follower: Arc<Follower>,
+    alarms: Option<AlarmFeed>,
     seat: Option<Seat>,
     /// Everything up to here has been sent.
     sent: Index,
@@ -274,8 +277,9 @@ impl Conversation {
             servers: api.backend.cluster().members.into_iter().filter_map(|m| m.http).collect(),
         };
         let follower = api.backend.events().follow(scope.clone());
+        let alarms = AlarmFeed::for_scope(&scope, api.backend.alarms());
         let conversation =
-            Self { api: api.clone(), who, scope, follower, seat, sent: 0, errors: 0 };
+            Self { api: api.clone(), who, scope, follower, alarms, seat, sent: 0, errors: 0 };
         Ok((conversation, welcome, hello.resume_from))
     }
 
@@ -315,6 +319,14 @@ impl Conversation {
         let mut cut_off = interval(CUT_OFF_LOOKED_AT_EVERY);
         loop {
             let follower = self.follower.clone();
+            let alarmed = self.alarms.as_ref().map(AlarmFeed::changes);
+            let alarmed = async {
+                match alarmed {
+                    // Its other end is the feed's: it does not end before this.
+                    Some(mut changes) => drop(changes.changed().await),
+                    None => std::future::pending().await,
+                }
+            };
             let displaced = async {
                 match &self.seat {
                     Some(seat) => seat.displaced().await,
@@ -327,6 +339,7 @@ impl Conversation {
                     Err(end) => Err(end),
                 },
                 () = follower.news() => self.send_news(socket).await,
+                () = alarmed => self.send_alarms(socket).await,
                 _ = beat.tick() => self.beat(socket).await,
                 _ = cut_off.tick() => match self.api.backend.is_cut_off() {
                     true => Err(End::Close(CloseReason::GoingAway)),
@@ -395,6 +408,15 @@ impl Conversation {
                 return Ok(());
             }
         }
+    }
+
+    /// Sends the alarms that began or ended.
+    async fn send_alarms(&mut self, socket: &mut Socket) -> Result<(), End> {
+        let news = self.alarms.as_mut().map(AlarmFeed::news).unwrap_or_default();
+        for frame in news {
+            socket.send(&self.api, &frame).await?;
+        }
+        Ok(())
     }
 
     fn session_ended(&self, events: &[Arc<Logged>]) -> Option<tandem_center::event::SessionEnd> {

@@ -324,6 +324,12 @@ pub(super) async fn audit(api: web::Data<Api>, who: Who) -> Result<HttpResponse,
     Ok(HttpResponse::Ok().json(api.backend.audit().await?))
 }
 
+pub(super) async fn alarms(api: web::Data<Api>, who: Who) -> Result<HttpResponse, ErrorBody> {
+    require(&who.0, Role::Supervisor)?;
+    let items = api.backend.alarms().standing().to_vec();
+    Ok(HttpResponse::Ok().json(Page { items, next: None }))
+}
+
 pub(super) async fn agents(
     api: web::Data<Api>,
     who: Who,

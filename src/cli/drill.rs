@@ -24,6 +24,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1,
         value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
+    /// How long a drill keeps the machine busy.
+    #[arg(long, value_name = "N", default_value_t = 10,
+        value_parser = clap::value_parser!(u64).range(1..=1_440))]
+    minutes: u64,
     /// Write a report with a drawing of each round.
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
@@ -53,6 +57,7 @@ impl Arguments {
             name: self.name,
             calls: self.calls.into(),
             rounds: self.rounds.into(),
+            minutes: self.minutes,
             first: self.first,
             report: self.report,
             keep: self.keep,

@@ -191,6 +191,13 @@ impl Whole<'_> {
             cluster.secret_file.as_deref(),
             &mut cluster.secret,
         );
+        let alarms = &mut config.alarms;
+        self.secret(
+            ("alarms", None, "secret_file"),
+            folder,
+            alarms.secret_file.as_deref(),
+            &mut alarms.secret,
+        );
         for (index, agent) in config.agent.iter_mut().enumerate() {
             let place = ("agent", Some(index), "phone_password_file");
             self.secret(
@@ -288,17 +295,19 @@ impl Whole<'_> {
         }
     }
 
+    fn check_secret(&mut self, section: &str, secret: Option<&Secret>, from_file: bool) {
+        if secret.is_some_and(|secret| secret.reveal().len() < SECRET_BYTES_MIN) {
+            let key = if from_file { "secret_file" } else { "secret" };
+            let message = format!("the secret is shorter than {SECRET_BYTES_MIN} bytes");
+            self.note((section, None, key), message);
+        }
+    }
+
     fn check_cluster(&mut self, config: &Config) {
         let cluster = &config.cluster;
-        if let Some(secret) = &cluster.secret
-            && secret.reveal().len() < SECRET_BYTES_MIN
-        {
-            let key = if cluster.secret_file.is_some() { "secret_file" } else { "secret" };
-            self.note(
-                ("cluster", None, key),
-                format!("the secret is shorter than {SECRET_BYTES_MIN} bytes"),
-            );
-        }
+        self.check_secret("cluster", cluster.secret.as_ref(), cluster.secret_file.is_some());
+        let alarms = &config.alarms;
+        self.check_secret("alarms", alarms.secret.as_ref(), alarms.secret_file.is_some());
         if cluster.member.is_empty() {
             return;
         }

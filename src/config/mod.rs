@@ -23,7 +23,9 @@ use serde::{Deserialize, Serialize};
 pub use check::Problem;
 pub use document::markdown;
 use entries::{Agent, AgentRange, Number, Queue, Screen, Trunk};
-use sections::{Cluster, Flows, Http, Limits, Log, Media, Node, Prompts, Recording, Sip, Speech};
+use sections::{
+    Alarms, Cluster, Flows, Http, Limits, Log, Media, Node, Prompts, Recording, Sip, Speech,
+};
 use types::{Name, Secret};
 
 use crate::address::settings::Takeover;
@@ -53,6 +55,8 @@ pub struct Config {
     pub takeover: Takeover,
     /// When new calls are refused.
     pub limits: Limits,
+    /// Who is told alarms.
+    pub alarms: Alarms,
     /// IVR flows.
     pub flows: Flows,
     /// Recorded prompts.

@@ -11,9 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::types::{
-    CallsMax, DrainSeconds, ElectionTicks, GraceSeconds, LockSeconds, LoginFailures, MediaThreads,
-    Megabytes, NodeNumber, RegisterSeconds, ReloadSeconds, RtpPort, Secret, SessionSeconds,
-    SessionsMax, SnapshotEntries, TickMs, TokenSeconds,
+    AnswerSeconds, CallsMax, DrainSeconds, ElectionTicks, GraceSeconds, HttpUrl, LockSeconds,
+    LoginFailures, MediaThreads, Megabytes, NodeNumber, RegisterSeconds, ReloadSeconds, RtpPort,
+    Secret, SessionSeconds, SessionsMax, SnapshotEntries, TickMs, TokenSeconds,
 };
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -257,6 +257,35 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { calls_max: CallsMax::of::<5_000>(), disk_free_mb_min: Megabytes::of::<64>() }
+    }
+}
+
+/// Who is told alarms, beside the log, the metrics and supervisors. What alarms there are stands in
+/// `docs/operations.md`.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Alarms {
+    /// A web service that gets a POST when an alarm begins and when it ends; without it none does.
+    /// It may hold a token, so it is not written to the log.
+    pub webhook: Option<HttpUrl>,
+    /// What the messages are signed with, in the header `Tandem-Signature`; without it they are
+    /// not. 16 bytes at least. Prefer `secret_file`.
+    #[serde(skip_serializing)]
+    pub secret: Option<Secret>,
+    /// A file that holds the secret in its first line.
+    pub secret_file: Option<PathBuf>,
+    /// How long the web service may take to answer before the message is sent again.
+    pub timeout_seconds: AnswerSeconds,
+}
+
+impl Default for Alarms {
+    fn default() -> Self {
+        Self {
+            webhook: None,
+            secret: None,
+            secret_file: None,
+            timeout_seconds: AnswerSeconds::of::<5>(),
+        }
     }
 }
 

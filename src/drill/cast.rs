@@ -166,6 +166,16 @@ impl Cast {
         Ok(cast)
     }
 
+    /// So many calls that hear themselves, spread over all nodes.
+    pub(crate) fn echoing(addresses: Addresses, calls: usize) -> io::Result<Self> {
+        let mut cast = Self::default();
+        for index in 0..calls {
+            cast.add(addresses, Phase::Echo)?;
+            cast.calls[index].node = index % NODES;
+        }
+        Ok(cast)
+    }
+
     /// Says which nodes are called: the carrier by most, those that the fault does not concern by
     /// the witnesses, those that live on by the probes.
     pub(crate) fn place(&mut self, carrier: usize, fault_at: usize) {

@@ -134,7 +134,8 @@ impl Cluster {
         text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 
-    async fn ask(&self, node: usize, path: &str) -> Option<String> {
+    /// What a node answers to a GET, if it does.
+    pub(crate) async fn ask(&self, node: usize, path: &str) -> Option<String> {
         let response = self.client.get(format!("{}{path}", self.base(node))).send().await.ok()?;
         response.error_for_status().ok()?.text().await.ok()
     }

@@ -8,6 +8,7 @@
 //! phones at work, on `leg` and `audio`), `fault`, and `judge` (what it is worth).
 
 mod audio;
+mod busy;
 mod cast;
 mod cluster;
 mod config;
@@ -24,6 +25,7 @@ mod web;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -37,10 +39,12 @@ use self::judge::{Claim, Judged, Verdict};
 enum Drill {
     /// Calls in every phase and a fault of one node: [`round`], judged by [`judge`].
     Calls(round::Drill),
+    /// Calls on a busy machine and no fault: [`busy`]. Takes minutes, so it is not one of [`ALL`].
+    Busy(busy::Drill),
 }
 
 /// All drills.
-const DRILLS: [Drill; 10] = [
+const DRILLS: [Drill; 13] = [
     calls("node-killed", Fault::Killed, Place::Carrier),
     calls("node-frozen", Fault::Frozen, Place::Carrier),
     calls("node-cut-off", Fault::CutOff, Place::Carrier),
@@ -51,6 +55,9 @@ const DRILLS: [Drill; 10] = [
     calls("leader-frozen", Fault::Frozen, Place::BareLeader),
     calls("leader-cut-off", Fault::CutOff, Place::BareLeader),
     calls("leader-transferred", Fault::Transferred, Place::BareLeader),
+    Drill::Busy(busy::Drill { name: "busy", load: 1 }),
+    Drill::Busy(busy::Drill { name: "busy-twice", load: 2 }),
+    Drill::Busy(busy::Drill { name: "busy-fourfold", load: 4 }),
 ];
 
 const fn calls(name: &'static str, fault: Fault, place: Place) -> Drill {
@@ -61,6 +68,7 @@ impl Drill {
     fn name(self) -> &'static str {
         match self {
             Self::Calls(drill) => drill.name,
+            Self::Busy(drill) => drill.name,
         }
     }
 
@@ -68,6 +76,7 @@ impl Drill {
     fn needs_namespace(self) -> bool {
         match self {
             Self::Calls(drill) => drill.fault == Fault::CutOff,
+            Self::Busy(_) => false,
         }
     }
 
@@ -75,6 +84,15 @@ impl Drill {
     fn impossible(self) -> Option<String> {
         match self {
             Self::Calls(drill) => drill.fault.impossible(),
+            Self::Busy(_) => None,
+        }
+    }
+
+    /// Is one of [`ALL`].
+    fn is_short(self) -> bool {
+        match self {
+            Self::Calls(_) => true,
+            Self::Busy(_) => false,
         }
     }
 
@@ -90,11 +108,15 @@ impl Drill {
                 let evidence = round::play(drill, order.calls, addresses, folder).await?;
                 Ok(judge::judge(drill, round, &evidence))
             }
+            Self::Busy(drill) => {
+                let order = (order.calls, Duration::from_secs(order.minutes * 60));
+                busy::play(drill, round, order, addresses, folder).await
+            }
         }
     }
 }
 
-/// What stands for all drills.
+/// What stands for all drills that take less than a few minutes.
 pub(crate) const ALL: &str = "all";
 
 /// The names of the drills.
@@ -109,6 +131,8 @@ pub(crate) struct Order {
     pub(crate) name: String,
     pub(crate) calls: usize,
     pub(crate) rounds: usize,
+    /// How long a machine is kept busy.
+    pub(crate) minutes: u64,
     /// The last byte of the first node's address.
     pub(crate) first: u8,
     /// Where the report goes.
@@ -124,8 +148,8 @@ pub(crate) fn elsewhere(name: &str) -> anyhow::Result<Option<Command>> {
 }
 
 fn chosen(name: &str) -> anyhow::Result<Vec<Drill>> {
-    let drills: Vec<Drill> =
-        DRILLS.iter().filter(|drill| name == ALL || drill.name() == name).copied().collect();
+    let is_meant = |drill: &&Drill| drill.name() == name || name == ALL && drill.is_short();
+    let drills: Vec<Drill> = DRILLS.iter().filter(is_meant).copied().collect();
     if drills.is_empty() {
         let names: Vec<&str> = names().collect();
         bail!("there is no drill {name:?}; there are {ALL}, {}", names.join(", "));
@@ -223,7 +247,9 @@ mod tests {
     #[test]
     fn a_drill_is_found_by_its_name() {
         assert_eq!(chosen("leader-killed").unwrap().len(), 1);
-        assert_eq!(chosen(ALL).unwrap().len(), DRILLS.len());
+        assert_eq!(chosen("busy").unwrap().len(), 1);
+        let short = DRILLS.iter().filter(|drill| drill.is_short());
+        assert_eq!(chosen(ALL).unwrap().len(), short.count());
         let error = chosen("nobody").unwrap_err().to_string();
         assert!(error.contains("node-killed"), "{error}");
     }

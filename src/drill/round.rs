@@ -93,14 +93,14 @@ pub(crate) struct Moments {
 }
 
 /// The thread of the parties.
-struct Parties {
+pub(super) struct Parties {
     orders: Sender<Order>,
     progress: Arc<Mutex<Progress>>,
     thread: JoinHandle<Seen>,
 }
 
 impl Parties {
-    fn start(cast: Cast, cluster: &Cluster) -> anyhow::Result<Self> {
+    pub(super) fn start(cast: Cast, cluster: &Cluster) -> anyhow::Result<Self> {
         let exchange = Exchange::new(cast, (0..NODES).map(|node| cluster.sip(node)).collect());
         let progress = Arc::new(Mutex::new(Progress::default()));
         let (orders, receiver) = std::sync::mpsc::channel();
@@ -111,16 +111,16 @@ impl Parties {
         Ok(Self { orders, progress, thread })
     }
 
-    fn tell(&self, order: Order) {
+    pub(super) fn tell(&self, order: Order) {
         // A thread that is gone is noticed when it is joined.
         let _gone = self.orders.send(order);
     }
 
-    fn progress(&self) -> Progress {
+    pub(super) fn progress(&self) -> Progress {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn stop(self) -> anyhow::Result<Seen> {
+    pub(super) fn stop(self) -> anyhow::Result<Seen> {
         self.tell(Order::Stop);
         self.thread.join().map_err(|_| anyhow::anyhow!("the parties' thread died"))
     }

@@ -81,7 +81,8 @@ impl Replica {
         });
         let inbox: Arc<dyn Inbox> = Arc::<Shared<M>>::clone(&shared);
         let secret = Secret::new(std::mem::take(&mut config.secret));
-        let beats = presence::start(Arc::clone(&present), config.listen, secret.clone())
+        let gaps = config.metrics.beat_gap_seconds.clone();
+        let beats = presence::start(Arc::clone(&present), config.listen, secret.clone(), gaps)
             .map_err(StartError::Thread)?;
         let common = Common::new(config.node, secret, files.clone(), inbox);
         let links = Links::start(Arc::new(common), listener).map_err(StartError::Thread)?;

@@ -275,6 +275,36 @@ fn a_refusal_from_before_a_process_spoke_says_nothing_of_it() {
 }
 
 #[test]
+fn a_new_leader_does_not_believe_what_was_refused_before_it_led() {
+    let mut three = Script::new();
+    three.runs_ms(1_000);
+    // Node 3 dies, as node 2 sees, and is started again; its beats reach only the leader.
+    three.frozen.insert(3);
+    three.runs_ms(2);
+    let began = three.clock(2);
+    three.nodes.get_mut(&2).unwrap().handle_refusal(3, began);
+    let mut again = Presence::new(3, 999, Timing::default());
+    again.set_members(0, &[1, 2, 3], [1, 2]);
+    again.set_role(1, role(3, 1, 5));
+    three.nodes.insert(3, again);
+    three.frozen.clear();
+    three.cut.insert((3, 2));
+    three.runs_ms(300);
+    assert!(three.may_act(3));
+    // The leadership is handed to node 2. Node 3 does not know it yet, and has a lease of node 1.
+    three.cut.extend([(2, 3), (1, 3)]);
+    three.follows(2, 2, 6);
+    three.follows(1, 2, 6);
+    let mut missed = false;
+    for _ in 0..2 * LOSS {
+        three.runs_ms(1);
+        missed |= three.missed_by(2) == [3];
+        assert!(!(missed && three.may_act(3)), "two nodes act for the same calls");
+    }
+    assert!(missed);
+}
+
+#[test]
 fn a_process_whose_clock_of_the_day_was_set_back_is_heard_all_the_same() {
     let mut three = Script::new();
     three.runs_ms(1_000);

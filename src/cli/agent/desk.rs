@@ -236,6 +236,12 @@ impl Desk {
                 step.says.push(format!("! {}{}", error.error, states.unwrap_or_default()));
             }
             ServerFrame::Pong(pong) => self.seen = Some(pong.index),
+            ServerFrame::AlarmRaised(alarm) => {
+                step.says.push(format!("! alarm {}: {}", alarm.name, alarm.detail));
+            }
+            ServerFrame::AlarmCleared(cleared) => {
+                step.says.push(format!("* alarm {} is over", cleared.id));
+            }
             ServerFrame::Closing(closing) => step.ends = Some(closing.why),
         }
         step
