@@ -145,7 +145,7 @@ const PROBE_PAUSE_MS: u64 = 100;
 
 /// The pause between two calls that begin. The order of waiting callers is then beyond doubt, and
 /// the beginning is no test of load.
-const BEGIN_PAUSE_MS: u64 = 40;
+const BEGIN_PAUSE_MS: u64 = 20;
 
 /// Calls under way when the fault comes begin in so many milliseconds before it.
 const INVITE_SPREAD_MS: u64 = 20;

@@ -75,14 +75,14 @@ impl Cluster {
         command.args(["run", "--config"]).arg(config);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         if self.groups {
-            command.gid(Self::group(node));
+            command.gid(self.group(node));
         }
         command.spawn().with_context(|| format!("{} cannot be started", program.display()))
     }
 
-    /// The group of a node's process.
-    pub(crate) fn group(node: usize) -> u32 {
-        GROUP + node as u32
+    /// The group of a node's process, which no node of another cluster has.
+    pub(crate) fn group(&self, node: usize) -> u32 {
+        GROUP + u32::from(self.addresses.first) + node as u32
     }
 
     pub(crate) fn sip(&self, node: usize) -> SocketAddr {

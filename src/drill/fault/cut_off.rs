@@ -56,7 +56,7 @@ pub(super) fn undo(cluster: &Cluster, node: usize) -> anyhow::Result<()> {
 }
 
 fn rules(cluster: &Cluster, node: usize, change: &str) -> anyhow::Result<()> {
-    let (group, ip) = (Cluster::group(node).to_string(), cluster.addresses.node(node).to_string());
+    let (group, ip) = (cluster.group(node).to_string(), cluster.addresses.node(node).to_string());
     let ports = format!("{CLUSTER_PORT},{HTTP_PORT}");
     iptables(&[change, "OUTPUT", "-m", "owner", "--gid-owner", &group, "-j", "DROP"])?;
     let to = [change, "INPUT", "-d", &ip, "-p", "tcp", "-m", "multiport", "--dports", &ports];
