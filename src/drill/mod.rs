@@ -12,6 +12,7 @@ mod audio;
 mod busy;
 mod cast;
 mod cluster;
+mod commands;
 mod config;
 mod desks;
 mod exchange;
@@ -20,10 +21,14 @@ mod judge;
 mod leg;
 mod message;
 mod phases;
+mod queue;
 mod report;
 mod round;
 mod suite;
 mod summary;
+mod tries;
+mod under;
+mod watcher;
 mod web;
 
 use std::path::Path;
@@ -37,18 +42,23 @@ use self::fault::{Fault, Place};
 use self::judge::Judged;
 pub(crate) use self::suite::{Order, SIDE_BY_SIDE_MAX, Wish, run};
 use self::summary::{Bounds, Gap};
+use self::under::Under;
 
 /// A drill, by what is played.
 #[derive(Clone, Copy, Debug)]
 enum Drill {
     /// Calls in every phase and a fault of one node: [`round`], judged by [`judge`].
     Calls(round::Drill),
+    /// Callers in queues and several faults: [`queue`].
+    Queue(queue::Drill),
+    /// Commands of desks and several faults: [`commands`].
+    Commands(commands::Drill),
     /// Calls on a busy machine and no fault: [`busy`]. Takes minutes, so it is not one of [`ALL`].
     Busy(busy::Drill),
 }
 
 /// All drills.
-const DRILLS: [Drill; 13] = [
+const DRILLS: [Drill; 18] = [
     calls("node-killed", Fault::Killed, Place::Carrier),
     calls("node-frozen", Fault::Frozen, Place::Carrier),
     calls("node-cut-off", Fault::CutOff, Place::Carrier),
@@ -59,43 +69,54 @@ const DRILLS: [Drill; 13] = [
     calls("leader-frozen", Fault::Frozen, Place::BareLeader),
     calls("leader-cut-off", Fault::CutOff, Place::BareLeader),
     calls("leader-transferred", Fault::Transferred, Place::BareLeader),
+    under("full-disk", Fault::FullDisk, Place::Carrier, Under::SmallDisks),
+    under("clock-offset", Fault::Killed, Place::LeadingCarrier, Under::Clocks),
+    under("lossy-network", Fault::Killed, Place::Carrier, Under::Loss(8)),
+    Drill::Queue(queue::Drill { name: "queue" }),
+    Drill::Commands(commands::Drill { name: "commands" }),
     Drill::Busy(busy::Drill { name: "busy", load: 1 }),
     Drill::Busy(busy::Drill { name: "busy-twice", load: 2 }),
     Drill::Busy(busy::Drill { name: "busy-fourfold", load: 4 }),
 ];
 
 const fn calls(name: &'static str, fault: Fault, place: Place) -> Drill {
-    Drill::Calls(round::Drill { name, fault, place })
+    under(name, fault, place, Under::Nothing)
+}
+
+const fn under(name: &'static str, fault: Fault, place: Place, under: Under) -> Drill {
+    Drill::Calls(round::Drill { name, fault, place, under })
 }
 
 impl Drill {
     fn name(self) -> &'static str {
         match self {
             Self::Calls(drill) => drill.name,
+            Self::Queue(drill) => drill.name,
+            Self::Commands(drill) => drill.name,
             Self::Busy(drill) => drill.name,
         }
     }
 
-    /// Needs a network namespace of its own.
+    /// Needs namespaces of its own.
     fn needs_namespace(self) -> bool {
         match self {
-            Self::Calls(drill) => drill.fault == Fault::CutOff,
-            Self::Busy(_) => false,
+            Self::Calls(drill) => drill.fault == Fault::CutOff || drill.under.needs_namespace(),
+            Self::Queue(_) | Self::Commands(_) | Self::Busy(_) => false,
         }
     }
 
     /// Why it cannot be done here, if it cannot.
     fn impossible(self) -> Option<String> {
         match self {
-            Self::Calls(drill) => drill.fault.impossible(),
-            Self::Busy(_) => None,
+            Self::Calls(drill) => drill.fault.impossible().or(drill.under.impossible()),
+            Self::Queue(_) | Self::Commands(_) | Self::Busy(_) => None,
         }
     }
 
     /// Is one of [`ALL`].
     fn is_short(self) -> bool {
         match self {
-            Self::Calls(_) => true,
+            Self::Calls(_) | Self::Queue(_) | Self::Commands(_) => true,
             Self::Busy(_) => false,
         }
     }
@@ -103,8 +124,8 @@ impl Drill {
     /// Makes so much load that no other round is to be played beside it.
     fn is_alone(self) -> bool {
         match self {
-            Self::Calls(_) => false,
-            Self::Busy(_) => true,
+            Self::Calls(_) | Self::Queue(_) => false,
+            Self::Commands(_) | Self::Busy(_) => true,
         }
     }
 
@@ -115,7 +136,7 @@ impl Drill {
                 gap: drill.gap_max().map_or(Gap::NoneAdded, Gap::Within),
                 decision: Some(judge::DECISION),
             },
-            Self::Busy(_) => Bounds::default(),
+            Self::Queue(_) | Self::Commands(_) | Self::Busy(_) => Bounds::default(),
         }
     }
 
@@ -130,6 +151,10 @@ impl Drill {
             Self::Calls(drill) => {
                 let evidence = round::play(drill, order.calls, addresses, folder).await?;
                 Ok(judge::judge(drill, round, &evidence))
+            }
+            Self::Queue(drill) => queue::play(drill, round, (order.calls, addresses), folder).await,
+            Self::Commands(drill) => {
+                commands::play(drill, round, (order.calls, addresses), folder).await
             }
             Self::Busy(drill) => {
                 let order = (order.calls, Duration::from_secs(order.minutes * 60));

@@ -17,6 +17,8 @@ use super::desks::{Desk, Log};
 use super::exchange::{Exchange, Order, Progress, Seen};
 use super::fault::{Fault, Place};
 use super::phases::Phase;
+use super::tries::{Trier, Try};
+use super::under::{Set, Under};
 use super::web::Web;
 use crate::api::frame::{Disposition, Do, OfCall, Whom};
 use crate::api::happened::EventView;
@@ -68,6 +70,7 @@ pub(crate) struct Drill {
     pub(crate) name: &'static str,
     pub(crate) fault: Fault,
     pub(crate) place: Place,
+    pub(crate) under: Under,
 }
 
 impl Drill {
@@ -76,6 +79,15 @@ impl Drill {
         match self.place {
             Place::Carrier | Place::LeadingCarrier => self.fault.gap_max(),
             Place::BareLeader => None,
+        }
+    }
+
+    /// Somebody who tries who takes new calls, where not all do.
+    fn tries(self, cluster: &Cluster) -> anyhow::Result<Option<Trier>> {
+        let nodes = || (0..NODES).map(|node| cluster.sip(node)).collect();
+        match self.fault {
+            Fault::FullDisk => Trier::start(cluster.addresses.callers(), nodes()).map(Some),
+            Fault::Killed | Fault::Frozen | Fault::CutOff | Fault::Transferred => Ok(None),
         }
     }
 }
@@ -89,6 +101,9 @@ pub(crate) struct Evidence {
     /// The records that each node has.
     pub(crate) records: Vec<Vec<CdrView>>,
     pub(crate) times: Moments,
+    /// The node with the fault, and calls that were tried at all nodes where that is of interest.
+    pub(crate) fault_at: usize,
+    pub(crate) tries: Vec<Try>,
     /// Why the node did not come back, if it did not.
     pub(crate) stays_away: Option<String>,
 }
@@ -152,11 +167,14 @@ pub(crate) async fn play(
     addresses: Addresses,
     folder: &Path,
 ) -> anyhow::Result<Evidence> {
+    // Dropped after the cluster, which is to end before its disks go.
+    let mut set = drill.under.set(folder, addresses)?;
     let web = Web::start(addresses.web()).await?;
     let mut cast = Cast::new(addresses, calls)?;
     let configs = config::write(folder, addresses, &cast, web.address)?;
     let groups = super::fault::cut_off::is_own_namespace();
-    let mut cluster = Cluster::start(&configs, addresses, groups)?;
+    let environments = (0..NODES).map(|node| set.environment(node)).collect();
+    let mut cluster = Cluster::start_in(&configs, addresses, groups, environments)?;
     for node in 0..NODES {
         cluster.wait_ready(node).await?;
     }
@@ -175,12 +193,16 @@ pub(crate) async fn play(
     let begin = Instant::now();
     parties.tell(Order::Begin);
     settle(&parties, &desks, &web, asking).await?;
+    let trier = drill.tries(&cluster)?;
+    set.before_fault()?;
     sleep(BASELINE).await;
 
-    let (fault, change) = strike(drill, (&mut cluster, fault_at), &parties, (&desks, &web)).await?;
+    let (fault, change) =
+        strike(drill, (&mut cluster, fault_at), &parties, (&desks, &web, &set)).await?;
     sleep(UNDO_AFTER.saturating_sub(fault.elapsed())).await;
     let undone = Instant::now();
     drill.fault.undo(&mut cluster, fault_at)?;
+    set.at_fault(true)?;
     let stays_away = cluster.wait_ready(fault_at).await.err().map(|error| error.to_string());
     let back = Instant::now();
     sleep(WATCH).await;
@@ -199,6 +221,8 @@ pub(crate) async fn play(
         desks: desks.logs(),
         records,
         times: Moments { begin, fault, change, undone, back, release },
+        fault_at,
+        tries: trier.map(Trier::stop).transpose()?.unwrap_or_default(),
         stays_away,
     })
 }
@@ -232,12 +256,13 @@ async fn strike(
     drill: Drill,
     (cluster, node): (&mut Cluster, usize),
     parties: &Parties,
-    (desks, web): (&Desks, &Web),
+    (desks, web, set): (&Desks, &Web, &Set),
 ) -> anyhow::Result<(Instant, Instant)> {
     parties.tell(Order::Invite);
     sleep(INVITE_AHEAD).await;
     let fault = Instant::now();
     drill.fault.strike(cluster, node).await.context(drill.name)?;
+    set.at_fault(false)?;
     parties.tell(Order::Fault(fault));
     for note in 0..NOTES {
         desks.write(note).await;
@@ -260,7 +285,7 @@ impl Desks {
         let (mut holding, mut serving) = (Vec::new(), Vec::new());
         for (index, agent) in cast.agents.iter().filter(|agent| agent.desk).enumerate() {
             let desk = Desk::open(&agent.id, servers(fault_at + index)).await?;
-            if agent.queue == "desk" {
+            if agent.queues == ["desk"] {
                 desk.ask(Do::Ready(Whom::default())).await;
                 holding.push(desk);
             } else {
@@ -327,7 +352,10 @@ impl Desks {
 }
 
 /// The records of every node, when each has as many as there were calls, or after a while.
-async fn records(cluster: &Cluster, accepted: usize) -> anyhow::Result<Vec<Vec<CdrView>>> {
+pub(super) async fn records(
+    cluster: &Cluster,
+    accepted: usize,
+) -> anyhow::Result<Vec<Vec<CdrView>>> {
     let nodes = (0..NODES).map(|node| records_of(cluster, node, accepted));
     futures_util::future::try_join_all(nodes).await
 }

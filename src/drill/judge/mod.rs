@@ -4,13 +4,16 @@
 
 mod audio;
 mod calls;
+mod order;
 mod records;
+mod tries;
 
 pub(crate) use calls::DECISION;
 
 use std::time::{Duration, Instant};
 
 use super::cast::Call;
+use super::fault::Fault;
 use super::round::{Drill, Evidence};
 
 /// Lines of evidence that a claim shows; the rest is counted.
@@ -207,6 +210,9 @@ pub(crate) fn judge(drill: Drill, round: usize, evidence: &Evidence) -> Judged {
     ]);
     claims
         .push(Claim::against("the node comes back", evidence.stays_away.iter().cloned().collect()));
+    if drill.fault == Fault::FullDisk {
+        claims.extend(tries::claims(evidence));
+    }
     let calls = &evidence.seen.cast.calls;
     Judged {
         drill: drill.name,
@@ -215,6 +221,32 @@ pub(crate) fn judge(drill: Drill, round: usize, evidence: &Evidence) -> Judged {
         lost: lost.len(),
         gaps: audio.figures(),
         decisions: Figures::of(decisions.iter().map(|(_, length)| *length)),
+        claims,
+        played: Some((evidence.times, lanes(evidence, &audio))),
+    }
+}
+
+/// Judges a drill of the queues.
+pub(crate) fn queue(drill: &'static str, round: usize, evidence: &Evidence) -> Judged {
+    let audio = audio::Audio::of(evidence);
+    let lost = order::losses(evidence);
+    let waits = order::waits_of_agents(evidence);
+    let claims = vec![
+        calls::none_is_lost(&lost),
+        calls::nobody_is_offered_twice(evidence),
+        order::no_agent_has_two(evidence),
+        order::nobody_is_overtaken_in_the_log(evidence),
+        order::nobody_is_overtaken_as_callers_see_it(evidence),
+        calls::nothing_is_stray(evidence),
+        records::each_call_has_one(evidence),
+    ];
+    Judged {
+        drill,
+        round,
+        calls: evidence.seen.cast.calls.len(),
+        lost: lost.len(),
+        gaps: Figures::default(),
+        decisions: waits,
         claims,
         played: Some((evidence.times, lanes(evidence, &audio))),
     }
