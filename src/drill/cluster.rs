@@ -80,7 +80,8 @@ impl Cluster {
     }
 
     fn spawn(&self, config: &Path, log: &Path, node: usize) -> anyhow::Result<Child> {
-        let output = fs::OpenOptions::new().create(true).append(true).open(log)?;
+        let output = fs::OpenOptions::new().create(true).append(true).open(log);
+        let output = output.with_context(|| format!("{} cannot be written", log.display()))?;
         let program = std::env::current_exe()?;
         let mut command = Command::new(&program);
         command.args(["run", "--config"]).arg(config);
