@@ -52,7 +52,7 @@ pub enum Message {
     /// Something happened at one of its media ports.
     Media(PortEvent),
     /// A proposal was not committed, or nobody knows whether it was.
-    NotCommitted(Box<Command>, ProposalError, Option<Box<Message>>),
+    NotCommitted(Box<Command>, ProposalError, Option<Box<Self>>),
     /// The state machine refused a command: the state has moved on since it was proposed.
     Rejected(Box<Command>, String),
     /// The prompts of an IVR action are ready to be played.
@@ -65,7 +65,9 @@ pub enum Message {
     Timer,
     /// Propose this again: it was not committed the last time. What was to come when it is comes
     /// then.
-    Again(Box<Command>, Option<Box<Message>>),
+    Again(Box<Command>, Option<Box<Self>>),
+    /// The answer of this leg's far end is committed.
+    AnswerKept(LegNumber),
     /// The answer to a re-INVITE on this leg is committed.
     Reanswer(LegNumber),
     /// The address that the call lives on goes to another node: let go of it without a word.
@@ -209,7 +211,12 @@ impl State {
             }
             Message::Rejected(command, why) => {
                 tracing::debug!(call = %self.id, %why, ?command, "the state has moved on");
+                // It may have been committed by a proposal of which nobody heard again.
+                if let Command::LegAnswered { leg, .. } = *command {
+                    self.answer_kept(leg);
+                }
             }
+            Message::AnswerKept(number) => self.answer_kept(number),
             Message::Prompts { seq, clips } => self.prompts_ready(seq, clips),
             Message::ActEnded { seq, result } => self.act_ended(seq, result),
             Message::DigitTimer { generation } => self.digit_timer(generation),
