@@ -97,7 +97,8 @@ fn draw_all(times: Moments, lanes: &[Lane]) -> String {
         (x(last.max(times.release)) + 20.0, HEAD + LANE * lanes.len() as f64 + 10.0);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
-         font-family=\"sans-serif\" font-size=\"10\">"
+         font-family=\"sans-serif\" font-size=\"10\">\
+         <rect width=\"{width:.0}\" height=\"{height:.0}\" fill=\"#fff\"/>"
     );
     for (index, lane) in lanes.iter().enumerate() {
         draw(&mut svg, lane, HEAD + LANE * index as f64, (&x, last));
