@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
 use super::cast::{Addresses, NODES};
-use super::config::{HTTP_PORT, SIP_PORT};
+use super::config::{HTTP_PORT, SIP_PORT, data};
 
 /// How long a node may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -46,6 +46,7 @@ pub(crate) struct Cluster {
     client: reqwest::Client,
     /// Whether each node runs in a group of its own; only root can do that.
     groups: bool,
+    environments: Vec<Vec<(&'static str, String)>>,
 }
 
 impl Cluster {
@@ -55,11 +56,21 @@ impl Cluster {
         addresses: Addresses,
         groups: bool,
     ) -> anyhow::Result<Self> {
+        Self::start_in(configs, addresses, groups, Vec::new())
+    }
+
+    /// Starts the nodes, each with this in its environment.
+    pub(crate) fn start_in(
+        configs: &[PathBuf],
+        addresses: Addresses,
+        groups: bool,
+        environments: Vec<Vec<(&'static str, String)>>,
+    ) -> anyhow::Result<Self> {
         // Another part of the process may have chosen already; either choice is good.
         let _chosen = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).no_proxy();
         let client = client.tls_certs_only([]).build()?;
-        let mut cluster = Self { nodes: Vec::new(), addresses, client, groups };
+        let mut cluster = Self { nodes: Vec::new(), addresses, client, groups, environments };
         for config in configs {
             let log = config.with_extension("log");
             let child = cluster.spawn(config, &log, cluster.nodes.len())?;
@@ -69,20 +80,22 @@ impl Cluster {
     }
 
     fn spawn(&self, config: &Path, log: &Path, node: usize) -> anyhow::Result<Child> {
-        let output = fs::OpenOptions::new().create(true).append(true).open(log)?;
+        let output = fs::OpenOptions::new().create(true).append(true).open(log);
+        let output = output.with_context(|| format!("{} cannot be written", log.display()))?;
         let program = std::env::current_exe()?;
         let mut command = Command::new(&program);
         command.args(["run", "--config"]).arg(config);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        command.envs(self.environments.get(node).cloned().unwrap_or_default());
         if self.groups {
-            command.gid(Self::group(node));
+            command.gid(self.group(node));
         }
         command.spawn().with_context(|| format!("{} cannot be started", program.display()))
     }
 
-    /// The group of a node's process.
-    pub(crate) fn group(node: usize) -> u32 {
-        GROUP + node as u32
+    /// The group of a node's process, which no node of another cluster has.
+    pub(crate) fn group(&self, node: usize) -> u32 {
+        GROUP + u32::from(self.addresses.first) + node as u32
     }
 
     pub(crate) fn sip(&self, node: usize) -> SocketAddr {
@@ -156,6 +169,11 @@ impl Cluster {
         let (config, log) = (self.nodes[node].config.clone(), self.nodes[node].log.clone());
         self.nodes[node].child = self.spawn(&config, &log, node)?;
         Ok(())
+    }
+
+    /// The folder of a node's data.
+    pub(crate) fn data(&self, node: usize) -> PathBuf {
+        data(self.nodes[node].config.parent().unwrap_or(Path::new(".")), node)
     }
 
     fn last_lines(&self, node: usize) -> String {

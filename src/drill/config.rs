@@ -10,7 +10,7 @@ use tandem_media::wav;
 
 use super::audio::rising_tone;
 use super::cast::{Addresses, Cast, NODES};
-use super::phases::KEYS;
+use super::phases::{KEYS, PATIENT, URGENT};
 use crate::api::hash_password;
 use crate::config::types::Secret;
 
@@ -27,7 +27,9 @@ pub(crate) const ADMINISTRATOR: &str = "operator";
 const TONE_SECONDS: u32 = 115;
 
 /// The queues, and whether their conversations are recorded.
-const QUEUES: [(&str, bool); 7] = [
+const QUEUES: [(&str, bool); 9] = [
+    (URGENT, false),
+    (PATIENT, false),
     ("bridge", false),
     ("recorded", true),
     ("offer", false),
@@ -95,6 +97,11 @@ fn flows(web: SocketAddr) -> [(&'static str, String); 3] {
     [("prompt", format!("{}{play}", begin("play"))), ("digits", digits), ("web", asks)]
 }
 
+/// Where a node has its data.
+pub(crate) fn data(folder: &Path, node: usize) -> PathBuf {
+    folder.join(format!("data{}", node + 1))
+}
+
 /// What is different at each node.
 fn own(folder: &Path, addresses: Addresses, node: usize) -> String {
     let ip = addresses.node(node);
@@ -105,7 +112,7 @@ fn own(folder: &Path, addresses: Addresses, node: usize) -> String {
          [media]\ncodecs = [\"pcmu\"]\nmusic = \"music.wav\"\n\n\
          [cluster]\nlisten = \"{ip}:{CLUSTER_PORT}\"\nsecret = \"for this drill only\"\n\n",
         node + 1,
-        folder.join(format!("data{}", node + 1)),
+        data(folder, node),
     );
     for member in 0..NODES {
         let ip = addresses.node(member);
@@ -138,11 +145,12 @@ fn shared(cast: &Cast, hash: &str) -> String {
         // Who asks for a decision is answered by the agent and not by the queue: the answer then
         // says when the decision was carried out.
         let answer = queue != "probe" && queue != "offer";
+        let priority = if queue == URGENT { 5 } else { 0 };
         let _ = write!(
             text,
             "[[number]]\nnumber = \"{queue}\"\nqueue = \"{queue}\"\n\n\
              [[queue]]\nid = \"{queue}\"\nring_seconds = 120\nwrap_up_seconds = 0\n\
-             answer = {answer}\nrecord = {record}\n\n"
+             answer = {answer}\nrecord = {record}\npriority = {priority}\n\n"
         );
     }
     for agent in &cast.agents {
@@ -153,8 +161,8 @@ fn shared(cast: &Cast, hash: &str) -> String {
         };
         let _ = write!(
             text,
-            "[[agent]]\nid = \"{0}\"\nqueues = [\"{1}\"]\ndevice = \"sip:{0}@{2}\"\n{way_in}\n\n",
-            agent.id, agent.queue, agent.phone
+            "[[agent]]\nid = \"{0}\"\nqueues = {1:?}\ndevice = \"sip:{0}@{2}\"\n{way_in}\n\n",
+            agent.id, agent.queues, agent.phone
         );
     }
     for (name, role) in [(SUPERVISOR, "supervisor"), (ADMINISTRATOR, "administrator")] {

@@ -52,7 +52,7 @@ pub enum Message {
     /// Something happened at one of its media ports.
     Media(PortEvent),
     /// A proposal was not committed, or nobody knows whether it was.
-    NotCommitted(Box<Command>, ProposalError),
+    NotCommitted(Box<Command>, ProposalError, Option<Box<Self>>),
     /// The state machine refused a command: the state has moved on since it was proposed.
     Rejected(Box<Command>, String),
     /// The prompts of an IVR action are ready to be played.
@@ -63,8 +63,11 @@ pub enum Message {
     DigitTimer { generation: u64 },
     /// A timer of a transaction or dialog may be due.
     Timer,
-    /// Propose this again: it was not committed the last time.
-    Again(Box<Command>),
+    /// Propose this again: it was not committed the last time. What was to come when it is comes
+    /// then.
+    Again(Box<Command>, Option<Box<Self>>),
+    /// The answer of this leg's far end is committed.
+    AnswerKept(LegNumber),
     /// The answer to a re-INVITE on this leg is committed.
     Reanswer(LegNumber),
     /// The address that the call lives on goes to another node: let go of it without a word.
@@ -203,15 +206,24 @@ impl State {
             Message::Response(response) => self.response(now, &response),
             Message::Unreachable(peer) => self.unreachable(now, peer),
             Message::Media(event) => self.media(event),
-            Message::NotCommitted(command, error) => self.not_committed(now, command, error),
+            Message::NotCommitted(command, error, then) => {
+                self.not_committed(now, (command, then), error);
+            }
             Message::Rejected(command, why) => {
                 tracing::debug!(call = %self.id, %why, ?command, "the state has moved on");
+                // It may have been committed by a proposal of which nobody heard again.
+                if let Command::LegAnswered { leg, .. } = *command {
+                    self.answer_kept(leg);
+                }
             }
+            Message::AnswerKept(number) => self.answer_kept(number),
             Message::Prompts { seq, clips } => self.prompts_ready(seq, clips),
             Message::ActEnded { seq, result } => self.act_ended(seq, result),
             Message::DigitTimer { generation } => self.digit_timer(generation),
             Message::Timer => self.timer_due(now),
-            Message::Again(command) => self.propose_again(now, *command),
+            Message::Again(command, then) => {
+                self.propose_again(now, *command, then.map(|then| *then));
+            }
             Message::Reanswer(number) => self.reanswer(now, number),
             Message::Forsake => self.forsake(reconcile::Close::Silently),
             #[expect(clippy::panic, reason = "the hook that tests of the supervision pull")]
@@ -340,7 +352,8 @@ impl State {
                 }
             }
             Err(error) => {
-                let _ = me.send_message(Message::NotCommitted(Box::new(command), error));
+                let then = then.map(Box::new);
+                let _ = me.send_message(Message::NotCommitted(Box::new(command), error, then));
             }
         });
     }
@@ -348,7 +361,12 @@ impl State {
     /// A command of a call is idempotent by the state it finds, so it is proposed again until it
     /// is committed or the call is gone. What is due to a caller who waits is bounded elsewhere:
     /// an arrival that is not committed is refused at once, and SIP timers end the rest.
-    fn not_committed(&mut self, now: Instant, command: Box<Command>, error: ProposalError) {
+    fn not_committed(
+        &mut self,
+        now: Instant,
+        (command, then): (Box<Command>, Option<Box<Message>>),
+        error: ProposalError,
+    ) {
         tracing::debug!(call = %self.id, %error, "not committed");
         let passes = matches!(error, ProposalError::NoLeader | ProposalError::Unknown);
         if matches!(*command, Command::Arrived { .. }) && !passes {
@@ -357,13 +375,13 @@ impl State {
         if error == ProposalError::Stopped {
             return;
         }
-        drop(self.me.send_after(PROPOSE_AGAIN, move || Message::Again(command)));
+        drop(self.me.send_after(PROPOSE_AGAIN, move || Message::Again(command, then)));
     }
 }
 
 impl State {
     /// What was proposed of a leg's dialog may be old by now: it is said as it is.
-    fn propose_again(&mut self, now: Instant, command: Command) {
+    fn propose_again(&mut self, now: Instant, command: Command, then: Option<Message>) {
         if matches!(command, Command::Arrived { .. }) {
             return self.arrive_again(now, command);
         }
@@ -371,9 +389,9 @@ impl State {
             && let Some(live) = self.legs.get(&leg)
         {
             let wire = live.committed(now).encode();
-            return self.propose(Command::WireChanged { call, leg, wire });
+            return self.propose_and(Command::WireChanged { call, leg, wire }, then);
         }
-        self.propose(command);
+        self.propose_and(command, then);
     }
 }
 
@@ -392,7 +410,7 @@ impl State {
         if self.node.lease.holds() {
             return self.propose(command);
         }
-        drop(self.me.send_after(PROPOSE_AGAIN, move || Message::Again(Box::new(command))));
+        drop(self.me.send_after(PROPOSE_AGAIN, move || Message::Again(Box::new(command), None)));
     }
 
     /// How often the address that the call lives on has moved, or how often the node could have

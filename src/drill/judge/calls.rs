@@ -10,8 +10,7 @@ use super::audio::Audio;
 use super::{Claim, Figures, title, when};
 
 /// A decision after a fault: 99 of 100, and each. An election takes 0.3 to 0.6 s.
-const DECISION_P99: Duration = Duration::from_secs(1);
-const DECISION_MAX: Duration = Duration::from_secs(2);
+pub(crate) const DECISION: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
 
 /// The calls that are lost, and why.
 pub(super) fn losses(evidence: &Evidence, audio: &Audio<'_>) -> Vec<String> {
@@ -53,16 +52,16 @@ pub(super) fn decisions(evidence: &Evidence) -> Vec<(String, Duration)> {
 
 pub(super) fn decisions_are_made(evidence: &Evidence, decisions: &[(String, Duration)]) -> Claim {
     let figures = Figures::of(decisions.iter().map(|(_, length)| *length));
-    let is_late = figures.percentile(99).is_some_and(|found| found > DECISION_P99);
+    let is_late = figures.percentile(99).is_some_and(|found| found > DECISION.0);
     // With few decisions the percentile is the largest; the bound of each is then the wider one.
     let many = decisions.len() >= 100;
-    let bound = if many && is_late { DECISION_P99 } else { DECISION_MAX };
+    let bound = if many && is_late { DECISION.0 } else { DECISION.1 };
     let late = decisions.iter().filter(|(_, length)| *length > bound);
     let pick_up = evidence.seen.cast.calls.iter().find(|call| call.phase == Phase::Probe);
     Claim::against(
         format!(
             "a call that comes after the fault is offered and answered within {} s",
-            DECISION_MAX.as_secs()
+            DECISION.1.as_secs()
         ),
         late.map(|(call, length)| format!("{call} took {} ms", length.as_millis())).collect(),
     )
