@@ -13,6 +13,7 @@ use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 use tandem_center::flow::Surroundings;
 use tandem_center::{CallId, Directory, HomeId, NodeId};
+use tandem_cluster::shared::directory::SharedDirectory;
 use tandem_sip::auth::Credentials;
 use tandem_sip::leg::{SessionTimer, Settings};
 use tandem_sip::sdp::{Capabilities, CodecKind, PTIME_MS_USUAL};
@@ -40,6 +41,7 @@ use crate::recordings::{self, PeerKey, Recordings};
 use crate::records::{self, CallRecords};
 use crate::replica::{Lease, Replica, ReplicaConfig};
 use crate::routes::{Routes, Trunk};
+use crate::shared::{self, DirectoryLease, Holder};
 use crate::sounds;
 use crate::speech::{
     DiskCache, EspeakConfig, EspeakNg, PromptStore, SpeakError, SpeechSynthesizer,
@@ -62,7 +64,10 @@ const DISK_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 /// # Errors
 /// What stands in the way of starting, and what to do about it.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let running = Running::start(config).await?;
+    let metrics = Arc::new(Metrics::new());
+    let Some((config, holder)) = hold(config, &metrics).await? else { return Ok(()) };
+    let lease = holder.as_ref().map_or_else(DirectoryLease::alone, Holder::lease);
+    let running = Running::start_with(config, metrics, lease).await?;
     let config = &running.node.config;
     let listen = config.http.listen;
     let api = serve(
@@ -76,7 +81,31 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     told_to_end().await?;
     api.drain();
     running.drain(api).await;
+    if let Some(holder) = holder {
+        tokio::task::spawn_blocking(|| holder.release()).await?;
+    }
     Ok(())
+}
+
+/// The data directory: at once, or when the other machine gives it up. None if this process was
+/// told to end before.
+async fn hold(
+    mut config: Config,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Option<(Config, Option<Holder>)>> {
+    let data = &config.node.data;
+    if config.shared.name.is_none() {
+        if SharedDirectory::is_one(data) {
+            bail!("{} is shared storage: set [shared] name", data.display());
+        }
+        return Ok(Some((config, None)));
+    }
+    let (folder, holder) = tokio::select! {
+        taken = shared::take(&config, metrics) => taken?,
+        told = told_to_end() => return told.map(|()| None).map_err(Into::into),
+    };
+    config.node.data = folder;
+    Ok(Some((config, Some(holder))))
 }
 
 /// Tokens of one node hold at the others.
@@ -102,6 +131,18 @@ impl Running {
     /// # Errors
     /// What stands in the way, and what to do about it.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
+        Self::start_with(config, Arc::new(Metrics::new()), DirectoryLease::alone()).await
+    }
+
+    /// The same, in a data directory that is held for as long as the lease.
+    ///
+    /// # Errors
+    /// What stands in the way, and what to do about it.
+    pub async fn start_with(
+        config: Config,
+        metrics: Arc<Metrics>,
+        directory_lease: DirectoryLease,
+    ) -> anyhow::Result<Self> {
         let data = config.node.data.clone();
         std::fs::create_dir_all(&data)
             .with_context(|| format!("the data directory {} cannot be made", data.display()))?;
@@ -113,9 +154,11 @@ impl Running {
         let (recordings, chores) =
             Recordings::open(id.0, config.recordings(), &data, recording_peers(&config))?;
         let machine = CenterMachine::new(id, Arc::clone(&events), Arc::clone(&outlet));
-        let metrics = Arc::new(Metrics::new());
-        let replica_config =
-            ReplicaConfig { metrics: Arc::clone(&metrics), ..replica_config(&config)? };
+        let replica_config = ReplicaConfig {
+            metrics: Arc::clone(&metrics),
+            directory: directory_lease,
+            ..replica_config(&config)?
+        };
         let (handle, replica) = Replica::start(replica_config, machine)?;
         let (told, kept) = (Arc::clone(&outlet), Arc::clone(&recordings));
         let engine = start_engine(&config, handle.lease(), told, kept)?;
@@ -223,7 +266,7 @@ struct Place {
 /// Opens the sockets. An address that moves may be another node's until the cluster knows of this
 /// one, so it is not opened yet.
 fn place(config: &Config, id: NodeId) -> anyhow::Result<Place> {
-    let backend = config.takeover.backend()?.filter(|_| config.cluster.member.len() > 1);
+    let backend = config.takeover.backend()?.filter(|_| config.moves_addresses());
     let addresses = listen_addresses(config);
     let sockets = SipSockets::new(shares_addresses(config));
     let sip = match backend {
@@ -242,7 +285,7 @@ fn place(config: &Config, id: NodeId) -> anyhow::Result<Place> {
 
 /// Nodes on one machine can bind each other's addresses, even those of a process that is stopped.
 fn shares_addresses(config: &Config) -> bool {
-    config.takeover.mode == TakeoverMode::Loopback && config.cluster.member.len() > 1
+    config.takeover.mode == TakeoverMode::Loopback && config.moves_addresses()
 }
 
 /// The other nodes, as far as recordings are kept by several.

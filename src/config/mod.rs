@@ -27,6 +27,7 @@ use sections::{Cluster, Flows, Http, Limits, Log, Media, Node, Prompts, Recordin
 use types::{Name, Secret};
 
 use crate::address::settings::Takeover;
+use crate::shared::settings::Shared;
 
 /// The configuration that `tandem run` uses without a file.
 const BUILT_IN: &str = include_str!("../../config/node.toml");
@@ -51,6 +52,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// Who goes on with the calls of a node that is gone.
     pub takeover: Takeover,
+    /// Two machines over one directory.
+    pub shared: Shared,
     /// When new calls are refused.
     pub limits: Limits,
     /// IVR flows.
@@ -171,6 +174,12 @@ impl Config {
             .cloned()
             .chain(self.agent_range.iter().flat_map(AgentRange::agents))
             .collect()
+    }
+
+    /// Whether the service address goes to another machine when this one dies.
+    #[must_use]
+    pub fn moves_addresses(&self) -> bool {
+        self.cluster.member.len() > 1 || self.shared.name.is_some()
     }
 
     /// The secret of the cluster. A node without members draws its own at first start.
