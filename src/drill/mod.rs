@@ -20,6 +20,7 @@ mod message;
 mod phases;
 mod report;
 mod round;
+mod shared_storage;
 mod web;
 
 use std::path::{Path, PathBuf};
@@ -37,10 +38,12 @@ use self::judge::{Claim, Judged, Verdict};
 enum Drill {
     /// Calls in every phase and a fault of one node: [`round`], judged by [`judge`].
     Calls(round::Drill),
+    /// Two machines over one directory: [`shared_storage`].
+    SharedStorage(shared_storage::Drill),
 }
 
 /// All drills.
-const DRILLS: [Drill; 10] = [
+const DRILLS: [Drill; 12] = [
     calls("node-killed", Fault::Killed, Place::Carrier),
     calls("node-frozen", Fault::Frozen, Place::Carrier),
     calls("node-cut-off", Fault::CutOff, Place::Carrier),
@@ -51,16 +54,23 @@ const DRILLS: [Drill; 10] = [
     calls("leader-frozen", Fault::Frozen, Place::BareLeader),
     calls("leader-cut-off", Fault::CutOff, Place::BareLeader),
     calls("leader-transferred", Fault::Transferred, Place::BareLeader),
+    shared_storage("shared-storage-killed", shared_storage::Fault::Killed),
+    shared_storage("shared-storage-frozen", shared_storage::Fault::Frozen),
 ];
 
 const fn calls(name: &'static str, fault: Fault, place: Place) -> Drill {
     Drill::Calls(round::Drill { name, fault, place })
 }
 
+const fn shared_storage(name: &'static str, fault: shared_storage::Fault) -> Drill {
+    Drill::SharedStorage(shared_storage::Drill { name, fault })
+}
+
 impl Drill {
     fn name(self) -> &'static str {
         match self {
             Self::Calls(drill) => drill.name,
+            Self::SharedStorage(drill) => drill.name,
         }
     }
 
@@ -68,6 +78,7 @@ impl Drill {
     fn needs_namespace(self) -> bool {
         match self {
             Self::Calls(drill) => drill.fault == Fault::CutOff,
+            Self::SharedStorage(_) => false,
         }
     }
 
@@ -75,6 +86,7 @@ impl Drill {
     fn impossible(self) -> Option<String> {
         match self {
             Self::Calls(drill) => drill.fault.impossible(),
+            Self::SharedStorage(_) => None,
         }
     }
 
@@ -89,6 +101,9 @@ impl Drill {
             Self::Calls(drill) => {
                 let evidence = round::play(drill, order.calls, addresses, folder).await?;
                 Ok(judge::judge(drill, round, &evidence))
+            }
+            Self::SharedStorage(drill) => {
+                shared_storage::play(drill, round, (order.calls, addresses), folder).await
             }
         }
     }

@@ -51,7 +51,7 @@ impl Claim {
         Self::against(text, vec![why])
     }
 
-    fn with_figures(mut self, figures: String) -> Self {
+    pub(super) fn with_figures(mut self, figures: String) -> Self {
         self.evidence.insert(0, figures);
         self
     }
