@@ -156,12 +156,13 @@ impl Running {
         let machine = CenterMachine::new(id, Arc::clone(&events), Arc::clone(&outlet));
         let replica_config = ReplicaConfig {
             metrics: Arc::clone(&metrics),
-            directory: directory_lease,
+            directory: directory_lease.clone(),
             ..replica_config(&config)?
         };
         let (handle, replica) = Replica::start(replica_config, machine)?;
         let (told, kept) = (Arc::clone(&outlet), Arc::clone(&recordings));
-        let engine = start_engine(&config, handle.lease(), told, kept)?;
+        let leases = (handle.lease(), directory_lease.clone());
+        let engine = start_engine(&config, leases, told, kept)?;
         let prompts = Arc::new(prompts(&config).await?);
         let (folder, directory) = directory(&config, &prompts);
         let node = Arc::new(Node {
@@ -178,7 +179,7 @@ impl Running {
             web: Arc::new(crate::ivr_http::IvrHttp::new().context("no HTTP client for flows")?),
             metrics,
             events,
-            journal: Journal::start(&data.join("journal"), id.0)
+            journal: Journal::start_under(directory_lease, &data.join("journal"), id.0)
                 .context("the journal of the wire cannot be written")?,
             routes: Routes::new(trunks(&config)?, &config.sip.realm),
             capabilities: capabilities(&config),
@@ -298,7 +299,7 @@ fn recording_peers(config: &Config) -> Option<recordings::Cluster> {
 
 fn start_engine(
     config: &Config,
-    lease: Lease,
+    (lease, directory): (Lease, DirectoryLease),
     outlet: Arc<OnceLock<Weak<Node>>>,
     recordings: Arc<Recordings>,
 ) -> anyhow::Result<Engine> {
@@ -309,6 +310,7 @@ fn start_engine(
         shared: shares_addresses(config),
         lease,
         node: config.node.id.get().into(),
+        directory,
         ..EngineConfig::default()
     };
     Ok(Engine::start(settings, move |event| {

@@ -56,8 +56,8 @@ impl Clerks {
     /// Compares what was acknowledged with what is there.
     pub(super) async fn nothing_is_lost(&self, base: &str) -> Claim {
         let claim = "no acknowledged command is lost";
-        let agents: Vec<Agent> = match read(base, "/api/v1/agents").await {
-            Ok(agents) => agents,
+        let agents = match read::<Page<Agent>>(base, "/api/v1/agents").await {
+            Ok(page) => page.items,
             Err(error) => return Claim::failed(claim, error.to_string()),
         };
         let number = |id: &str| {
