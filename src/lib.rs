@@ -20,6 +20,7 @@ pub mod records;
 pub mod registrations;
 pub mod replica;
 pub mod routes;
+pub mod shared;
 pub mod sounds;
 pub mod speech;
 pub mod start;

@@ -182,6 +182,18 @@ metrics! {
         "Duration of writing the log to the disk";
     snapshots_total: IntCounterVec, "tandem_snapshots_total",
         "Snapshots, by whether they were written or not, sent or installed", ["kind"];
+    shared_active: IntGauge, "tandem_shared_active",
+        "1 if this machine holds the shared directory";
+    shared_generation: IntGauge, "tandem_shared_generation",
+        "The generation of the shared directory: it rises with every takeover";
+    shared_silence_seconds: Gauge, "tandem_shared_silence_seconds",
+        "How long the standby has seen no heartbeat of the holder";
+    shared_heartbeat_seconds: Gauge, "tandem_shared_heartbeat_seconds",
+        "How long the last heartbeat took until it was on the shared disk";
+    shared_takeovers_total: IntCounter, "tandem_shared_takeovers_total",
+        "Times that this machine took the shared directory from the other one";
+    shared_fencings_total: IntCounterVec, "tandem_shared_fencings_total",
+        "Fencing commands, by result: nothing is taken over after one that failed", ["result"];
     task_delay_seconds: Gauge, "tandem_task_delay_seconds",
         "How late tasks run: past 0.15 s calls are refused";
     actor_restarts_total: IntCounterVec, "tandem_actor_restarts_total",
@@ -266,6 +278,7 @@ impl Metrics {
             (&self.ivr_http_requests_total, &["ok", "failed"]),
             (&self.cti_commands_total, &["done"]),
             (&self.logins_total, &["done"]),
+            (&self.shared_fencings_total, &["done", "failed"]),
             (&self.cti_closed_total, &["gone"]),
             (&self.actor_restarts_total, &ACTORS),
             (&self.webhook_total, &["sent", "repeated", "failed", "dropped"]),

@@ -13,6 +13,7 @@ use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 use tandem_center::flow::Surroundings;
 use tandem_center::{CallId, Directory, HomeId, NodeId};
+use tandem_cluster::shared::directory::SharedDirectory;
 use tandem_sip::auth::Credentials;
 use tandem_sip::leg::{SessionTimer, Settings};
 use tandem_sip::sdp::{Capabilities, CodecKind, PTIME_MS_USUAL};
@@ -41,6 +42,7 @@ use crate::recordings::{self, PeerKey, Recordings};
 use crate::records::{self, CallRecords};
 use crate::replica::{Lease, Replica, ReplicaConfig};
 use crate::routes::{Routes, Trunk};
+use crate::shared::{self, DirectoryLease, Holder};
 use crate::sounds;
 use crate::speech::{
     DiskCache, EspeakConfig, EspeakNg, PromptStore, SpeakError, SpeechSynthesizer,
@@ -63,7 +65,10 @@ const DISK_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 /// # Errors
 /// What stands in the way of starting, and what to do about it.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let running = Running::start(config).await?;
+    let metrics = Arc::new(Metrics::new());
+    let Some((config, holder)) = hold(config, &metrics).await? else { return Ok(()) };
+    let lease = holder.as_ref().map_or_else(DirectoryLease::alone, Holder::lease);
+    let running = Running::start_with(config, metrics, lease).await?;
     let config = &running.node.config;
     let listen = config.http.listen;
     let api = serve(
@@ -77,7 +82,31 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     told_to_end().await?;
     api.drain();
     running.drain(api).await;
+    if let Some(holder) = holder {
+        tokio::task::spawn_blocking(|| holder.release()).await?;
+    }
     Ok(())
+}
+
+/// The data directory: at once, or when the other machine gives it up. None if this process was
+/// told to end before.
+async fn hold(
+    mut config: Config,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Option<(Config, Option<Holder>)>> {
+    let data = &config.node.data;
+    if config.shared.name.is_none() {
+        if SharedDirectory::is_one(data) {
+            bail!("{} is shared storage: set [shared] name", data.display());
+        }
+        return Ok(Some((config, None)));
+    }
+    let (folder, holder) = tokio::select! {
+        taken = shared::take(&config, metrics) => taken?,
+        told = told_to_end() => return told.map(|()| None).map_err(Into::into),
+    };
+    config.node.data = folder;
+    Ok(Some((config, Some(holder))))
 }
 
 /// Tokens of one node hold at the others.
@@ -103,6 +132,18 @@ impl Running {
     /// # Errors
     /// What stands in the way, and what to do about it.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
+        Self::start_with(config, Arc::new(Metrics::new()), DirectoryLease::alone()).await
+    }
+
+    /// The same, in a data directory that is held for as long as the lease.
+    ///
+    /// # Errors
+    /// What stands in the way, and what to do about it.
+    pub async fn start_with(
+        config: Config,
+        metrics: Arc<Metrics>,
+        directory_lease: DirectoryLease,
+    ) -> anyhow::Result<Self> {
         let data = config.node.data.clone();
         std::fs::create_dir_all(&data)
             .with_context(|| format!("the data directory {} cannot be made", data.display()))?;
@@ -114,12 +155,15 @@ impl Running {
         let (recordings, chores) =
             Recordings::open(id.0, config.recordings(), &data, recording_peers(&config))?;
         let machine = CenterMachine::new(id, Arc::clone(&events), Arc::clone(&outlet));
-        let metrics = Arc::new(Metrics::new());
-        let replica_config =
-            ReplicaConfig { metrics: Arc::clone(&metrics), ..replica_config(&config)? };
+        let replica_config = ReplicaConfig {
+            metrics: Arc::clone(&metrics),
+            directory: directory_lease.clone(),
+            ..replica_config(&config)?
+        };
         let (handle, replica) = Replica::start(replica_config, machine)?;
         let (told, kept) = (Arc::clone(&outlet), Arc::clone(&recordings));
-        let engine = start_engine(&config, handle.lease(), told, kept)?;
+        let leases = (handle.lease(), directory_lease.clone());
+        let engine = start_engine(&config, leases, told, kept)?;
         let prompts = Arc::new(prompts(&config).await?);
         let (folder, directory) = directory(&config, &prompts);
         let node = Arc::new(Node {
@@ -136,7 +180,7 @@ impl Running {
             web: Arc::new(crate::ivr_http::IvrHttp::new().context("no HTTP client for flows")?),
             metrics,
             events,
-            journal: Journal::start(&data.join("journal"), id.0)
+            journal: Journal::start_under(directory_lease, &data.join("journal"), id.0)
                 .context("the journal of the wire cannot be written")?,
             routes: Routes::new(trunks(&config)?, &config.sip.realm),
             capabilities: capabilities(&config),
@@ -226,7 +270,7 @@ struct Place {
 /// Opens the sockets. An address that moves may be another node's until the cluster knows of this
 /// one, so it is not opened yet.
 fn place(config: &Config, id: NodeId) -> anyhow::Result<Place> {
-    let backend = config.takeover.backend()?.filter(|_| config.cluster.member.len() > 1);
+    let backend = config.takeover.backend()?.filter(|_| config.moves_addresses());
     let addresses = listen_addresses(config);
     let sockets = SipSockets::new(shares_addresses(config));
     let sip = match backend {
@@ -245,7 +289,7 @@ fn place(config: &Config, id: NodeId) -> anyhow::Result<Place> {
 
 /// Nodes on one machine can bind each other's addresses, even those of a process that is stopped.
 fn shares_addresses(config: &Config) -> bool {
-    config.takeover.mode == TakeoverMode::Loopback && config.cluster.member.len() > 1
+    config.takeover.mode == TakeoverMode::Loopback && config.moves_addresses()
 }
 
 /// The other nodes, as far as recordings are kept by several.
@@ -258,7 +302,7 @@ fn recording_peers(config: &Config) -> Option<recordings::Cluster> {
 
 fn start_engine(
     config: &Config,
-    lease: Lease,
+    (lease, directory): (Lease, DirectoryLease),
     outlet: Arc<OnceLock<Weak<Node>>>,
     recordings: Arc<Recordings>,
 ) -> anyhow::Result<Engine> {
@@ -269,6 +313,7 @@ fn start_engine(
         shared: shares_addresses(config),
         lease,
         node: config.node.id.get().into(),
+        directory,
         ..EngineConfig::default()
     };
     Ok(Engine::start(settings, move |event| {

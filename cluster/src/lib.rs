@@ -10,7 +10,7 @@
 //! Read in this order: [`entry`] (what is in a log entry), [`driver`] (the machine), [`log`] (its
 //! disk), [`store`] (the directory), [`snapshot`], [`cache`] (applied state), [`records`],
 //! [`wire`] (frames and handshake between nodes), [`presence`] (who is there, and who may act),
-//! [`replay`] (all of it, read again later).
+//! [`replay`] (all of it, read again later), [`shared`] (two machines over one directory).
 
 pub mod cache;
 pub mod clock;
@@ -20,6 +20,7 @@ pub mod log;
 pub mod presence;
 pub mod records;
 pub mod replay;
+pub mod shared;
 pub mod snapshot;
 pub mod store;
 pub mod wire;

@@ -22,6 +22,7 @@ use super::document::schema;
 use super::entries::{AgentRange, Number};
 use super::types::{Name, Secret, SipUri};
 use crate::address::settings::TakeoverMode;
+use crate::shared::settings::SettingsError;
 
 /// A secret that several machines share must not be guessable: 16 bytes are 128 bits if random.
 const SECRET_BYTES_MIN: usize = 16;
@@ -251,6 +252,7 @@ impl Whole<'_> {
         self.check_node(config);
         self.check_cluster(config);
         self.check_takeover(config);
+        self.check_shared(config);
         self.check_duplicates(config);
         self.check_numbers(config);
         self.check_queues(config);
@@ -284,9 +286,7 @@ impl Whole<'_> {
         let mut listens = config.sip.udp.iter().chain(&config.sip.tcp);
         let elsewhere = listens.find(|address| !address.ip().is_loopback());
         let on_one_machine = config.takeover.mode == TakeoverMode::Loopback;
-        if let (Some(address), true, true) =
-            (elsewhere, on_one_machine, config.cluster.member.len() > 1)
-        {
+        if let (Some(address), true, true) = (elsewhere, on_one_machine, config.moves_addresses()) {
             let message = format!(
                 "calls at {address} cannot be taken over by mode \"loopback\": set [takeover] \
                  mode to \"interface\", \"hook\" or \"reinvite\""
@@ -300,6 +300,32 @@ impl Whole<'_> {
             let key = if from_file { "secret_file" } else { "secret" };
             let message = format!("the secret is shorter than {SECRET_BYTES_MIN} bytes");
             self.note((section, None, key), message);
+        }
+    }
+
+    fn check_shared(&mut self, config: &Config) {
+        let is_shared = config.shared.name.is_some();
+        let wrong = [
+            ("shared", config.shared.check()),
+            (
+                "cluster.member",
+                match is_shared && !config.cluster.member.is_empty() {
+                    true => Err(SettingsError::Members),
+                    false => Ok(()),
+                },
+            ),
+            (
+                "recording",
+                match is_shared && config.recording.directory.is_some() {
+                    true => Err(SettingsError::Recordings),
+                    false => Ok(()),
+                },
+            ),
+        ];
+        for (section, checked) in wrong {
+            if let Err(error) = checked {
+                self.note((section, None, "name"), error.to_string());
+            }
         }
     }
 

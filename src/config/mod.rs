@@ -29,6 +29,7 @@ use sections::{
 use types::{Name, Secret};
 
 use crate::address::settings::Takeover;
+use crate::shared::settings::Shared;
 
 /// The configuration that `tandem run` uses without a file.
 const BUILT_IN: &str = include_str!("../../config/node.toml");
@@ -53,6 +54,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// Who goes on with the calls of a node that is gone.
     pub takeover: Takeover,
+    /// Two machines over one directory.
+    pub shared: Shared,
     /// When new calls are refused.
     pub limits: Limits,
     /// Who is told alarms.
@@ -175,6 +178,12 @@ impl Config {
             .cloned()
             .chain(self.agent_range.iter().flat_map(AgentRange::agents))
             .collect()
+    }
+
+    /// Whether the service address goes to another machine when this one dies.
+    #[must_use]
+    pub fn moves_addresses(&self) -> bool {
+        self.cluster.member.len() > 1 || self.shared.name.is_some()
     }
 
     /// The secret of the cluster. A node without members draws its own at first start.

@@ -167,6 +167,18 @@ bounded!(
     /// Seconds that a web service may take to answer.
     AnswerSeconds: u32, 1..=60, " seconds");
 bounded!(
+    /// Milliseconds between two heartbeats of the holder of a shared directory.
+    HeartbeatMs: u64, 20..=10_000, " ms");
+bounded!(
+    /// Milliseconds for which the holder of a shared directory goes on without a heartbeat.
+    LeaseMs: u64, 200..=120_000, " ms");
+bounded!(
+    /// Milliseconds of silence after which a shared directory is taken over.
+    TakeoverMs: u64, 700..=300_000, " ms");
+bounded!(
+    /// Milliseconds that a fencing command may take.
+    FenceTimeoutMs: u64, 100..=300_000, " ms");
+bounded!(
     /// Calls of one node at a time.
     CallsMax: u32, 1..=200_000, " calls");
 bounded!(

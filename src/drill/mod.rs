@@ -24,6 +24,7 @@ mod phases;
 mod queue;
 mod report;
 mod round;
+mod shared_storage;
 mod suite;
 mod summary;
 mod tries;
@@ -55,10 +56,12 @@ enum Drill {
     Commands(commands::Drill),
     /// Calls on a busy machine and no fault: [`busy`]. Takes minutes, so it is not one of [`ALL`].
     Busy(busy::Drill),
+    /// Two machines over one directory: [`shared_storage`].
+    SharedStorage(shared_storage::Drill),
 }
 
 /// All drills.
-const DRILLS: [Drill; 18] = [
+const DRILLS: [Drill; 20] = [
     calls("node-killed", Fault::Killed, Place::Carrier),
     calls("node-frozen", Fault::Frozen, Place::Carrier),
     calls("node-cut-off", Fault::CutOff, Place::Carrier),
@@ -77,6 +80,8 @@ const DRILLS: [Drill; 18] = [
     Drill::Busy(busy::Drill { name: "busy", load: 1 }),
     Drill::Busy(busy::Drill { name: "busy-twice", load: 2 }),
     Drill::Busy(busy::Drill { name: "busy-fourfold", load: 4 }),
+    shared_storage("shared-storage-killed", shared_storage::Fault::Killed),
+    shared_storage("shared-storage-frozen", shared_storage::Fault::Frozen),
 ];
 
 const fn calls(name: &'static str, fault: Fault, place: Place) -> Drill {
@@ -87,6 +92,10 @@ const fn under(name: &'static str, fault: Fault, place: Place, under: Under) -> 
     Drill::Calls(round::Drill { name, fault, place, under })
 }
 
+const fn shared_storage(name: &'static str, fault: shared_storage::Fault) -> Drill {
+    Drill::SharedStorage(shared_storage::Drill { name, fault })
+}
+
 impl Drill {
     fn name(self) -> &'static str {
         match self {
@@ -94,6 +103,7 @@ impl Drill {
             Self::Queue(drill) => drill.name,
             Self::Commands(drill) => drill.name,
             Self::Busy(drill) => drill.name,
+            Self::SharedStorage(drill) => drill.name,
         }
     }
 
@@ -101,7 +111,7 @@ impl Drill {
     fn needs_namespace(self) -> bool {
         match self {
             Self::Calls(drill) => drill.fault == Fault::CutOff || drill.under.needs_namespace(),
-            Self::Queue(_) | Self::Commands(_) | Self::Busy(_) => false,
+            Self::Queue(_) | Self::Commands(_) | Self::Busy(_) | Self::SharedStorage(_) => false,
         }
     }
 
@@ -109,14 +119,14 @@ impl Drill {
     fn impossible(self) -> Option<String> {
         match self {
             Self::Calls(drill) => drill.fault.impossible().or(drill.under.impossible()),
-            Self::Queue(_) | Self::Commands(_) | Self::Busy(_) => None,
+            Self::Queue(_) | Self::Commands(_) | Self::Busy(_) | Self::SharedStorage(_) => None,
         }
     }
 
     /// Is one of [`ALL`].
     fn is_short(self) -> bool {
         match self {
-            Self::Calls(_) | Self::Queue(_) | Self::Commands(_) => true,
+            Self::Calls(_) | Self::Queue(_) | Self::Commands(_) | Self::SharedStorage(_) => true,
             Self::Busy(_) => false,
         }
     }
@@ -124,7 +134,7 @@ impl Drill {
     /// Makes so much load that no other round is to be played beside it.
     fn is_alone(self) -> bool {
         match self {
-            Self::Calls(_) | Self::Queue(_) => false,
+            Self::Calls(_) | Self::Queue(_) | Self::SharedStorage(_) => false,
             Self::Commands(_) | Self::Busy(_) => true,
         }
     }
@@ -136,7 +146,9 @@ impl Drill {
                 gap: drill.gap_max().map_or(Gap::NoneAdded, Gap::Within),
                 decision: Some(judge::DECISION),
             },
-            Self::Queue(_) | Self::Commands(_) | Self::Busy(_) => Bounds::default(),
+            Self::Queue(_) | Self::Commands(_) | Self::Busy(_) | Self::SharedStorage(_) => {
+                Bounds::default()
+            }
         }
     }
 
@@ -159,6 +171,9 @@ impl Drill {
             Self::Busy(drill) => {
                 let order = (order.calls, Duration::from_secs(order.minutes * 60));
                 busy::play(drill, round, order, addresses, folder).await
+            }
+            Self::SharedStorage(drill) => {
+                shared_storage::play(drill, round, (order.calls, addresses), folder).await
             }
         }
     }

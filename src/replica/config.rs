@@ -11,6 +11,7 @@ use tandem_cluster::store::StoreError;
 use tandem_cluster::{Millis, NodeId};
 
 use crate::metrics::Metrics;
+use crate::shared::DirectoryLease;
 
 /// How a replica is set up.
 pub struct ReplicaConfig {
@@ -54,6 +55,9 @@ pub struct ReplicaConfig {
     pub clock: Arc<dyn Fn() -> Millis + Send + Sync>,
     /// Where commits, syncs and snapshots are counted.
     pub metrics: Arc<Metrics>,
+    /// Whether the data directory may be written: looked at before each write of the log and
+    /// after it, before anything is acknowledged.
+    pub directory: DirectoryLease,
     /// Called instead of aborting the process, in tests. See [`Fatal`].
     pub fatal: Fatal,
 }
@@ -83,6 +87,7 @@ impl ReplicaConfig {
             records: None,
             clock: Arc::new(unix_clock),
             metrics: Arc::default(),
+            directory: DirectoryLease::alone(),
             fatal: Arc::new(abort),
         }
     }

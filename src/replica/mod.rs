@@ -92,6 +92,7 @@ impl Replica {
             files: files.clone(),
             purger: driver.log().purger(),
             fatal: Arc::clone(&config.fatal),
+            directory: config.directory.clone(),
         };
         let snapshotted: Arc<Mutex<Vec<_>>> = Arc::default();
         let made = Arc::clone(&snapshotted);

@@ -51,6 +51,9 @@ const DISK_EVERY: Duration = Duration::from_secs(1);
 /// Pause after a snapshot that could not be written. Each attempt encodes the whole state.
 const SNAPSHOT_AGAIN: Duration = Duration::from_secs(10);
 
+/// Why a thread ends that would write.
+pub(super) const LEASE_OVER: &str = "the lease of the shared directory is over";
+
 /// Everything that the thread owns.
 pub(super) struct RaftThread<M: Machine> {
     pub(super) config: ReplicaConfig,
@@ -357,8 +360,11 @@ impl<M: Machine> RaftThread<M> {
                     // is committed already.
                     self.flush_sends();
                     self.apply();
+                    self.may_write()?;
                     let begun = Instant::now();
                     self.driver.persist().map_err(|error| error.to_string())?;
+                    // What was written later than that may be where nobody reads it.
+                    self.may_write()?;
                     let seconds = begun.elapsed().as_secs_f64();
                     self.shared.metrics.log_sync_seconds.observe(seconds);
                 }
@@ -408,6 +414,11 @@ impl<M: Machine> RaftThread<M> {
         self.flush_sends();
         self.apply();
         Ok(())
+    }
+
+    fn may_write(&self) -> Result<(), String> {
+        let holds = self.config.directory.holds();
+        holds.then_some(()).ok_or_else(|| LEASE_OVER.to_owned())
     }
 
     fn send(&mut self, message: Message) {
