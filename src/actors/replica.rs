@@ -17,7 +17,7 @@ use tandem_center::{
 };
 use tandem_cluster::{Committed, Index, Role};
 
-use super::{agent, call, homes, queue};
+use super::{agent, call, homes, queue, witness};
 use crate::api::events::EventLog;
 use crate::node::Node;
 use crate::records::Row;
@@ -377,6 +377,10 @@ impl State {
                 tracing::error!(%node, silent_ms, "a node is missed: others take its calls over");
                 self.propose_presence(Command::NodeLost { node, silent_ms });
             }
+        }
+        if self.node.is_witness() {
+            let node = Arc::clone(&self.node);
+            return witness::look(&node, |about| self.may_propose(about));
         }
         self.confirm_lease(up);
     }

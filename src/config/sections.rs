@@ -237,6 +237,21 @@ pub struct Member {
     /// Its `http.listen`, told to clients so that they go on there when this node dies. The other
     /// nodes copy recordings there; a node without it gets none and gives none.
     pub http: Option<SocketAddr>,
+    /// What it is there for. The same on every node.
+    #[serde(default)]
+    pub role: MemberRole,
+}
+
+/// What a node of the cluster is there for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberRole {
+    /// It has calls and desks.
+    #[default]
+    Calls,
+    /// It votes and keeps log, state and records, so that one of two machines may be lost. It has
+    /// no calls, no desks and no service address, and opens no port for SIP or audio.
+    Witness,
 }
 
 /// How much is taken on before new calls are refused with 503 and Retry-After. Calls in progress

@@ -166,12 +166,12 @@ impl Cast {
         Ok(cast)
     }
 
-    /// Says which nodes are called: the carrier by most, those that the fault does not concern by
-    /// the witnesses, those that live on by the probes.
-    pub(crate) fn place(&mut self, carrier: usize, fault_at: usize) {
+    /// Says which of the first `nodes` nodes are called: the carrier by most, those that the fault
+    /// does not concern by the witnesses, those that live on by the probes.
+    pub(crate) fn place(&mut self, (carrier, fault_at): (usize, usize), nodes: usize) {
         let untouched: Vec<usize> =
-            (0..NODES).filter(|node| *node != carrier && *node != fault_at).collect();
-        let alive: Vec<usize> = (0..NODES).filter(|node| *node != fault_at).collect();
+            (0..nodes).filter(|node| *node != carrier && *node != fault_at).collect();
+        let alive: Vec<usize> = (0..nodes).filter(|node| *node != fault_at).collect();
         for (index, call) in self.calls.iter_mut().enumerate() {
             call.node = match call.phase {
                 Phase::Witness => untouched[index % untouched.len()],

@@ -44,6 +44,8 @@ pub(crate) struct Cluster {
     nodes: Vec<Node>,
     pub(crate) addresses: Addresses,
     client: reqwest::Client,
+    /// The first so many nodes have calls; the others are witnesses.
+    pub(crate) with_calls: usize,
     /// Whether each node runs in a group of its own; only root can do that.
     groups: bool,
 }
@@ -59,7 +61,8 @@ impl Cluster {
         let _chosen = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).no_proxy();
         let client = client.tls_certs_only([]).build()?;
-        let mut cluster = Self { nodes: Vec::new(), addresses, client, groups };
+        let with_calls = NODES;
+        let mut cluster = Self { nodes: Vec::new(), addresses, client, with_calls, groups };
         for config in configs {
             let log = config.with_extension("log");
             let child = cluster.spawn(config, &log, cluster.nodes.len())?;
@@ -111,12 +114,12 @@ impl Cluster {
         }
     }
 
-    /// The leader, as exactly one node says of itself.
+    /// The leader, as exactly one node with calls says of itself.
     pub(crate) async fn leader(&self) -> anyhow::Result<usize> {
         let deadline = Instant::now() + READY_WITHIN;
         while Instant::now() < deadline {
             let mut leaders = Vec::new();
-            for node in 0..NODES {
+            for node in 0..self.with_calls {
                 if self.metric(node, "tandem_raft_leader").await == Some(1.0) {
                     leaders.push(node);
                 }

@@ -40,7 +40,7 @@ enum Drill {
 }
 
 /// All drills.
-const DRILLS: [Drill; 10] = [
+const DRILLS: [Drill; 14] = [
     calls("node-killed", Fault::Killed, Place::Carrier),
     calls("node-frozen", Fault::Frozen, Place::Carrier),
     calls("node-cut-off", Fault::CutOff, Place::Carrier),
@@ -51,10 +51,19 @@ const DRILLS: [Drill; 10] = [
     calls("leader-frozen", Fault::Frozen, Place::BareLeader),
     calls("leader-cut-off", Fault::CutOff, Place::BareLeader),
     calls("leader-transferred", Fault::Transferred, Place::BareLeader),
+    witness("witness-node-killed", Fault::Killed, Place::Carrier),
+    witness("witness-leading-node-frozen", Fault::Frozen, Place::LeadingCarrier),
+    witness("witness-leading-node-cut-off", Fault::CutOff, Place::LeadingCarrier),
+    witness("witness-killed", Fault::Killed, Place::Witness),
 ];
 
 const fn calls(name: &'static str, fault: Fault, place: Place) -> Drill {
-    Drill::Calls(round::Drill { name, fault, place })
+    Drill::Calls(round::Drill { name, fault, place, witness: false })
+}
+
+/// The same with two nodes and a witness.
+const fn witness(name: &'static str, fault: Fault, place: Place) -> Drill {
+    Drill::Calls(round::Drill { name, fault, place, witness: true })
 }
 
 impl Drill {

@@ -66,6 +66,15 @@ pub(crate) struct Drill {
     pub(crate) name: &'static str,
     pub(crate) fault: Fault,
     pub(crate) place: Place,
+    /// The last node is a witness.
+    pub(crate) witness: bool,
+}
+
+impl Drill {
+    /// The nodes with calls, which are the first ones.
+    fn with_calls(self) -> usize {
+        if self.witness { NODES - 1 } else { NODES }
+    }
 }
 
 /// Everything that a round brought to light.
@@ -142,23 +151,26 @@ pub(crate) async fn play(
 ) -> anyhow::Result<Evidence> {
     let web = Web::start(addresses.web()).await?;
     let mut cast = Cast::new(addresses, calls)?;
-    let configs = config::write(folder, addresses, &cast, web.address)?;
+    let with_calls = drill.with_calls();
+    let configs = config::write(folder, (addresses, with_calls), &cast, web.address)?;
     let groups = super::fault::cut_off::is_own_namespace();
     let mut cluster = Cluster::start(&configs, addresses, groups)?;
+    cluster.with_calls = with_calls;
     for node in 0..NODES {
         cluster.wait_ready(node).await?;
     }
     let leader = cluster.leader().await?;
-    let follower = (leader + 1) % NODES;
+    let follower = (leader + 1) % with_calls;
     let (carrier, fault_at) = match drill.place {
         Place::Carrier => (follower, follower),
         Place::LeadingCarrier => (leader, leader),
         Place::BareLeader => (follower, leader),
+        Place::Witness => (follower, with_calls),
     };
-    cast.place(carrier, fault_at);
+    cast.place((carrier, fault_at), with_calls);
     let asking = cast.calls.iter().filter(|call| call.phase == Phase::WebRequest).count();
     let accepted = cast.calls.len();
-    let desks = Desks::open(&cast, &cluster, fault_at).await?;
+    let desks = Desks::open(&cast, &cluster, (fault_at, with_calls)).await?;
     let parties = Parties::start(cast, &cluster)?;
     let begin = Instant::now();
     parties.tell(Order::Begin);
@@ -240,9 +252,13 @@ async fn strike(
 }
 
 impl Desks {
-    async fn open(cast: &Cast, cluster: &Cluster, fault_at: usize) -> anyhow::Result<Self> {
+    async fn open(
+        cast: &Cast,
+        cluster: &Cluster,
+        (fault_at, nodes): (usize, usize),
+    ) -> anyhow::Result<Self> {
         let servers = |first: usize| {
-            (0..NODES).map(|node| cluster.base((first + node) % NODES)).collect::<Vec<_>>()
+            (0..nodes).map(|node| cluster.base((first + node) % nodes)).collect::<Vec<_>>()
         };
         let observer = Desk::open(SUPERVISOR, servers(fault_at + 1)).await?;
         let (mut holding, mut serving) = (Vec::new(), Vec::new());

@@ -1,6 +1,6 @@
 //! How a replica is set up, and why it may not start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ pub struct ReplicaConfig {
     /// to each other. The same at all of them. Looked at when the data directory is empty;
     /// afterwards the log knows the members, and only the addresses are taken from here.
     pub members: BTreeMap<NodeId, SocketAddr>,
+    /// Members that vote and have no calls. Others lead rather than they.
+    pub witnesses: BTreeSet<NodeId>,
     /// This node waits to be added to a cluster that exists, instead of being one of its first
     /// voters. `members` names those that it will answer until it is one.
     pub join: bool,
@@ -68,6 +70,7 @@ impl ReplicaConfig {
         Self {
             node,
             members: BTreeMap::new(),
+            witnesses: BTreeSet::new(),
             join: false,
             listen: None,
             secret: Vec::new(),

@@ -152,7 +152,8 @@ impl<M: Machine> RaftThread<M> {
             .iter()
             .filter(|peer| peer.recently_active && status.members.voters.contains(&peer.node));
         let now = Instant::now();
-        let until = match able.max_by_key(|peer| peer.matched) {
+        let witnesses = &self.config.witnesses;
+        let until = match able.max_by_key(|peer| (!witnesses.contains(&peer.node), peer.matched)) {
             Some(peer) => {
                 self.driver.transfer_leader(peer.node);
                 now + self.config.tick * self.config.election_ticks as u32

@@ -158,9 +158,8 @@ pub(crate) fn judge(drill: Drill, round: usize, evidence: &Evidence) -> Judged {
     let decisions = calls::decisions(evidence);
     let bounds = match (drill.place, drill.fault.gap_max()) {
         (Place::Carrier | Place::LeadingCarrier, Some(bounds)) => bounds,
-        (Place::Carrier | Place::LeadingCarrier, None) | (Place::BareLeader, _) => {
-            (audio.noticeable(), audio.noticeable())
-        }
+        (Place::Carrier | Place::LeadingCarrier, None)
+        | (Place::BareLeader | Place::Witness, _) => (audio.noticeable(), audio.noticeable()),
     };
     let mut claims = vec![audio.undisturbed_before(), calls::none_is_lost(&lost)];
     claims.extend(audio.claims(bounds));
