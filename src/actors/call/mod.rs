@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tandem_center::flow::IvrResult;
-use tandem_center::{Call, CallId, Command, LegNumber};
+use tandem_center::{Call, CallId, Command, LegNumber, Wire};
 use tandem_sip::leg::Output;
 use tandem_sip::wire::{Peer, Request, Response};
 
@@ -110,6 +110,11 @@ pub struct State {
     anew: Option<(Box<Request>, Peer)>,
     /// Nothing is left to do: stop after this message.
     over: bool,
+}
+
+/// The port for audio of a leg, as it is committed.
+pub(super) fn committed_port(wire: &Wire) -> Option<u16> {
+    CommittedLeg::decode(wire).ok().map(|leg| leg.rtp_port)
 }
 
 /// The behaviour of a call.
