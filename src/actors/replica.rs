@@ -312,6 +312,11 @@ impl State {
             return;
         }
         let id = call.id;
+        if call.epoch == 0 && self.node.router.was_refused(id) {
+            tracing::info!(call = %id, "committed after its caller was refused: it is ended");
+            self.node.replica.propose_then(call::end_of_refused(id).encode(), |_| ());
+            return;
+        }
         let arguments = call::Arguments::Committed { node: Arc::clone(&self.node), call };
         self.node.actors.start_call(&self.node, id, arguments);
     }

@@ -153,15 +153,19 @@ const INVITE_SPREAD_MS: u64 = 20;
 impl Cast {
     /// So many calls, and the further ones that judge the nodes without them.
     pub(crate) fn new(addresses: Addresses, calls: usize) -> io::Result<Self> {
+        let calls = SPREAD.into_iter().cycle().take(calls);
+        let others = [Phase::Witness; WITNESSES].into_iter().chain([Phase::Probe; PROBES]);
+        Self::of(addresses, calls.chain(others))
+    }
+
+    /// Calls in these phases.
+    pub(crate) fn of(
+        addresses: Addresses,
+        phases: impl Iterator<Item = Phase>,
+    ) -> io::Result<Self> {
         let mut cast = Self::default();
-        for index in 0..calls {
-            cast.add(addresses, SPREAD[index % SPREAD.len()])?;
-        }
-        for _ in 0..WITNESSES {
-            cast.add(addresses, Phase::Witness)?;
-        }
-        for _ in 0..PROBES {
-            cast.add(addresses, Phase::Probe)?;
+        for phase in phases {
+            cast.add(addresses, phase)?;
         }
         Ok(cast)
     }

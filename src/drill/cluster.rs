@@ -132,9 +132,15 @@ impl Cluster {
         bail!("nobody leads")
     }
 
-    async fn metric(&self, node: usize, name: &str) -> Option<f64> {
+    pub(crate) async fn metric(&self, node: usize, name: &str) -> Option<f64> {
         let text = self.ask(node, "/metrics").await?;
         text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
+    /// Status and text of an answer, whatever it is.
+    pub(crate) async fn says(&self, node: usize, path: &str) -> Option<(u16, String)> {
+        let response = self.client.get(format!("{}{path}", self.base(node))).send().await.ok()?;
+        Some((response.status().as_u16(), response.text().await.ok()?))
     }
 
     async fn ask(&self, node: usize, path: &str) -> Option<String> {

@@ -17,6 +17,7 @@ mod fault;
 mod judge;
 mod leg;
 mod message;
+mod no_quorum;
 mod phases;
 mod report;
 mod round;
@@ -31,16 +32,19 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use self::cast::Addresses;
 use self::fault::{Fault, Place};
 use self::judge::{Claim, Judged, Verdict};
+use self::no_quorum::Survivor;
 
 /// A drill, by what is played.
 #[derive(Clone, Copy, Debug)]
 enum Drill {
     /// Calls in every phase and a fault of one node: [`round`], judged by [`judge`].
     Calls(round::Drill),
+    /// A node that is left without a majority: [`no_quorum`].
+    NoQuorum(&'static str, Survivor),
 }
 
 /// All drills.
-const DRILLS: [Drill; 14] = [
+const DRILLS: [Drill; 16] = [
     calls("node-killed", Fault::Killed, Place::Carrier),
     calls("node-frozen", Fault::Frozen, Place::Carrier),
     calls("node-cut-off", Fault::CutOff, Place::Carrier),
@@ -55,6 +59,8 @@ const DRILLS: [Drill; 14] = [
     witness("witness-leading-node-frozen", Fault::Frozen, Place::LeadingCarrier),
     witness("witness-leading-node-cut-off", Fault::CutOff, Place::LeadingCarrier),
     witness("witness-killed", Fault::Killed, Place::Witness),
+    Drill::NoQuorum("no-quorum", Survivor::Follower),
+    Drill::NoQuorum("no-quorum-leading", Survivor::Leader),
 ];
 
 const fn calls(name: &'static str, fault: Fault, place: Place) -> Drill {
@@ -70,6 +76,7 @@ impl Drill {
     fn name(self) -> &'static str {
         match self {
             Self::Calls(drill) => drill.name,
+            Self::NoQuorum(name, _) => name,
         }
     }
 
@@ -77,6 +84,7 @@ impl Drill {
     fn needs_namespace(self) -> bool {
         match self {
             Self::Calls(drill) => drill.fault == Fault::CutOff,
+            Self::NoQuorum(..) => false,
         }
     }
 
@@ -84,6 +92,7 @@ impl Drill {
     fn impossible(self) -> Option<String> {
         match self {
             Self::Calls(drill) => drill.fault.impossible(),
+            Self::NoQuorum(..) => None,
         }
     }
 
@@ -98,6 +107,10 @@ impl Drill {
             Self::Calls(drill) => {
                 let evidence = round::play(drill, order.calls, addresses, folder).await?;
                 Ok(judge::judge(drill, round, &evidence))
+            }
+            Self::NoQuorum(name, survivor) => {
+                let outage = no_quorum::play(survivor, order.calls, addresses, folder).await?;
+                Ok(judge::no_quorum::judge(name, round, &outage))
             }
         }
     }

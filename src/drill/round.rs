@@ -102,14 +102,14 @@ pub(crate) struct Moments {
 }
 
 /// The thread of the parties.
-struct Parties {
+pub(super) struct Parties {
     orders: Sender<Order>,
     progress: Arc<Mutex<Progress>>,
     thread: JoinHandle<Seen>,
 }
 
 impl Parties {
-    fn start(cast: Cast, cluster: &Cluster) -> anyhow::Result<Self> {
+    pub(super) fn start(cast: Cast, cluster: &Cluster) -> anyhow::Result<Self> {
         let exchange = Exchange::new(cast, (0..NODES).map(|node| cluster.sip(node)).collect());
         let progress = Arc::new(Mutex::new(Progress::default()));
         let (orders, receiver) = std::sync::mpsc::channel();
@@ -120,16 +120,16 @@ impl Parties {
         Ok(Self { orders, progress, thread })
     }
 
-    fn tell(&self, order: Order) {
+    pub(super) fn tell(&self, order: Order) {
         // A thread that is gone is noticed when it is joined.
         let _gone = self.orders.send(order);
     }
 
-    fn progress(&self) -> Progress {
+    pub(super) fn progress(&self) -> Progress {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn stop(self) -> anyhow::Result<Seen> {
+    pub(super) fn stop(self) -> anyhow::Result<Seen> {
         self.tell(Order::Stop);
         self.thread.join().map_err(|_| anyhow::anyhow!("the parties' thread died"))
     }
@@ -331,7 +331,10 @@ impl Desks {
 }
 
 /// The records of every node, when each has as many as there were calls, or after a while.
-async fn records(cluster: &Cluster, accepted: usize) -> anyhow::Result<Vec<Vec<CdrView>>> {
+pub(super) async fn records(
+    cluster: &Cluster,
+    accepted: usize,
+) -> anyhow::Result<Vec<Vec<CdrView>>> {
     let mut all = Vec::new();
     for node in 0..NODES {
         let mut server = Server::new(&cluster.base(node))?;
