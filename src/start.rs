@@ -310,6 +310,8 @@ fn replica_config(config: &Config) -> anyhow::Result<ReplicaConfig> {
     let mut replica = ReplicaConfig::new(id.into(), config.node.data.join("replica"));
     replica.members =
         cluster.member.iter().map(|member| (member.id.get().into(), member.address)).collect();
+    replica.join = cluster.join;
+    replica.recovery = cluster.recovery.as_ref().map(|code| code.as_str().to_owned());
     replica.witnesses = config.witnesses().collect();
     replica.listen = cluster.listen;
     if replica.members.len() > 1 {

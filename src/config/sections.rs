@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::types::{
     CallsMax, DrainSeconds, ElectionTicks, GraceSeconds, LockSeconds, LoginFailures, MediaThreads,
-    Megabytes, NodeNumber, RegisterSeconds, ReloadSeconds, RtpPort, Secret, SessionSeconds,
+    Megabytes, Name, NodeNumber, RegisterSeconds, ReloadSeconds, RtpPort, Secret, SessionSeconds,
     SessionsMax, SnapshotEntries, TickMs, TokenSeconds,
 };
 
@@ -200,6 +200,13 @@ pub struct Cluster {
     pub secret: Option<Secret>,
     /// A file that holds the secret in its first line.
     pub secret_file: Option<PathBuf>,
+    /// This node has a new data directory and waits to be added to the cluster of the members,
+    /// instead of beginning one with them. Without effect once it has been added.
+    pub join: bool,
+    /// The code that `tandem recover` gave when the cluster was recovered without its majority; the
+    /// same on every node from then on. Nodes that do not know it belong to the cluster as it was
+    /// before and are refused.
+    pub recovery: Option<Name>,
     /// One tick of Raft. 25 ms; with 12 ticks without a leader an election begins after about
     /// 300 ms. Below 20 ms a busy machine holds elections for nothing.
     pub tick_ms: TickMs,
@@ -218,6 +225,8 @@ impl Default for Cluster {
             listen: None,
             secret: None,
             secret_file: None,
+            join: false,
+            recovery: None,
             tick_ms: TickMs::of::<25>(),
             election_ticks: ElectionTicks::of::<12>(),
             snapshot_entries: SnapshotEntries::of::<50_000>(),

@@ -25,6 +25,9 @@ pub struct ReplicaConfig {
     /// This node waits to be added to a cluster that exists, instead of being one of its first
     /// voters. `members` names those that it will answer until it is one.
     pub join: bool,
+    /// The code of the last forced recovery of the cluster, if there was one: nodes that do not
+    /// know it belong to the cluster as it was before.
+    pub recovery: Option<String>,
     /// Where this node listens to the others. A single node does not listen.
     pub listen: Option<SocketAddr>,
     /// What the members know and others do not.
@@ -72,6 +75,7 @@ impl ReplicaConfig {
             members: BTreeMap::new(),
             witnesses: BTreeSet::new(),
             join: false,
+            recovery: None,
             listen: None,
             secret: Vec::new(),
             data,
@@ -124,6 +128,22 @@ pub enum StartError {
     /// Neither this node nor an address to listen on is among the members.
     #[error("node {node} is not among the members {members:?}; add it, or set join")]
     NotMember { node: NodeId, members: Vec<NodeId> },
+    /// The directory went through a recovery that the configuration does not know of.
+    #[error(
+        "this directory belongs to a cluster that was recovered; set [cluster] recovery = \"{code}\" \
+         on all its nodes"
+    )]
+    Recovered { code: String },
+    /// The directory is of the time before.
+    #[error(
+        "this directory belongs to the cluster as it was before the recovery that [cluster] recovery \
+         names, and must not be mixed with what it became: move the directory away, and let the \
+         node join anew; or leave out recovery, if this is not the recovered cluster"
+    )]
+    BeforeRecovery,
+    /// A new directory would begin another cluster of the same name.
+    #[error("a cluster that was recovered exists already: a node with a new directory joins it")]
+    BeginsAnew,
     /// Several members need an address and a secret.
     #[error("a cluster of several nodes needs {0}")]
     Missing(&'static str),

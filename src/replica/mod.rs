@@ -13,6 +13,7 @@ mod logger;
 mod machine;
 mod pending;
 mod presence;
+mod recovery;
 mod start;
 mod thread;
 
@@ -22,6 +23,7 @@ pub use handle::{
 };
 pub use machine::{Applied, Machine, RestoreError};
 pub use presence::Lease;
+pub use recovery::{RecoverError, Recovery};
 
 use handle::Shared;
 use keeper::Keeper;
@@ -81,6 +83,10 @@ impl Replica {
         });
         let inbox: Arc<dyn Inbox> = Arc::<Shared<M>>::clone(&shared);
         let secret = Secret::new(std::mem::take(&mut config.secret));
+        let secret = match &config.recovery {
+            Some(code) => secret.since_recovery(code),
+            None => secret,
+        };
         let beats = presence::start(Arc::clone(&present), config.listen, secret.clone())
             .map_err(StartError::Thread)?;
         let common = Common::new(config.node, secret, files.clone(), inbox);
