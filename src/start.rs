@@ -31,7 +31,7 @@ use crate::api::token::TokenKey;
 use crate::api::{ApiConfig, ApiHandle, serve};
 use crate::audit::journal::Journal;
 use crate::backend::NodeBackend;
-use crate::config::sections::Codec;
+use crate::config::sections::{Codec, MemberRole};
 use crate::config::{Config, Origin};
 use crate::flows::{self, FlowFolder};
 use crate::measure;
@@ -78,7 +78,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         token_key(config),
     )
     .with_context(|| format!("HTTP cannot listen on {listen}"))?;
-    tracing::info!(sip = %running.node.stations.own().host, http = %api.address, "the node is up");
+    if config.is_witness() {
+        tracing::info!(http = %api.address, "the witness is up");
+    } else {
+        let sip = &running.node.stations.own().host;
+        tracing::info!(%sip, http = %api.address, "the node is up");
+    }
     told_to_end().await?;
     api.drain();
     running.drain(api).await;
@@ -209,7 +214,9 @@ impl Running {
         tokio::spawn(watch_disk(Arc::downgrade(&node)));
         tokio::spawn(measure::watch_invariants(Arc::downgrade(&node)));
         tokio::spawn(alarms::watch(Arc::downgrade(&node)));
-        follow_flows(&node, folder);
+        if !node.config.is_witness() {
+            follow_flows(&node, folder);
+        }
         Ok(Self { node, replica })
     }
 
@@ -270,6 +277,9 @@ struct Place {
 /// Opens the sockets. An address that moves may be another node's until the cluster knows of this
 /// one, so it is not opened yet.
 fn place(config: &Config, id: NodeId) -> anyhow::Result<Place> {
+    if config.is_witness() {
+        return nowhere(config);
+    }
     let backend = config.takeover.backend()?.filter(|_| config.moves_addresses());
     let addresses = listen_addresses(config);
     let sockets = SipSockets::new(shares_addresses(config));
@@ -287,6 +297,14 @@ fn place(config: &Config, id: NodeId) -> anyhow::Result<Place> {
     Ok(Place { backend, sockets, home: home.map(|home| (home, address)), own })
 }
 
+/// A witness cannot be called. What its unused parts say of themselves is its address among nodes.
+fn nowhere(config: &Config) -> anyhow::Result<Place> {
+    let listen = config.cluster.listen.context("members need cluster.listen")?;
+    let address = ServiceAddress { sip: vec![listen], advertised: None, media_ip: listen.ip() };
+    let own = Station::new(None, &address).context("members need cluster.listen")?;
+    Ok(Place { backend: None, sockets: SipSockets::new(false), home: None, own })
+}
+
 /// Nodes on one machine can bind each other's addresses, even those of a process that is stopped.
 fn shares_addresses(config: &Config) -> bool {
     config.takeover.mode == TakeoverMode::Loopback && config.moves_addresses()
@@ -294,8 +312,9 @@ fn shares_addresses(config: &Config) -> bool {
 
 /// The other nodes, as far as recordings are kept by several.
 fn recording_peers(config: &Config) -> Option<recordings::Cluster> {
-    let members = &config.cluster.member;
-    let secret = config.cluster_secret().filter(|_| members.len() > 1)?;
+    let members = config.cluster.member.iter();
+    let members: Vec<_> = members.filter(|member| member.role == MemberRole::Calls).collect();
+    let secret = config.cluster_secret().filter(|_| members.len() > 1 && !config.is_witness())?;
     let members = members.iter().map(|member| (member.id.get().into(), member.http)).collect();
     Some(recordings::Cluster { members, key: PeerKey::from_secret(secret.reveal().as_bytes()) })
 }
@@ -339,6 +358,9 @@ fn replica_config(config: &Config) -> anyhow::Result<ReplicaConfig> {
     let mut replica = ReplicaConfig::new(id.into(), config.node.data.join("replica"));
     replica.members =
         cluster.member.iter().map(|member| (member.id.get().into(), member.address)).collect();
+    replica.join = cluster.join;
+    replica.recovery = cluster.recovery.as_ref().map(|code| code.as_str().to_owned());
+    replica.witnesses = config.witnesses().collect();
     replica.listen = cluster.listen;
     if replica.members.len() > 1 {
         let Some(secret) = config.cluster_secret() else {
@@ -376,11 +398,16 @@ async fn prompts(config: &Config) -> anyhow::Result<PromptStore> {
         voices: speech.voices.clone(),
         ..EspeakConfig::default()
     };
-    let engine: Arc<dyn SpeechSynthesizer> = match EspeakNg::start(espeak).await {
-        Ok(engine) => Arc::new(engine),
-        Err(error) => {
-            tracing::error!(%error, "no text is spoken; install espeak-ng or set [speech] command");
-            Arc::new(NoVoice)
+    let engine: Arc<dyn SpeechSynthesizer> = if config.is_witness() {
+        Arc::new(NoVoice)
+    } else {
+        match EspeakNg::start(espeak).await {
+            Ok(engine) => Arc::new(engine),
+            Err(error) => {
+                let missing = "no text is spoken; install espeak-ng or set [speech] command";
+                tracing::error!(%error, missing);
+                Arc::new(NoVoice)
+            }
         }
     };
     let cache = config.node.data.join("speech");
@@ -425,6 +452,10 @@ fn directory(config: &Config, prompts: &PromptStore) -> (FlowFolder, Directory) 
     let place = config.input(&config.flows.directory);
     let built_in = config.origin == Origin::BuiltIn && !place.is_dir();
     let mut folder = FlowFolder::new(place);
+    if config.is_witness() {
+        // It proposes no directory: it is not told of one.
+        return (folder, config.directory(BTreeMap::new()));
+    }
     if built_in {
         let texts = flows::BUILT_IN.map(|(name, text)| (name.into(), text.into()));
         return (folder, config.directory(texts.into_iter().collect()));

@@ -2,6 +2,7 @@
 
 mod world;
 
+use std::collections::BTreeSet;
 use tandem_cluster::driver::{ChangeError, Lost, ProposeError};
 use tandem_cluster::{MembershipChange, MemoryLog, Message, MessageType, Options, ProposalId};
 use world::World;
@@ -290,8 +291,8 @@ fn a_leader_lets_that_voter_lead_which_is_there_and_has_the_most() {
     world.isolate(late, true);
     world.propose(leader, b"a").unwrap();
     world.run(100);
-    assert_eq!(world.driver(leader).hand_over(), Some(other));
+    assert_eq!(world.driver(leader).hand_over(&BTreeSet::new()), Some(other));
     world.run(500);
     assert_eq!(world.leader(), Some(other));
-    assert_eq!(world.driver(leader).hand_over(), None, "it does not lead");
+    assert_eq!(world.driver(leader).hand_over(&BTreeSet::new()), None, "it does not lead");
 }

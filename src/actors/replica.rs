@@ -17,7 +17,7 @@ use tandem_center::{
 };
 use tandem_cluster::{Committed, Index, Role};
 
-use super::{agent, call, homes, queue};
+use super::{agent, call, homes, queue, witness};
 use crate::alarms::ClockWatch;
 use crate::api::events::EventLog;
 use crate::node::{Node, unix_ms};
@@ -363,6 +363,11 @@ impl State {
             return;
         }
         let id = call.id;
+        if call.epoch == 0 && self.node.router.was_refused(id) {
+            tracing::info!(call = %id, "committed after its caller was refused: it is ended");
+            self.node.replica.propose_then(call::end_of_refused(id).encode(), |_| ());
+            return;
+        }
         let arguments = call::Arguments::Committed { node: Arc::clone(&self.node), call };
         self.node.actors.start_call(&self.node, id, arguments);
     }
@@ -428,6 +433,10 @@ impl State {
                 tracing::error!(%node, silent_ms, "a node is missed: others take its calls over");
                 self.propose_presence(Command::NodeLost { node, silent_ms });
             }
+        }
+        if self.node.is_witness() {
+            let node = Arc::clone(&self.node);
+            return witness::look(&node, |about| self.may_propose(about));
         }
         self.confirm_lease(up);
     }

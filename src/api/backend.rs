@@ -84,6 +84,11 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Whether desks and their commands are served here; not by a witness.
+    fn serves_desks(&self) -> bool {
+        true
+    }
+
     /// Hands the leadership to another node.
     fn transfer_leader(&self, to: NodeId) -> Answer<'_, Result<(), Unavailable>>;
 }
@@ -124,6 +129,9 @@ pub enum Unavailable {
     /// The node is ending.
     #[error("the node is shutting down")]
     Stopping,
+    /// The node votes and does nothing else.
+    #[error("this node is a witness and serves no desks; go to another one")]
+    Witness,
     /// The store does not answer.
     #[error("the records cannot be read")]
     Store,
@@ -230,6 +238,8 @@ pub struct Member {
     pub http: Option<String>,
     /// Whether it votes.
     pub voter: bool,
+    /// Whether it is there to vote and has no calls and desks.
+    pub witness: bool,
     /// Whether this node hears from it; itself always.
     pub reachable: bool,
     /// The last index that the leader knows it to have; known to the leader only.

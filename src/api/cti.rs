@@ -55,6 +55,9 @@ pub(super) async fn upgrade(
     if *api.draining.borrow() {
         return Err(ErrorBody::from(Unavailable::Stopping).into());
     }
+    if !api.backend.serves_desks() {
+        return Err(ErrorBody::from(Unavailable::Witness).into());
+    }
     let place = api.admit().ok_or_else(|| ErrorBody::from(Unavailable::Busy))?;
     let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = header.and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned);
@@ -274,7 +277,7 @@ impl Conversation {
             session: seat.as_ref().map(|seat| seat.session.to_string()),
             resumed,
             grace_seconds: grace.await?,
-            servers: api.backend.cluster().members.into_iter().filter_map(|m| m.http).collect(),
+            servers: servers(api),
         };
         let follower = api.backend.events().follow(scope.clone());
         let alarms = AlarmFeed::for_scope(&scope, api.backend.alarms());
@@ -528,6 +531,12 @@ async fn submit_patiently(api: &Api, command: Command) -> Result<(), SubmitError
             result => return result.map(drop),
         }
     }
+}
+
+/// Where a desk can go on.
+fn servers(api: &Api) -> Vec<String> {
+    let members = api.backend.cluster().members.into_iter().filter(|member| !member.witness);
+    members.filter_map(|member| member.http).collect()
 }
 
 /// Says that a session is without its client, until it is said or is not true any more. Were it

@@ -238,6 +238,7 @@ impl Backend for MemoryBackend {
             address: "memory".to_owned(),
             http: None,
             voter: true,
+            witness: false,
             reachable: true,
             matched: Some(applied),
         };

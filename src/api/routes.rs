@@ -255,6 +255,9 @@ pub struct MemberView {
     pub http: Option<String>,
     /// Whether it votes.
     pub voter: bool,
+    /// Whether it is there to vote and has no calls and desks.
+    #[serde(default)]
+    pub witness: bool,
     /// Whether it leads.
     pub leader: bool,
     /// Whether the node that answers hears from it.
@@ -270,6 +273,7 @@ pub(super) async fn members(api: web::Data<Api>, _: Who) -> HttpResponse {
         address: member.address.clone(),
         http: member.http.clone(),
         voter: member.voter,
+        witness: member.witness,
         leader: cluster.leader == Some(member.node),
         reachable: member.reachable,
         matched: member.matched,

@@ -20,6 +20,7 @@ use toml::de::{DeTable, DeValue};
 use super::Config;
 use super::document::schema;
 use super::entries::{AgentRange, Number};
+use super::sections::MemberRole;
 use super::types::{Name, Secret, SipUri};
 use crate::address::settings::TakeoverMode;
 use crate::shared::settings::SettingsError;
@@ -28,6 +29,10 @@ use crate::shared::settings::SettingsError;
 const SECRET_BYTES_MIN: usize = 16;
 /// A file with a secret is one line; more is the wrong file.
 const SECRET_FILE_BYTES_MAX: usize = 4096;
+/// The sections that a witness has a use for.
+const OF_A_WITNESS: [&str; 5] = ["node", "http", "cluster", "limits", "log"];
+/// With one there is nobody to take its calls over, and the witness is of no use.
+const NODES_BESIDE_WITNESS_MIN: usize = 2;
 /// How far a key may be from a valid one to be taken for a slip (Jaro-Winkler, 1 is equal).
 const NEAR: f64 = 0.7;
 
@@ -251,6 +256,7 @@ impl Whole<'_> {
     fn check(&mut self, config: &Config) {
         self.check_node(config);
         self.check_cluster(config);
+        self.check_witnesses(config);
         self.check_takeover(config);
         self.check_shared(config);
         self.check_duplicates(config);
@@ -261,6 +267,9 @@ impl Whole<'_> {
     }
 
     fn check_node(&mut self, config: &Config) {
+        if config.is_witness() {
+            return self.check_witness();
+        }
         if config.sip.udp.is_empty() && config.sip.tcp.is_empty() {
             self.note(
                 ("sip", None, "udp"),
@@ -279,7 +288,40 @@ impl Whole<'_> {
         }
     }
 
+    /// What a witness has no use for is a mistake: somebody believes that it has calls.
+    fn check_witness(&mut self) {
+        let unused = self.table.keys().map(|key| key.get_ref().as_ref());
+        let unused: Vec<String> =
+            unused.filter(|key| !OF_A_WITNESS.contains(key)).map(str::to_owned).collect();
+        for section in unused {
+            let message = format!(
+                "this node is a witness, which has no calls: remove {section}, or the role in its \
+                 [[cluster.member]]"
+            );
+            let at = self.table.get_key_value(section.as_str());
+            let at = at.map(|(key, _)| position(self.text, key.span().start));
+            self.problems.push(Problem { at, message });
+        }
+    }
+
+    /// A witness is there for a cluster that loses a machine and still has one for the calls.
+    fn check_witnesses(&mut self, config: &Config) {
+        let witnesses = config.witnesses().count();
+        let with_calls = config.cluster.member.len() - witnesses;
+        if witnesses > 0 && with_calls < NODES_BESIDE_WITNESS_MIN {
+            let role = config.cluster.member.iter().position(|m| m.role == MemberRole::Witness);
+            let message = format!(
+                "{with_calls} of the members has calls: beside a witness at least \
+                 {NODES_BESIDE_WITNESS_MIN} must, or nobody can take them over"
+            );
+            self.note(("cluster.member", role, "role"), message);
+        }
+    }
+
     fn check_takeover(&mut self, config: &Config) {
+        if config.is_witness() {
+            return;
+        }
         if let Err(error) = config.takeover.backend() {
             self.note(("takeover", None, "mode"), error.to_string());
         }

@@ -24,7 +24,8 @@ pub use check::Problem;
 pub use document::markdown;
 use entries::{Agent, AgentRange, Number, Queue, Screen, Trunk};
 use sections::{
-    Alarms, Cluster, Flows, Http, Limits, Log, Media, Node, Prompts, Recording, Sip, Speech,
+    Alarms, Cluster, Flows, Http, Limits, Log, Media, MemberRole, Node, Prompts, Recording, Sip,
+    Speech,
 };
 use types::{Name, Secret};
 
@@ -184,6 +185,19 @@ impl Config {
     #[must_use]
     pub fn moves_addresses(&self) -> bool {
         self.cluster.member.len() > 1 || self.shared.name.is_some()
+    }
+
+    /// Whether this node is a witness: it votes, and has no calls.
+    #[must_use]
+    pub fn is_witness(&self) -> bool {
+        self.witnesses().any(|witness| witness == u64::from(self.node.id.get()))
+    }
+
+    /// The members that are witnesses.
+    pub fn witnesses(&self) -> impl Iterator<Item = u64> {
+        let members = self.cluster.member.iter();
+        let witnesses = members.filter(|member| member.role == MemberRole::Witness);
+        witnesses.map(|member| member.id.get().into())
     }
 
     /// The secret of the cluster. A node without members draws its own at first start.

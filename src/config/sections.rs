@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::types::{
     AnswerSeconds, CallsMax, DrainSeconds, ElectionTicks, GraceSeconds, HttpUrl, LockSeconds,
-    LoginFailures, MediaThreads, Megabytes, NodeNumber, RegisterSeconds, ReloadSeconds, RtpPort,
-    Secret, SessionSeconds, SessionsMax, SnapshotEntries, TickMs, TokenSeconds,
+    LoginFailures, MediaThreads, Megabytes, Name, NodeNumber, RegisterSeconds, ReloadSeconds,
+    RtpPort, Secret, SessionSeconds, SessionsMax, SnapshotEntries, TickMs, TokenSeconds,
 };
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -200,6 +200,13 @@ pub struct Cluster {
     pub secret: Option<Secret>,
     /// A file that holds the secret in its first line.
     pub secret_file: Option<PathBuf>,
+    /// This node has a new data directory and waits to be added to the cluster of the members,
+    /// instead of beginning one with them. Without effect once it has been added.
+    pub join: bool,
+    /// The code that `tandem recover` gave when the cluster was recovered without its majority; the
+    /// same on every node from then on. Nodes that do not know it belong to the cluster as it was
+    /// before and are refused.
+    pub recovery: Option<Name>,
     /// One tick of Raft. 25 ms; with 12 ticks without a leader an election begins after about
     /// 300 ms. Below 20 ms a busy machine holds elections for nothing.
     pub tick_ms: TickMs,
@@ -218,6 +225,8 @@ impl Default for Cluster {
             listen: None,
             secret: None,
             secret_file: None,
+            join: false,
+            recovery: None,
             tick_ms: TickMs::of::<25>(),
             election_ticks: ElectionTicks::of::<12>(),
             snapshot_entries: SnapshotEntries::of::<50_000>(),
@@ -237,6 +246,21 @@ pub struct Member {
     /// Its `http.listen`, told to clients so that they go on there when this node dies. The other
     /// nodes copy recordings there; a node without it gets none and gives none.
     pub http: Option<SocketAddr>,
+    /// What it is there for. The same on every node.
+    #[serde(default)]
+    pub role: MemberRole,
+}
+
+/// What a node of the cluster is there for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberRole {
+    /// It has calls and desks.
+    #[default]
+    Calls,
+    /// It votes and keeps log, state and records, so that one of two machines may be lost. It has
+    /// no calls, no desks and no service address, and opens no port for SIP or audio.
+    Witness,
 }
 
 /// How much is taken on before new calls are refused with 503 and Retry-After. Calls in progress

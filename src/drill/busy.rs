@@ -114,7 +114,7 @@ pub(crate) async fn play(
     // The configuration names a web service; nobody asks it.
     let web = Web::start(addresses.web()).await?;
     let cast = Cast::echoing(addresses, calls)?;
-    let configs = config::write(folder, addresses, &cast, web.address)?;
+    let configs = config::write(folder, (addresses, NODES), &cast, web.address)?;
     let mut cluster = Cluster::start(&configs, addresses, false)?;
     for node in 0..NODES {
         cluster.wait_ready(node).await?;

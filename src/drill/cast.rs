@@ -156,15 +156,19 @@ const INVITE_SPREAD_MS: u64 = 20;
 impl Cast {
     /// So many calls, and the further ones that judge the nodes without them.
     pub(crate) fn new(addresses: Addresses, calls: usize) -> io::Result<Self> {
+        let calls = SPREAD.into_iter().cycle().take(calls);
+        let others = [Phase::Witness; WITNESSES].into_iter().chain([Phase::Probe; PROBES]);
+        Self::of(addresses, calls.chain(others))
+    }
+
+    /// Calls in these phases.
+    pub(crate) fn of(
+        addresses: Addresses,
+        phases: impl Iterator<Item = Phase>,
+    ) -> io::Result<Self> {
         let mut cast = Self::default();
-        for index in 0..calls {
-            cast.add(addresses, SPREAD[index % SPREAD.len()])?;
-        }
-        for _ in 0..WITNESSES {
-            cast.add(addresses, Phase::Witness)?;
-        }
-        for _ in 0..PROBES {
-            cast.add(addresses, Phase::Probe)?;
+        for phase in phases {
+            cast.add(addresses, phase)?;
         }
         Ok(cast)
     }
@@ -225,12 +229,12 @@ impl Cast {
         Self { agents: (0..agents).map(agent).collect(), ..Self::default() }
     }
 
-    /// Says which nodes are called: the carrier by most, those that the fault does not concern by
-    /// the witnesses, those that live on by the probes.
-    pub(crate) fn place(&mut self, carrier: usize, fault_at: usize) {
+    /// Says which of the first `nodes` nodes are called: the carrier by most, those that the fault
+    /// does not concern by the witnesses, those that live on by the probes.
+    pub(crate) fn place(&mut self, (carrier, fault_at): (usize, usize), nodes: usize) {
         let untouched: Vec<usize> =
-            (0..NODES).filter(|node| *node != carrier && *node != fault_at).collect();
-        let alive: Vec<usize> = (0..NODES).filter(|node| *node != fault_at).collect();
+            (0..nodes).filter(|node| *node != carrier && *node != fault_at).collect();
+        let alive: Vec<usize> = (0..nodes).filter(|node| *node != fault_at).collect();
         for (index, call) in self.calls.iter_mut().enumerate() {
             call.node = match call.phase {
                 Phase::Witness => untouched[index % untouched.len()],

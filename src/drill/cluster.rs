@@ -44,6 +44,8 @@ pub(crate) struct Cluster {
     nodes: Vec<Node>,
     pub(crate) addresses: Addresses,
     client: reqwest::Client,
+    /// The first so many nodes have calls; the others are witnesses.
+    pub(crate) with_calls: usize,
     /// Whether each node runs in a group of its own; only root can do that.
     groups: bool,
     environments: Vec<Vec<(&'static str, String)>>,
@@ -70,7 +72,9 @@ impl Cluster {
         let _chosen = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).no_proxy();
         let client = client.tls_certs_only([]).build()?;
-        let mut cluster = Self { nodes: Vec::new(), addresses, client, groups, environments };
+        let with_calls = NODES;
+        let mut cluster =
+            Self { nodes: Vec::new(), addresses, client, with_calls, groups, environments };
         for config in configs {
             let log = config.with_extension("log");
             let child = cluster.spawn(config, &log, cluster.nodes.len())?;
@@ -124,12 +128,12 @@ impl Cluster {
         }
     }
 
-    /// The leader, as exactly one node says of itself.
+    /// The leader, as exactly one node with calls says of itself.
     pub(crate) async fn leader(&self) -> anyhow::Result<usize> {
         let deadline = Instant::now() + READY_WITHIN;
         while Instant::now() < deadline {
             let mut leaders = Vec::new();
-            for node in 0..NODES {
+            for node in 0..self.with_calls {
                 if self.metric(node, "tandem_raft_leader").await == Some(1.0) {
                     leaders.push(node);
                 }
@@ -142,9 +146,15 @@ impl Cluster {
         bail!("nobody leads")
     }
 
-    async fn metric(&self, node: usize, name: &str) -> Option<f64> {
+    pub(crate) async fn metric(&self, node: usize, name: &str) -> Option<f64> {
         let text = self.ask(node, "/metrics").await?;
         text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
+    /// Status and text of an answer, whatever it is.
+    pub(crate) async fn says(&self, node: usize, path: &str) -> Option<(u16, String)> {
+        let response = self.client.get(format!("{}{path}", self.base(node))).send().await.ok()?;
+        Some((response.status().as_u16(), response.text().await.ok()?))
     }
 
     /// What a node answers to a GET, if it does.

@@ -97,7 +97,8 @@ pub(crate) async fn play(
 ) -> anyhow::Result<Judged> {
     // The configuration names a web service; nobody asks it.
     let web = Web::start(addresses.web()).await?;
-    let configs = config::write(folder, addresses, &Cast::desks(addresses, DESKS), web.address)?;
+    let configs =
+        config::write(folder, (addresses, NODES), &Cast::desks(addresses, DESKS), web.address)?;
     let mut cluster = Cluster::start(&configs, addresses, false)?;
     for node in 0..NODES {
         cluster.wait_ready(node).await?;
@@ -208,6 +209,8 @@ impl Desk {
                 | ServerFrame::Events(_)
                 | ServerFrame::Reply(_)
                 | ServerFrame::Error(_)
+                | ServerFrame::AlarmRaised(_)
+                | ServerFrame::AlarmCleared(_)
                 | ServerFrame::Pong(_) => (),
             }
         }
@@ -281,6 +284,8 @@ impl Desk {
                     ServerFrame::Welcome(_)
                     | ServerFrame::Snapshot(_)
                     | ServerFrame::Events(_)
+                    | ServerFrame::AlarmRaised(_)
+                    | ServerFrame::AlarmCleared(_)
                     | ServerFrame::Pong(_),
                 ) => (),
             }

@@ -43,10 +43,11 @@ pub(crate) const SIP_PORT: u16 = 5060;
 pub(crate) const HTTP_PORT: u16 = 8080;
 pub(crate) const CLUSTER_PORT: u16 = 7000;
 
-/// Writes everything into `folder`; the files of the nodes' configurations.
+/// Writes everything into `folder`; the files of the nodes' configurations. Of all nodes the first
+/// `with_calls` have calls, and the others are witnesses.
 pub(crate) fn write(
     folder: &Path,
-    addresses: Addresses,
+    (addresses, with_calls): (Addresses, usize),
     cast: &Cast,
     web: SocketAddr,
 ) -> io::Result<Vec<PathBuf>> {
@@ -61,7 +62,8 @@ pub(crate) fn write(
     let shared = shared(cast, &hash_password(&Secret::new(PASSWORD)));
     let file = |node: usize| {
         let file = folder.join(format!("node{}.toml", node + 1));
-        fs::write(&file, format!("{}{shared}", own(folder, addresses, node)))?;
+        let shared = if node < with_calls { shared.as_str() } else { "" };
+        fs::write(&file, format!("{}{shared}", own(folder, (addresses, with_calls), node)))?;
         Ok(file)
     };
     (0..NODES).map(file).collect()
@@ -103,23 +105,32 @@ pub(crate) fn data(folder: &Path, node: usize) -> PathBuf {
 }
 
 /// What is different at each node.
-fn own(folder: &Path, addresses: Addresses, node: usize) -> String {
+fn own(folder: &Path, (addresses, with_calls): (Addresses, usize), node: usize) -> String {
     let ip = addresses.node(node);
     let mut text = format!(
         "[node]\nid = {}\ndata = {:?}\ndrain_seconds = 0\n\n\
-         [sip]\nudp = [\"{ip}:{SIP_PORT}\"]\ntcp = [\"{ip}:{SIP_PORT}\"]\n\n\
-         [http]\nlisten = \"{ip}:{HTTP_PORT}\"\n\n\
-         [media]\ncodecs = [\"pcmu\"]\nmusic = \"music.wav\"\n\n\
-         [cluster]\nlisten = \"{ip}:{CLUSTER_PORT}\"\nsecret = \"for this drill only\"\n\n",
+         [http]\nlisten = \"{ip}:{HTTP_PORT}\"\n\n",
         node + 1,
         data(folder, node),
     );
+    if node < with_calls {
+        let _ = write!(
+            text,
+            "[sip]\nudp = [\"{ip}:{SIP_PORT}\"]\ntcp = [\"{ip}:{SIP_PORT}\"]\n\n\
+             [media]\ncodecs = [\"pcmu\"]\nmusic = \"music.wav\"\n\n"
+        );
+    }
+    let _ = write!(
+        text,
+        "[cluster]\nlisten = \"{ip}:{CLUSTER_PORT}\"\nsecret = \"for this drill only\"\n\n"
+    );
     for member in 0..NODES {
         let ip = addresses.node(member);
+        let role = if member < with_calls { "calls" } else { "witness" };
         let _ = write!(
             text,
             "[[cluster.member]]\nid = {}\naddress = \"{ip}:{CLUSTER_PORT}\"\n\
-             http = \"{ip}:{HTTP_PORT}\"\n\n",
+             http = \"{ip}:{HTTP_PORT}\"\nrole = \"{role}\"\n\n",
             member + 1
         );
     }
@@ -185,9 +196,10 @@ mod tests {
         let addresses = Addresses { first: 31 };
         let cast = Cast::new(addresses, 26).unwrap();
         let web = "127.0.0.43:9".parse().unwrap();
-        let files = write(folder.path(), addresses, &cast, web).unwrap();
-        for file in files {
-            let config = Config::load(&file).unwrap();
+        let files = write(folder.path(), (addresses, 2), &cast, web).unwrap();
+        assert!(Config::load(&files[2]).unwrap().is_witness());
+        for file in &files[..2] {
+            let config = Config::load(file).unwrap();
             assert_eq!(config.queue.len(), QUEUES.len());
             assert_eq!(config.agent.iter().filter(|agent| agent.always_ready).count(), 18);
         }

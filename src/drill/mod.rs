@@ -20,6 +20,7 @@ mod fault;
 mod judge;
 mod leg;
 mod message;
+mod no_quorum;
 mod phases;
 mod queue;
 mod report;
@@ -41,6 +42,7 @@ use anyhow::bail;
 use self::cast::Addresses;
 use self::fault::{Fault, Place};
 use self::judge::Judged;
+use self::no_quorum::Survivor;
 pub(crate) use self::suite::{Order, SIDE_BY_SIDE_MAX, Wish, run};
 use self::summary::{Bounds, Gap};
 use self::under::Under;
@@ -58,10 +60,12 @@ enum Drill {
     Busy(busy::Drill),
     /// Two machines over one directory: [`shared_storage`].
     SharedStorage(shared_storage::Drill),
+    /// A node that is left without a majority: [`no_quorum`].
+    NoQuorum(&'static str, Survivor),
 }
 
 /// All drills.
-const DRILLS: [Drill; 20] = [
+const DRILLS: [Drill; 26] = [
     calls("node-killed", Fault::Killed, Place::Carrier),
     calls("node-frozen", Fault::Frozen, Place::Carrier),
     calls("node-cut-off", Fault::CutOff, Place::Carrier),
@@ -72,6 +76,12 @@ const DRILLS: [Drill; 20] = [
     calls("leader-frozen", Fault::Frozen, Place::BareLeader),
     calls("leader-cut-off", Fault::CutOff, Place::BareLeader),
     calls("leader-transferred", Fault::Transferred, Place::BareLeader),
+    witness("witness-node-killed", Fault::Killed, Place::Carrier),
+    witness("witness-leading-node-frozen", Fault::Frozen, Place::LeadingCarrier),
+    witness("witness-leading-node-cut-off", Fault::CutOff, Place::LeadingCarrier),
+    witness("witness-killed", Fault::Killed, Place::Witness),
+    Drill::NoQuorum("no-quorum", Survivor::Follower),
+    Drill::NoQuorum("no-quorum-leading", Survivor::Leader),
     under("full-disk", Fault::FullDisk, Place::Carrier, Under::SmallDisks),
     under("clock-offset", Fault::Killed, Place::LeadingCarrier, Under::Clocks),
     under("lossy-network", Fault::Killed, Place::Carrier, Under::Loss(8)),
@@ -88,8 +98,13 @@ const fn calls(name: &'static str, fault: Fault, place: Place) -> Drill {
     under(name, fault, place, Under::Nothing)
 }
 
+/// The same with two nodes and a witness.
+const fn witness(name: &'static str, fault: Fault, place: Place) -> Drill {
+    Drill::Calls(round::Drill { name, fault, place, under: Under::Nothing, witness: true })
+}
+
 const fn under(name: &'static str, fault: Fault, place: Place, under: Under) -> Drill {
-    Drill::Calls(round::Drill { name, fault, place, under })
+    Drill::Calls(round::Drill { name, fault, place, under, witness: false })
 }
 
 const fn shared_storage(name: &'static str, fault: shared_storage::Fault) -> Drill {
@@ -104,6 +119,7 @@ impl Drill {
             Self::Commands(drill) => drill.name,
             Self::Busy(drill) => drill.name,
             Self::SharedStorage(drill) => drill.name,
+            Self::NoQuorum(name, _) => name,
         }
     }
 
@@ -111,7 +127,11 @@ impl Drill {
     fn needs_namespace(self) -> bool {
         match self {
             Self::Calls(drill) => drill.fault == Fault::CutOff || drill.under.needs_namespace(),
-            Self::Queue(_) | Self::Commands(_) | Self::Busy(_) | Self::SharedStorage(_) => false,
+            Self::Queue(_)
+            | Self::Commands(_)
+            | Self::Busy(_)
+            | Self::SharedStorage(_)
+            | Self::NoQuorum(..) => false,
         }
     }
 
@@ -119,14 +139,22 @@ impl Drill {
     fn impossible(self) -> Option<String> {
         match self {
             Self::Calls(drill) => drill.fault.impossible().or(drill.under.impossible()),
-            Self::Queue(_) | Self::Commands(_) | Self::Busy(_) | Self::SharedStorage(_) => None,
+            Self::Queue(_)
+            | Self::Commands(_)
+            | Self::Busy(_)
+            | Self::SharedStorage(_)
+            | Self::NoQuorum(..) => None,
         }
     }
 
     /// Is one of [`ALL`].
     fn is_short(self) -> bool {
         match self {
-            Self::Calls(_) | Self::Queue(_) | Self::Commands(_) | Self::SharedStorage(_) => true,
+            Self::Calls(_)
+            | Self::Queue(_)
+            | Self::Commands(_)
+            | Self::SharedStorage(_)
+            | Self::NoQuorum(..) => true,
             Self::Busy(_) => false,
         }
     }
@@ -134,7 +162,7 @@ impl Drill {
     /// Makes so much load that no other round is to be played beside it.
     fn is_alone(self) -> bool {
         match self {
-            Self::Calls(_) | Self::Queue(_) | Self::SharedStorage(_) => false,
+            Self::Calls(_) | Self::Queue(_) | Self::SharedStorage(_) | Self::NoQuorum(..) => false,
             Self::Commands(_) | Self::Busy(_) => true,
         }
     }
@@ -146,9 +174,11 @@ impl Drill {
                 gap: drill.gap_max().map_or(Gap::NoneAdded, Gap::Within),
                 decision: Some(judge::DECISION),
             },
-            Self::Queue(_) | Self::Commands(_) | Self::Busy(_) | Self::SharedStorage(_) => {
-                Bounds::default()
-            }
+            Self::Queue(_)
+            | Self::Commands(_)
+            | Self::Busy(_)
+            | Self::SharedStorage(_)
+            | Self::NoQuorum(..) => Bounds::default(),
         }
     }
 
@@ -174,6 +204,10 @@ impl Drill {
             }
             Self::SharedStorage(drill) => {
                 shared_storage::play(drill, round, (order.calls, addresses), folder).await
+            }
+            Self::NoQuorum(name, survivor) => {
+                let outage = no_quorum::play(survivor, order.calls, addresses, folder).await?;
+                Ok(judge::no_quorum::judge(name, round, &outage))
             }
         }
     }

@@ -53,7 +53,7 @@ pub(crate) async fn play(
     let callers = calls * CALLERS;
     let agents = (callers / CALLERS_OF_AGENT).max(AGENTS_MIN);
     let cast = Cast::queueing(addresses, callers, agents)?;
-    let configs = config::write(folder, addresses, &cast, web.address)?;
+    let configs = config::write(folder, (addresses, NODES), &cast, web.address)?;
     let mut cluster = Cluster::start(&configs, addresses, false)?;
     for node in 0..NODES {
         cluster.wait_ready(node).await?;

@@ -71,6 +71,8 @@ pub(crate) struct Drill {
     pub(crate) fault: Fault,
     pub(crate) place: Place,
     pub(crate) under: Under,
+    /// The last node is a witness.
+    pub(crate) witness: bool,
 }
 
 impl Drill {
@@ -78,7 +80,7 @@ impl Drill {
     pub(crate) fn gap_max(self) -> Option<(Duration, Duration)> {
         match self.place {
             Place::Carrier | Place::LeadingCarrier => self.fault.gap_max(),
-            Place::BareLeader => None,
+            Place::BareLeader | Place::Witness => None,
         }
     }
 
@@ -89,6 +91,11 @@ impl Drill {
             Fault::FullDisk => Trier::start(cluster.addresses.callers(), nodes()).map(Some),
             Fault::Killed | Fault::Frozen | Fault::CutOff | Fault::Transferred => Ok(None),
         }
+    }
+
+    /// The nodes with calls, which are the first ones.
+    fn with_calls(self) -> usize {
+        if self.witness { NODES - 1 } else { NODES }
     }
 }
 
@@ -171,24 +178,27 @@ pub(crate) async fn play(
     let mut set = drill.under.set(folder, addresses)?;
     let web = Web::start(addresses.web()).await?;
     let mut cast = Cast::new(addresses, calls)?;
-    let configs = config::write(folder, addresses, &cast, web.address)?;
+    let with_calls = drill.with_calls();
+    let configs = config::write(folder, (addresses, with_calls), &cast, web.address)?;
     let groups = super::fault::cut_off::is_own_namespace();
     let environments = (0..NODES).map(|node| set.environment(node)).collect();
     let mut cluster = Cluster::start_in(&configs, addresses, groups, environments)?;
+    cluster.with_calls = with_calls;
     for node in 0..NODES {
         cluster.wait_ready(node).await?;
     }
     let leader = cluster.leader().await?;
-    let follower = (leader + 1) % NODES;
+    let follower = (leader + 1) % with_calls;
     let (carrier, fault_at) = match drill.place {
         Place::Carrier => (follower, follower),
         Place::LeadingCarrier => (leader, leader),
         Place::BareLeader => (follower, leader),
+        Place::Witness => (follower, with_calls),
     };
-    cast.place(carrier, fault_at);
+    cast.place((carrier, fault_at), with_calls);
     let asking = cast.calls.iter().filter(|call| call.phase == Phase::WebRequest).count();
     let accepted = cast.calls.len();
-    let desks = Desks::open(&cast, &cluster, fault_at).await?;
+    let desks = Desks::open(&cast, &cluster, (fault_at, with_calls)).await?;
     let parties = Parties::start(cast, &cluster)?;
     let begin = Instant::now();
     parties.tell(Order::Begin);
@@ -277,9 +287,13 @@ async fn strike(
 }
 
 impl Desks {
-    async fn open(cast: &Cast, cluster: &Cluster, fault_at: usize) -> anyhow::Result<Self> {
+    async fn open(
+        cast: &Cast,
+        cluster: &Cluster,
+        (fault_at, nodes): (usize, usize),
+    ) -> anyhow::Result<Self> {
         let servers = |first: usize| {
-            (0..NODES).map(|node| cluster.base((first + node) % NODES)).collect::<Vec<_>>()
+            (0..nodes).map(|node| cluster.base((first + node) % nodes)).collect::<Vec<_>>()
         };
         let observer = Desk::open(SUPERVISOR, servers(fault_at + 1)).await?;
         let (mut holding, mut serving) = (Vec::new(), Vec::new());

@@ -181,6 +181,8 @@ impl Work {
             ServerFrame::Welcome(_)
             | ServerFrame::Reply(_)
             | ServerFrame::Error(_)
+            | ServerFrame::AlarmRaised(_)
+            | ServerFrame::AlarmCleared(_)
             | ServerFrame::Closing(_) => (),
         }
     }

@@ -282,6 +282,12 @@ impl Engine {
         self.shared.pool.reserve_exact(ip, rtp_port)
     }
 
+    /// These ports on an address that is taken over are those of calls which are about to be served
+    /// here: no other call gets them meanwhile.
+    pub fn promise(&self, ip: IpAddr, ports: &[u16]) {
+        self.shared.pool.promise(ip, ports);
+    }
+
     /// This address is another node's from now on: no port on it is kept for later.
     pub fn forget(&self, ip: IpAddr) {
         self.shared.pool.forget(ip);

@@ -167,7 +167,7 @@ impl<M: Machine> RaftThread<M> {
     /// A leader that ends lets another lead first, so that nobody waits for an election.
     fn hand_over_and_stop(&mut self) {
         let now = Instant::now();
-        let until = match self.driver.hand_over() {
+        let until = match self.driver.hand_over(&self.config.witnesses) {
             Some(_) => now + self.config.tick * self.config.election_ticks as u32,
             None => now,
         };
@@ -310,7 +310,7 @@ impl<M: Machine> RaftThread<M> {
             if is_full {
                 tracing::error!(free, "the disk is full: nothing is committed any more");
                 // Nobody would be missed, and nothing fire in time.
-                self.driver.hand_over();
+                self.driver.hand_over(&self.config.witnesses);
             } else {
                 tracing::info!(free, "changes are committed again");
             }

@@ -74,6 +74,22 @@ impl Cluster {
         self.nodes[node - 1].wait_ready();
     }
 
+    /// `tandem recover` of a stopped node, and its code in the configuration.
+    pub fn recover(&self, node: usize) {
+        let output = Command::new(super::program())
+            .args(["recover", "--node", &node.to_string(), "--data"])
+            .arg(&self.nodes[node - 1].data)
+            .args(["--yes-i-accept-loss", &format!("node-{node}-alone")])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        let line = said.lines().find(|line| line.contains("recovery = ")).unwrap();
+        let file = &self.configs[node - 1];
+        let text = fs::read_to_string(file).unwrap();
+        fs::write(file, text.replacen("[cluster]\n", &format!("[cluster]\n{line}\n"), 1)).unwrap();
+    }
+
     pub fn leader(&self) -> usize {
         let mut leader = 0;
         wait_until("somebody leads", HALF_A_MINUTE, || {

@@ -20,7 +20,8 @@ impl Center {
         let Some(call) = self.calls.get(&id).filter(|call| !call.has_ended()).cloned() else {
             return;
         };
-        let at = turn.at;
+        let at = call.seen_to_end(turn);
+        let known = turn.at;
         let offered = call.offer().and_then(|offer| offer.stage.leg());
         let ended = self.edit_call(turn, id, |call| {
             call.close_hold(at);
@@ -31,7 +32,8 @@ impl Center {
                     if Some(number) == offered { Cause::Withdrawn } else { cause.to_peer() };
                 call.drop_leg(number, cause);
             }
-            call.phase = Phase::Ended { at, by, cause, result };
+            // Its node has to clear it away from now on, however long ago it ended.
+            call.phase = Phase::Ended { at: known, by, cause, result };
             call.timeline.note(at, What::Ended { by, cause, result });
             call.clone()
         });
@@ -116,6 +118,22 @@ impl Cause {
 }
 
 impl Call {
+    /// When it ended: now, or when its node saw it and could not say so; but not before anything
+    /// that is known of it.
+    pub(super) fn seen_to_end(&self, turn: &Turn) -> Millis {
+        let Some(seen) = turn.seen else { return turn.at };
+        let held =
+            if let Phase::Bridged { held_since, .. } = &self.phase { *held_since } else { None };
+        let known = [
+            Some(self.arrived),
+            self.answered,
+            self.segments.last().map(|segment| segment.began),
+            self.timeline.notes().last().map(|note| note.at),
+            held,
+        ];
+        known.into_iter().flatten().fold(seen, Millis::max).min(turn.at)
+    }
+
     /// Books the time on hold until now.
     pub(super) fn close_hold(&mut self, at: Millis) {
         let Phase::Bridged { held_since, .. } = &mut self.phase else { return };

@@ -201,7 +201,7 @@ impl Center {
                     Role::Trunk(_) | Role::Target => Side::Called,
                 };
                 let result = call.result_if_left();
-                let at = turn.at;
+                let at = call.seen_to_end(turn);
                 self.edit_call(turn, id, |call| {
                     call.set_leg(number, LegState::Ended { cause });
                     call.timeline.note(at, What::LegEnded { leg: number, cause });

@@ -260,6 +260,7 @@ impl State {
 
     fn ended(&mut self, number: LegNumber, cause: Cause) {
         let call = self.id;
+        self.ends.entry(number).or_insert_with(Instant::now);
         self.farewell(number, Command::LegEnded { call, leg: number, cause });
     }
 

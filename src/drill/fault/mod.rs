@@ -31,6 +31,8 @@ pub(crate) enum Place {
     LeadingCarrier,
     /// The leader, which has no calls.
     BareLeader,
+    /// The witness of two nodes.
+    Witness,
 }
 
 impl Fault {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::cast::Session;
+use super::super::cast::{Call, Session};
 use super::super::phases::{Begins, Callee, Caller, Phase};
 use super::super::round::Evidence;
 use super::audio::Audio;
@@ -14,8 +14,17 @@ pub(crate) const DECISION: (Duration, Duration) = (Duration::from_secs(1), Durat
 
 /// The calls that are lost, and why.
 pub(super) fn losses(evidence: &Evidence, audio: &Audio<'_>) -> Vec<String> {
+    losses_of(evidence, audio, |_| true)
+}
+
+/// The same of those that are meant.
+pub(super) fn losses_of(
+    evidence: &Evidence,
+    audio: &Audio<'_>,
+    is_meant: impl Fn(&Call) -> bool,
+) -> Vec<String> {
     let mut lost = Vec::new();
-    for call in &evidence.seen.cast.calls {
+    for call in evidence.seen.cast.calls.iter().filter(|call| is_meant(call)) {
         let why = if let Some((at, why)) = call.losses.first() {
             Some(format!("{why} at {}", when(*at, evidence)))
         } else if call.times.answered.is_none() {
@@ -77,8 +86,7 @@ pub(super) fn decisions_are_made(evidence: &Evidence, decisions: &[(String, Dura
 pub(super) fn order_is_kept(evidence: &Evidence) -> Claim {
     let text = "who waits is served in the order of arrival";
     let cast = &evidence.seen.cast;
-    let is_one =
-        |call: &&super::super::cast::Call| call.plan.callee == Some(Callee::AnswersBriefly);
+    let is_one = |call: &&Call| call.plan.callee == Some(Callee::AnswersBriefly);
     if cast.calls.iter().filter(is_one).count() < 2 {
         return Claim::skipped(text, "fewer than two calls waited");
     }

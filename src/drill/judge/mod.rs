@@ -4,6 +4,7 @@
 
 mod audio;
 mod calls;
+pub(crate) mod no_quorum;
 mod order;
 mod records;
 mod tries;

@@ -17,6 +17,11 @@ const DURATION_OFF_MAX: Duration = Duration::from_secs(1);
 
 /// One record for each call on each node, and as long as the call was.
 pub(super) fn each_call_has_one(evidence: &Evidence) -> Claim {
+    each_has_one(evidence, |_| true)
+}
+
+/// The same of those that are meant.
+pub(super) fn each_has_one(evidence: &Evidence, is_meant: impl Fn(&Call) -> bool) -> Claim {
     let mut against = Vec::new();
     let mut worst = Duration::ZERO;
     for (node, records) in evidence.records.iter().enumerate() {
@@ -24,7 +29,7 @@ pub(super) fn each_call_has_one(evidence: &Evidence) -> Claim {
         for record in records {
             by_number.entry(&record.from.number).or_default().push(record);
         }
-        for call in &evidence.seen.cast.calls {
+        for call in evidence.seen.cast.calls.iter().filter(|call| is_meant(call)) {
             let own = by_number.get(call.number.as_str()).map_or(&[][..], Vec::as_slice);
             let [record] = own else {
                 let count = own.len();
