@@ -7,9 +7,9 @@ SHELL := /bin/bash
 
 # What the node needs to build and to speak, and what the tests and benchmarks use as peers.
 RUN_PACKAGES   := cmake pkg-config espeak-ng
-TEST_PACKAGES  := $(RUN_PACKAGES) sip-tester baresip-core sox prometheus iproute2 iptables
+TEST_PACKAGES  := $(RUN_PACKAGES) sip-tester baresip-core sox prometheus iproute2 iptables libfaketime
 BENCH_PACKAGES := $(TEST_PACKAGES) etcd-server
-DRILL_PACKAGES := $(RUN_PACKAGES) iproute2 iptables
+DRILL_PACKAGES := $(RUN_PACKAGES) iproute2 iptables libfaketime
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 define install
@@ -23,13 +23,15 @@ define install
 	fi
 endef
 
-.PHONY: help run test lint bench drill fuzz
+.PHONY: help run test lint bench drill drill-long fuzz
 
 help:
 	@echo "make run    build and start a complete single node on loopback"
 	@echo "make test   every check: format, lints, unit tests, simulation, real peers"
 	@echo "make bench  measure, print the table, write target/bench/results.json"
-	@echo "make drill  kill, freeze and cut off nodes of a real cluster; more seeds of the simulation"
+	@echo "make drill  kill, freeze and cut off nodes of a real cluster, ten rounds of each kind, under"
+	@echo "            40 minutes; the table and report are in target/drills"
+	@echo "make drill-long  the same for hours, and more seeds of the simulation; writes docs/drills.md"
 	@echo "make fuzz   longer mutation runs of every parser"
 
 run:
@@ -53,10 +55,23 @@ bench:
 	cargo bench --locked -p chaos-tests --bench simulation
 	cargo bench --locked --bench calls
 
+# 100 calls over all phases. Ten rounds of `commands` are 1,000,000 acknowledged commands.
+DRILL := target/release/tandem drill all --calls 100 --side-by-side 2
+
 drill:
 	$(call install,$(DRILL_PACKAGES))
 	cargo build --release --locked
-	target/release/tandem drill all --calls 100 --rounds $${TANDEM_ROUNDS:-10} --report target/drill.html
+	$(DRILL) --rounds $${TANDEM_ROUNDS:-10} --output target/drills
+
+# A hundred rounds of the faults that the promises are about, twenty of everything else.
+MANY := leading-node-killed leading-node-frozen leading-node-cut-off node-frozen node-cut-off \
+        leader-killed leader-frozen leader-cut-off
+
+drill-long:
+	$(call install,$(DRILL_PACKAGES))
+	cargo build --release --locked
+	$(DRILL) --rounds 20 $(addsuffix =100,$(MANY)) --output target/drills-long
+	cp target/drills-long/table.md docs/drills.md
 	TANDEM_SEEDS=$${TANDEM_SEEDS:-5000} cargo test --release --locked -p chaos-tests
 
 fuzz:

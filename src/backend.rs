@@ -11,6 +11,7 @@ use tandem_center::{CallId, Center, Command, Millis, NodeId, RecordingId, Sessio
 use tokio::sync::oneshot;
 
 use crate::actors::supervisor::Serves;
+use crate::alarms::Alarms;
 use crate::api::backend::{
     Answer, Applied, Backend, CdrQuery, CdrRow, Cluster, Freshness, Member, Reader, Readiness,
     SubmitError, Unavailable, read,
@@ -21,6 +22,7 @@ use crate::audit::online;
 use crate::audit::report::Report;
 use crate::audit::story::Story;
 use crate::audit::wire::Wire;
+use crate::config::sections::MemberRole;
 use crate::node::{Node, unix_ms};
 use crate::recordings::{Download, NoRecording, Recordings};
 use crate::records;
@@ -96,6 +98,9 @@ impl Backend for NodeBackend {
     }
 
     fn submit(&self, command: Command) -> Answer<'_, Result<Applied, SubmitError>> {
+        if !self.serves_desks() {
+            return Box::pin(async { Err(Unavailable::Witness.into()) });
+        }
         let proposal = self.node.replica.propose(command.encode());
         Box::pin(async move {
             let answer = proposal.await.map_err(unavailable)?;
@@ -120,6 +125,10 @@ impl Backend for NodeBackend {
                 }
             }
         })
+    }
+
+    fn alarms(&self) -> &Arc<Alarms> {
+        &self.node.alarms
     }
 
     fn events(&self) -> &Arc<EventLog> {
@@ -192,16 +201,11 @@ impl Backend for NodeBackend {
         let status = self.node.replica.status();
         let members = status.members.voters.iter().map(|id| (*id, true));
         let learners = status.members.learners.iter().map(|id| (*id, false));
-        let http = |id: u64| {
-            let member = self
-                .node
-                .config
-                .cluster
-                .member
-                .iter()
-                .find(|known| u64::from(known.id.get()) == id);
-            member.and_then(|member| member.http).map(|address| address.to_string())
+        let known = |id: u64| {
+            let members = &self.node.config.cluster.member;
+            members.iter().find(|known| u64::from(known.id.get()) == id)
         };
+        let http = |id: u64| Some(known(id)?.http?.to_string());
         let member = |(id, voter)| {
             let peer = status.peers.iter().find(|peer| peer.node == id);
             let address = status.members.addresses.get(&id);
@@ -212,6 +216,7 @@ impl Backend for NodeBackend {
                     .unwrap_or_default(),
                 http: http(id),
                 voter,
+                witness: known(id).is_some_and(|member| member.role == MemberRole::Witness),
                 reachable: id == self.node.id.0 || peer.is_some_and(|peer| peer.recently_active),
                 matched: peer.map(|peer| peer.matched),
             }
@@ -254,6 +259,10 @@ impl Backend for NodeBackend {
             reasons.push("no directory yet".to_owned());
         }
         if reasons.is_empty() { Readiness::Ready } else { Readiness::NotReady(reasons) }
+    }
+
+    fn serves_desks(&self) -> bool {
+        !self.node.is_witness()
     }
 
     fn is_cut_off(&self) -> bool {

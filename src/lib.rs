@@ -2,6 +2,7 @@
 
 pub mod actors;
 pub mod address;
+pub mod alarms;
 pub mod api;
 pub mod audit;
 pub mod backend;
@@ -19,6 +20,7 @@ pub mod records;
 pub mod registrations;
 pub mod replica;
 pub mod routes;
+pub mod shared;
 pub mod sounds;
 pub mod speech;
 pub mod start;

@@ -12,6 +12,8 @@ use prometheus::{
     IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::alarms::Kind;
+
 /// Buckets of durations of signalling and commits, in seconds: 1 ms to 10 s.
 const LATENCY_BUCKETS: [f64; 13] =
     [0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
@@ -150,6 +152,22 @@ metrics! {
         "The last index applied";
     raft_leader_changes_total: IntCounter, "tandem_raft_leader_changes_total",
         "Times that this node learnt of another leader, or of none";
+    leases_total: IntCounter, "tandem_leases_total",
+        "Leases that began at this node: more than one is a gap between them";
+    lease_held: IntGauge, "tandem_lease_held",
+        "1 if this node may act for its calls";
+    beat_gap_seconds: Histogram, "tandem_beat_gap_seconds",
+        "Between two beats of another node: it is missed after 1.1 s";
+    nodes_missed_total: IntCounter, "tandem_nodes_missed_total",
+        "Times that the cluster missed a node, as applied here";
+    takeovers_total: IntCounter, "tandem_takeovers_total",
+        "Calls that came to this node from another one";
+    homes_held: IntGauge, "tandem_service_addresses_held",
+        "Service addresses that this node serves";
+    alarm: IntGaugeVec, "tandem_alarm",
+        "Alarms that stand at this node, by name", ["name"];
+    webhook_total: IntCounterVec, "tandem_webhook_total",
+        "Messages to the webhook of alarms, by result", ["result"];
     raft_members_reachable: IntGauge, "tandem_raft_members_reachable",
         "Members that this node hears from, itself too";
     raft_members: IntGauge, "tandem_raft_members",
@@ -164,6 +182,18 @@ metrics! {
         "Duration of writing the log to the disk";
     snapshots_total: IntCounterVec, "tandem_snapshots_total",
         "Snapshots, by whether they were written or not, sent or installed", ["kind"];
+    shared_active: IntGauge, "tandem_shared_active",
+        "1 if this machine holds the shared directory";
+    shared_generation: IntGauge, "tandem_shared_generation",
+        "The generation of the shared directory: it rises with every takeover";
+    shared_silence_seconds: Gauge, "tandem_shared_silence_seconds",
+        "How long the standby has seen no heartbeat of the holder";
+    shared_heartbeat_seconds: Gauge, "tandem_shared_heartbeat_seconds",
+        "How long the last heartbeat took until it was on the shared disk";
+    shared_takeovers_total: IntCounter, "tandem_shared_takeovers_total",
+        "Times that this machine took the shared directory from the other one";
+    shared_fencings_total: IntCounterVec, "tandem_shared_fencings_total",
+        "Fencing commands, by result: nothing is taken over after one that failed", ["result"];
     task_delay_seconds: Gauge, "tandem_task_delay_seconds",
         "How late tasks run: past 0.15 s calls are refused";
     actor_restarts_total: IntCounterVec, "tandem_actor_restarts_total",
@@ -248,9 +278,14 @@ impl Metrics {
             (&self.ivr_http_requests_total, &["ok", "failed"]),
             (&self.cti_commands_total, &["done"]),
             (&self.logins_total, &["done"]),
+            (&self.shared_fencings_total, &["done", "failed"]),
             (&self.cti_closed_total, &["gone"]),
             (&self.actor_restarts_total, &ACTORS),
+            (&self.webhook_total, &["sent", "repeated", "failed", "dropped"]),
         ];
+        for kind in Kind::ALL {
+            self.alarm.with_label_values(&[kind.facts().name]).set(0);
+        }
         for (counter, labels) in known {
             for label in *labels {
                 drop(counter.with_label_values(&[label]));
@@ -318,9 +353,16 @@ declare! {
     HistogramVec => |name, help, labels| HistogramVec::new(histogram(name, help), labels);
 }
 
+/// Buckets of gaps between beats, in seconds: of one beat's time, and up to the loss.
+const BEAT_BUCKETS: [f64; 7] = [0.06, 0.1, 0.2, 0.4, 0.75, 1.1, 2.0];
+
 fn histogram(name: &str, help: &str) -> HistogramOpts {
     let of_people = ["tandem_queue_wait_seconds", "tandem_talk_seconds"].contains(&name);
-    let buckets: &[f64] = if of_people { &HUMAN_BUCKETS } else { &LATENCY_BUCKETS };
+    let buckets: &[f64] = match name {
+        "tandem_beat_gap_seconds" => &BEAT_BUCKETS,
+        _ if of_people => &HUMAN_BUCKETS,
+        _ => &LATENCY_BUCKETS,
+    };
     HistogramOpts::new(name, help).buckets(buckets.to_vec())
 }
 

@@ -26,6 +26,7 @@ use crate::actors::sip_sockets::SipSockets;
 use crate::actors::sip_transport::{Dispatcher, Lag};
 use crate::actors::supervisor::Actors;
 use crate::address::AddressBackend;
+use crate::alarms::Alarms;
 use crate::api::events::EventLog;
 use crate::audit::journal::Journal;
 use crate::config::Config;
@@ -112,6 +113,8 @@ pub struct Node {
     pub music: Clip,
     /// See `music`.
     pub ringback: Clip,
+    /// What an operator has to know.
+    pub alarms: Arc<Alarms>,
     /// The delay of tasks.
     pub lag: Lag,
     /// New calls are refused: the node is about to stop.
@@ -370,6 +373,9 @@ impl Node {
 
     /// The leader proposes the directory that it was configured with, if another one holds.
     pub fn configure(&self) {
+        if self.is_witness() {
+            return; // It has none.
+        }
         let directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let wanted = directory.hash();
         let held = self.replica.read_local(|machine| machine.center().directory_hash());
@@ -389,7 +395,7 @@ impl Node {
     /// Tells the cluster, once in the life of this process, that the node takes calls, and that
     /// the sockets of its former life are gone.
     pub fn announce(self: &Arc<Self>) {
-        if self.announced.swap(true, Ordering::Relaxed) {
+        if self.is_witness() || self.announced.swap(true, Ordering::Relaxed) {
             return;
         }
         let node = Arc::clone(self);
@@ -399,6 +405,12 @@ impl Node {
                 node.actors.tell_replica(ReplicaMessage::LookAtRoleSoon);
             }
         });
+    }
+
+    /// Whether it votes and has no calls: then it is not up in the replicated state, where that
+    /// means that a node takes calls and may be given those of another.
+    pub fn is_witness(&self) -> bool {
+        self.config.is_witness()
     }
 
     /// The command that says that this node is up.

@@ -13,6 +13,7 @@ use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 use tandem_center::flow::Surroundings;
 use tandem_center::{CallId, Directory, HomeId, NodeId};
+use tandem_cluster::shared::directory::SharedDirectory;
 use tandem_sip::auth::Credentials;
 use tandem_sip::leg::{SessionTimer, Settings};
 use tandem_sip::sdp::{Capabilities, CodecKind, PTIME_MS_USUAL};
@@ -24,12 +25,13 @@ use crate::actors::sip_sockets::SipSockets;
 use crate::actors::supervisor::Supervisor;
 use crate::address::AddressBackend;
 use crate::address::settings::TakeoverMode;
+use crate::alarms;
 use crate::api::events::EventLog;
 use crate::api::token::TokenKey;
 use crate::api::{ApiConfig, ApiHandle, serve};
 use crate::audit::journal::Journal;
 use crate::backend::NodeBackend;
-use crate::config::sections::Codec;
+use crate::config::sections::{Codec, MemberRole};
 use crate::config::{Config, Origin};
 use crate::flows::{self, FlowFolder};
 use crate::measure;
@@ -40,6 +42,7 @@ use crate::recordings::{self, PeerKey, Recordings};
 use crate::records::{self, CallRecords};
 use crate::replica::{Lease, Replica, ReplicaConfig};
 use crate::routes::{Routes, Trunk};
+use crate::shared::{self, DirectoryLease, Holder};
 use crate::sounds;
 use crate::speech::{
     DiskCache, EspeakConfig, EspeakNg, PromptStore, SpeakError, SpeechSynthesizer,
@@ -62,7 +65,10 @@ const DISK_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 /// # Errors
 /// What stands in the way of starting, and what to do about it.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let running = Running::start(config).await?;
+    let metrics = Arc::new(Metrics::new());
+    let Some((config, holder)) = hold(config, &metrics).await? else { return Ok(()) };
+    let lease = holder.as_ref().map_or_else(DirectoryLease::alone, Holder::lease);
+    let running = Running::start_with(config, metrics, lease).await?;
     let config = &running.node.config;
     let listen = config.http.listen;
     let api = serve(
@@ -72,11 +78,40 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         token_key(config),
     )
     .with_context(|| format!("HTTP cannot listen on {listen}"))?;
-    tracing::info!(sip = %running.node.stations.own().host, http = %api.address, "the node is up");
+    if config.is_witness() {
+        tracing::info!(http = %api.address, "the witness is up");
+    } else {
+        let sip = &running.node.stations.own().host;
+        tracing::info!(%sip, http = %api.address, "the node is up");
+    }
     told_to_end().await?;
     api.drain();
     running.drain(api).await;
+    if let Some(holder) = holder {
+        tokio::task::spawn_blocking(|| holder.release()).await?;
+    }
     Ok(())
+}
+
+/// The data directory: at once, or when the other machine gives it up. None if this process was
+/// told to end before.
+async fn hold(
+    mut config: Config,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Option<(Config, Option<Holder>)>> {
+    let data = &config.node.data;
+    if config.shared.name.is_none() {
+        if SharedDirectory::is_one(data) {
+            bail!("{} is shared storage: set [shared] name", data.display());
+        }
+        return Ok(Some((config, None)));
+    }
+    let (folder, holder) = tokio::select! {
+        taken = shared::take(&config, metrics) => taken?,
+        told = told_to_end() => return told.map(|()| None).map_err(Into::into),
+    };
+    config.node.data = folder;
+    Ok(Some((config, Some(holder))))
 }
 
 /// Tokens of one node hold at the others.
@@ -102,6 +137,18 @@ impl Running {
     /// # Errors
     /// What stands in the way, and what to do about it.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
+        Self::start_with(config, Arc::new(Metrics::new()), DirectoryLease::alone()).await
+    }
+
+    /// The same, in a data directory that is held for as long as the lease.
+    ///
+    /// # Errors
+    /// What stands in the way, and what to do about it.
+    pub async fn start_with(
+        config: Config,
+        metrics: Arc<Metrics>,
+        directory_lease: DirectoryLease,
+    ) -> anyhow::Result<Self> {
         let data = config.node.data.clone();
         std::fs::create_dir_all(&data)
             .with_context(|| format!("the data directory {} cannot be made", data.display()))?;
@@ -113,12 +160,15 @@ impl Running {
         let (recordings, chores) =
             Recordings::open(id.0, config.recordings(), &data, recording_peers(&config))?;
         let machine = CenterMachine::new(id, Arc::clone(&events), Arc::clone(&outlet));
-        let metrics = Arc::new(Metrics::new());
-        let replica_config =
-            ReplicaConfig { metrics: Arc::clone(&metrics), ..replica_config(&config)? };
+        let replica_config = ReplicaConfig {
+            metrics: Arc::clone(&metrics),
+            directory: directory_lease.clone(),
+            ..replica_config(&config)?
+        };
         let (handle, replica) = Replica::start(replica_config, machine)?;
         let (told, kept) = (Arc::clone(&outlet), Arc::clone(&recordings));
-        let engine = start_engine(&config, handle.lease(), told, kept)?;
+        let leases = (handle.lease(), directory_lease.clone());
+        let engine = start_engine(&config, leases, told, kept)?;
         let prompts = Arc::new(prompts(&config).await?);
         let (folder, directory) = directory(&config, &prompts);
         let node = Arc::new(Node {
@@ -135,7 +185,7 @@ impl Running {
             web: Arc::new(crate::ivr_http::IvrHttp::new().context("no HTTP client for flows")?),
             metrics,
             events,
-            journal: Journal::start(&data.join("journal"), id.0)
+            journal: Journal::start_under(directory_lease, &data.join("journal"), id.0)
                 .context("the journal of the wire cannot be written")?,
             routes: Routes::new(trunks(&config)?, &config.sip.realm),
             capabilities: capabilities(&config),
@@ -143,6 +193,7 @@ impl Running {
             recordings: Arc::clone(&recordings),
             music: sounds::music(&config)?,
             ringback: sounds::ringback(),
+            alarms: Default::default(),
             lag: Default::default(),
             draining: AtomicBool::new(false),
             disk_full: AtomicBool::new(false),
@@ -162,7 +213,10 @@ impl Running {
         tokio::spawn(recordings.keep(chores));
         tokio::spawn(watch_disk(Arc::downgrade(&node)));
         tokio::spawn(measure::watch_invariants(Arc::downgrade(&node)));
-        follow_flows(&node, folder);
+        tokio::spawn(alarms::watch(Arc::downgrade(&node)));
+        if !node.config.is_witness() {
+            follow_flows(&node, folder);
+        }
         Ok(Self { node, replica })
     }
 
@@ -223,7 +277,10 @@ struct Place {
 /// Opens the sockets. An address that moves may be another node's until the cluster knows of this
 /// one, so it is not opened yet.
 fn place(config: &Config, id: NodeId) -> anyhow::Result<Place> {
-    let backend = config.takeover.backend()?.filter(|_| config.cluster.member.len() > 1);
+    if config.is_witness() {
+        return nowhere(config);
+    }
+    let backend = config.takeover.backend()?.filter(|_| config.moves_addresses());
     let addresses = listen_addresses(config);
     let sockets = SipSockets::new(shares_addresses(config));
     let sip = match backend {
@@ -240,22 +297,31 @@ fn place(config: &Config, id: NodeId) -> anyhow::Result<Place> {
     Ok(Place { backend, sockets, home: home.map(|home| (home, address)), own })
 }
 
+/// A witness cannot be called. What its unused parts say of themselves is its address among nodes.
+fn nowhere(config: &Config) -> anyhow::Result<Place> {
+    let listen = config.cluster.listen.context("members need cluster.listen")?;
+    let address = ServiceAddress { sip: vec![listen], advertised: None, media_ip: listen.ip() };
+    let own = Station::new(None, &address).context("members need cluster.listen")?;
+    Ok(Place { backend: None, sockets: SipSockets::new(false), home: None, own })
+}
+
 /// Nodes on one machine can bind each other's addresses, even those of a process that is stopped.
 fn shares_addresses(config: &Config) -> bool {
-    config.takeover.mode == TakeoverMode::Loopback && config.cluster.member.len() > 1
+    config.takeover.mode == TakeoverMode::Loopback && config.moves_addresses()
 }
 
 /// The other nodes, as far as recordings are kept by several.
 fn recording_peers(config: &Config) -> Option<recordings::Cluster> {
-    let members = &config.cluster.member;
-    let secret = config.cluster_secret().filter(|_| members.len() > 1)?;
+    let members = config.cluster.member.iter();
+    let members: Vec<_> = members.filter(|member| member.role == MemberRole::Calls).collect();
+    let secret = config.cluster_secret().filter(|_| members.len() > 1 && !config.is_witness())?;
     let members = members.iter().map(|member| (member.id.get().into(), member.http)).collect();
     Some(recordings::Cluster { members, key: PeerKey::from_secret(secret.reveal().as_bytes()) })
 }
 
 fn start_engine(
     config: &Config,
-    lease: Lease,
+    (lease, directory): (Lease, DirectoryLease),
     outlet: Arc<OnceLock<Weak<Node>>>,
     recordings: Arc<Recordings>,
 ) -> anyhow::Result<Engine> {
@@ -266,6 +332,7 @@ fn start_engine(
         shared: shares_addresses(config),
         lease,
         node: config.node.id.get().into(),
+        directory,
         ..EngineConfig::default()
     };
     Ok(Engine::start(settings, move |event| {
@@ -291,6 +358,9 @@ fn replica_config(config: &Config) -> anyhow::Result<ReplicaConfig> {
     let mut replica = ReplicaConfig::new(id.into(), config.node.data.join("replica"));
     replica.members =
         cluster.member.iter().map(|member| (member.id.get().into(), member.address)).collect();
+    replica.join = cluster.join;
+    replica.recovery = cluster.recovery.as_ref().map(|code| code.as_str().to_owned());
+    replica.witnesses = config.witnesses().collect();
     replica.listen = cluster.listen;
     if replica.members.len() > 1 {
         let Some(secret) = config.cluster_secret() else {
@@ -328,11 +398,16 @@ async fn prompts(config: &Config) -> anyhow::Result<PromptStore> {
         voices: speech.voices.clone(),
         ..EspeakConfig::default()
     };
-    let engine: Arc<dyn SpeechSynthesizer> = match EspeakNg::start(espeak).await {
-        Ok(engine) => Arc::new(engine),
-        Err(error) => {
-            tracing::error!(%error, "no text is spoken; install espeak-ng or set [speech] command");
-            Arc::new(NoVoice)
+    let engine: Arc<dyn SpeechSynthesizer> = if config.is_witness() {
+        Arc::new(NoVoice)
+    } else {
+        match EspeakNg::start(espeak).await {
+            Ok(engine) => Arc::new(engine),
+            Err(error) => {
+                let missing = "no text is spoken; install espeak-ng or set [speech] command";
+                tracing::error!(%error, missing);
+                Arc::new(NoVoice)
+            }
         }
     };
     let cache = config.node.data.join("speech");
@@ -377,6 +452,10 @@ fn directory(config: &Config, prompts: &PromptStore) -> (FlowFolder, Directory) 
     let place = config.input(&config.flows.directory);
     let built_in = config.origin == Origin::BuiltIn && !place.is_dir();
     let mut folder = FlowFolder::new(place);
+    if config.is_witness() {
+        // It proposes no directory: it is not told of one.
+        return (folder, config.directory(BTreeMap::new()));
+    }
     if built_in {
         let texts = flows::BUILT_IN.map(|(name, text)| (name.into(), text.into()));
         return (folder, config.directory(texts.into_iter().collect()));

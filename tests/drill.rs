@@ -1,9 +1,12 @@
-//! Short failover drills through the command line: a node with calls in every phase is lost.
+//! Short failover drills through the command line: about five minutes of those that `make drill`
+//! plays for longer.
 //!
-//! Needs root for the namespace in which a node is cut off, and does not pass without it.
+//! Needs root for the namespaces in which a node is cut off, loses packets or has a small disk, and
+//! does not pass without it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should end")]
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
@@ -14,29 +17,50 @@ const FIRST_ADDRESS: &str = "61";
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 #[test]
-fn no_call_is_lost_when_its_node_is_killed() {
-    passes("node-killed");
+fn no_call_is_lost_with_its_node() {
+    passes(&["node-killed=2", "node-frozen", "node-cut-off"]);
 }
 
 #[test]
-fn no_call_is_lost_when_its_node_leads_and_is_frozen() {
-    passes("leading-node-frozen");
+fn no_call_is_lost_with_its_node_that_leads() {
+    passes(&["leading-node-killed", "leading-node-frozen", "leading-node-cut-off"]);
 }
 
 #[test]
-fn no_call_is_lost_when_its_node_is_cut_off() {
-    passes("node-cut-off");
+fn nobody_hears_that_a_leader_is_lost() {
+    passes(&["leader-killed", "leader-frozen"]);
 }
 
-fn passes(drill: &str) {
+#[test]
+fn an_acknowledged_command_is_done_once_whoever_leads() {
+    passes(&["commands"]);
+}
+
+#[test]
+fn nobody_is_lost_on_a_lossy_network_or_beside_a_full_disk() {
+    passes(&["lossy-network", "full-disk"]);
+}
+
+fn passes(drills: &[&str]) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("drill-{}", drills[0]));
     let output = Command::new(env!("CARGO_BIN_EXE_tandem"))
-        .args(["drill", drill, "--calls", "24", "--rounds", "1", "--first", FIRST_ADDRESS])
+        .arg("drill")
+        .args(drills)
+        .args(["--calls", "24", "--first", FIRST_ADDRESS, "--output"])
+        .arg(&folder)
         .stdin(Stdio::null())
         .output()
         .unwrap();
     let (says, complains) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{says}\n{complains}", output.status);
-    assert!(says.contains("passed") && !says.contains("skipped"), "{says}\n{complains}");
+    let results = std::fs::read_to_string(folder.join("results.json")).unwrap();
+    let results: serde_json::Value = serde_json::from_str(&results).unwrap();
+    let kinds = results["kinds"].as_array().unwrap();
+    assert_eq!(kinds.len(), drills.len(), "{says}");
+    for kind in kinds {
+        assert_eq!((&kind["verdict"], &kind["skipped"]), (&"passed".into(), &0.into()), "{says}");
+        assert!(kind["calls"].as_u64().is_some_and(|calls| calls > 0), "{says}");
+    }
 }

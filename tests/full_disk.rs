@@ -38,7 +38,8 @@ fn a_full_disk_keeps_new_calls_out_and_lets_those_in_progress_go_on_and_end() {
     let mut node = Node::start_under(&disk.enter(), &config, HTTP, &disk.at);
     node.wait_ready();
     let sip: SocketAddr = format!("{IP}:5060").parse().unwrap();
-    let [mut leaves, mut stays] = [Line::new(IP, sip), Line::new(IP, sip)];
+    let [mut leaves, mut stays, mut holds] = [(); 3].map(|()| Line::new(IP, sip));
+    calls_the_echo(&mut holds);
     calls_the_echo(&mut leaves);
     let audio = calls_the_echo(&mut stays);
 
@@ -54,22 +55,28 @@ fn a_full_disk_keeps_new_calls_out_and_lets_those_in_progress_go_on_and_end() {
     });
     is_refused(sip);
     stays.hears_itself(audio, VOICE);
+    // Nor can what it asks for be promised.
+    let offer = holds.sdp("sendonly");
+    holds.reinvites(&offer);
     // Its end cannot be written yet, so it is not confirmed before there is room.
     stays.says_bye();
     assert!(!stays.hears_within(200, Duration::from_secs(2)), "an end that is not committed");
 
     disk.empty();
     stays.is_told(200);
+    holds.is_told(200);
+    holds.acks("");
+    holds.hangs_up();
     wait_until("the node takes calls again", SOON, || readiness(&node) == 200);
     let mut next = Line::new(IP, sip);
     calls_the_echo(&mut next);
     next.hangs_up();
-    assert_eq!(records(&node), ["ivr-completed"; 3]);
+    assert_eq!(records(&node), ["ivr-completed"; 4]);
 
     node.kill();
     let mut node = Node::start_under(&disk.enter(), &config, HTTP, &disk.at);
     node.wait_ready();
-    assert_eq!(records(&node), ["ivr-completed"; 3], "what was committed is there after a restart");
+    assert_eq!(records(&node), ["ivr-completed"; 4], "what was committed is there after a restart");
 }
 
 /// Where the node takes the caller's audio.
@@ -93,7 +100,7 @@ fn readiness(node: &Node) -> u16 {
     get(node.http, "/readyz", None).map_or(0, |(status, _)| status)
 }
 
-/// The outcomes of all calls, once there are three.
+/// The outcomes of all calls, once there are four.
 fn records(node: &Node) -> Vec<String> {
     let credentials = r#"{"user":"sue","password":"sue"}"#;
     let (status, answer) = request(node.http, "POST", "/api/v1/login", None, credentials).unwrap();
@@ -101,13 +108,13 @@ fn records(node: &Node) -> Vec<String> {
     let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
     let token = answer["token"].as_str().unwrap().to_owned();
     let mut outcomes = Vec::new();
-    wait_until("three records are there", SOON, || {
+    wait_until("four records are there", SOON, || {
         let (_, body) = get(node.http, "/api/v1/cdrs", Some(&token)).unwrap();
         let body: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
         let items = body["items"].as_array().cloned().unwrap_or_default();
         outcomes =
             items.iter().map(|cdr| cdr["outcome"].as_str().unwrap_or("").to_owned()).collect();
-        outcomes.len() == 3
+        outcomes.len() == 4
     });
     outcomes
 }

@@ -207,6 +207,17 @@ fn a_stranger_cannot_steal_a_stream() {
 }
 
 #[test]
+fn a_port_that_an_adopted_call_will_ask_for_goes_to_no_new_call() {
+    let site = Site::on(41_190..=41_197);
+    site.engine.promise(HERE, &[41_190, 41_194]);
+    let new = [site.engine.reserve(HERE).unwrap(), site.engine.reserve(HERE).unwrap()];
+    assert_eq!(new.each_ref().map(|reservation| reservation.rtp_port()), [41_192, 41_196]);
+    assert!(matches!(site.engine.reserve(HERE), Err(ReserveError::NoPorts { .. })));
+    assert!(site.engine.reserve_exact(HERE, 41_190).is_ok());
+    assert!(site.engine.reserve_exact(HERE, 41_194).is_ok());
+}
+
+#[test]
 fn ports_are_reserved_to_the_last_and_all_come_back() {
     let site = Site::on(41_090..=41_097);
     let reserved: Vec<_> = (0..4).map(|_| site.engine.reserve(HERE).unwrap()).collect();

@@ -40,6 +40,8 @@ use crate::{
 pub(crate) struct Turn {
     pub(crate) index: Index,
     pub(crate) at: Millis,
+    /// When what the command reports was seen, if it could not be reported at once.
+    pub(crate) seen: Option<Millis>,
     pub(crate) outcome: Outcome,
     /// Queues that gained a ready agent or a caller who is offered to nobody.
     pub(crate) unmatched: BTreeSet<QueueId>,
@@ -50,7 +52,7 @@ pub(crate) struct Turn {
 impl Turn {
     pub(crate) fn new(index: Index, at: Millis) -> Self {
         let unmatched = BTreeSet::new();
-        Self { index, at, outcome: Outcome::default(), unmatched, routes: 0 }
+        Self { index, at, seen: None, outcome: Outcome::default(), unmatched, routes: 0 }
     }
 
     /// Says something to an agent, and to supervisors.
@@ -117,6 +119,10 @@ impl Center {
             Command::LegAnswered { call, leg, wires } => self.leg_answered(turn, call, leg, wires),
             Command::LegFailed { call, leg, status } => self.leg_failed(turn, call, leg, status),
             Command::LegEnded { call, leg, cause } => self.leg_ended(turn, call, leg, cause),
+            Command::LegEndedBefore { call, leg, cause, ago_ms } => {
+                turn.seen = Some(Millis(turn.at.0.saturating_sub(ago_ms.into())));
+                self.leg_ended(turn, call, leg, cause)
+            }
             Command::LegHeld { call, leg, held } => self.leg_held(turn, call, leg, held),
             Command::WireChanged { call, leg, wire } => self.wire_changed(turn, call, leg, wire),
             Command::Ivr { call, seq, result } => self.ivr(turn, call, seq, result),

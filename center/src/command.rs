@@ -104,6 +104,9 @@ pub enum Command {
     /// go back to the node that brought it. If that is not up the holder keeps it, in a new epoch.
     /// Nothing if `epoch` is not the present one.
     HomeYielded { home: HomeId, epoch: u32 },
+    /// The far end of a leg hung up, or was lost, so many milliseconds before this was proposed:
+    /// until then nothing could be committed. The call ended then.
+    LegEndedBefore { call: CallId, leg: LegNumber, cause: Cause, ago_ms: u32 },
     /// The agent asks somebody else, whom the others in the conversation do not hear. A number that
     /// leads to a person: an agent, a target, or outside.
     Consult { agent: AgentId, call: CallId, to: Arc<str>, command: CommandId },
@@ -210,6 +213,7 @@ impl Command {
             | Self::LegAnswered { call, .. }
             | Self::LegFailed { call, .. }
             | Self::LegEnded { call, .. }
+            | Self::LegEndedBefore { call, .. }
             | Self::LegHeld { call, .. }
             | Self::WireChanged { call, .. }
             | Self::Ivr { call, .. }
@@ -270,6 +274,7 @@ impl Command {
             | Self::LegAnswered { .. }
             | Self::LegFailed { .. }
             | Self::LegEnded { .. }
+            | Self::LegEndedBefore { .. }
             | Self::LegHeld { .. }
             | Self::WireChanged { .. }
             | Self::Ivr { .. }

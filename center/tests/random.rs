@@ -287,7 +287,10 @@ impl World {
             }
             5 => {
                 let cause = *self.dice.pick(&[Cause::HungUp, Cause::Cancelled, Cause::Lost]);
-                Command::LegEnded { call, leg, cause }
+                match self.dice.one_in(4) {
+                    true => Command::LegEndedBefore { call, leg, cause, ago_ms: 2_500 },
+                    false => Command::LegEnded { call, leg, cause },
+                }
             }
             6 => Command::LegHeld { call, leg, held: self.dice.one_in(2) },
             _ => Command::WireChanged { call, leg, wire: Wire::from(vec![1; 9]) },

@@ -10,15 +10,19 @@
 //! Read in this order: [`entry`] (what is in a log entry), [`driver`] (the machine), [`log`] (its
 //! disk), [`store`] (the directory), [`snapshot`], [`cache`] (applied state), [`records`],
 //! [`wire`] (frames and handshake between nodes), [`presence`] (who is there, and who may act),
-//! [`replay`] (all of it, read again later).
+//! [`replay`] (all of it, read again later), [`shared`] (two machines over one directory),
+//! [`recovery`] (what is done when a majority is lost).
 
 pub mod cache;
+pub mod clock;
 pub mod driver;
 pub mod entry;
 pub mod log;
 pub mod presence;
 pub mod records;
+pub mod recovery;
 pub mod replay;
+pub mod shared;
 pub mod snapshot;
 pub mod store;
 pub mod wire;

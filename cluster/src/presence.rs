@@ -15,13 +15,18 @@
 //!   its calls: a beat is sent before it is heard, a vote for another leader ends what its
 //!   predecessor is granted, and only the rates of clocks are compared, never their readings.
 //!   A node whose machine refuses connections to it has no process any more, and is missed at
-//!   once.
+//!   once; but a process that began after that may have a lease of an earlier leader, so only what
+//!   was refused to this leader counts.
 //!
 //! - **The confirmation.** A lease says that nobody else was given this node's calls since it began,
 //!   not that nobody was before: beats may be back sooner than the log is. So each lease that
 //!   follows a gap has a number, and the node may act ([`Presence::acts_until`]) only once
 //!   something that it proposed during that lease is applied here. Whoever missed it before
 //!   stands in the log before that.
+//!
+//! - **The clock that stood still.** A machine that was suspended with its clock does not find its
+//!   lease expired. It notices when the beats of a peer are suddenly far ahead of where its own
+//!   clock would have them, and takes that for a gap: its lease begins anew, to be confirmed.
 //!
 //! (Leases by echoed send times: Gray and Cheriton, "Leases", SOSP 1989.) Owns no socket and no
 //! clock; decides nothing about calls.
@@ -88,6 +93,9 @@ pub struct Presence {
     /// How many leases there were, with gaps between them; and the newest that is confirmed.
     lease: u64,
     confirmed: u64,
+    /// When the present role began. A process that begins later never acts by a lease of an earlier
+    /// term: nothing is committed in that any more, so it cannot be confirmed.
+    role_since: Moment,
     /// Since when this node has been leading with a lease, without a pause.
     watching_since: Option<Moment>,
     beat_due: Moment,
@@ -126,6 +134,7 @@ impl Presence {
             lease_until: 0,
             lease: 0,
             confirmed: 0,
+            role_since: 0,
             watching_since: None,
             beat_due: 0,
         }
@@ -165,6 +174,7 @@ impl Presence {
     pub fn set_role(&mut self, now: Moment, role: Role) {
         if role != self.role {
             self.role = role;
+            self.role_since = now;
             self.watching_since = None;
             self.renew(now);
         }
@@ -172,17 +182,22 @@ impl Presence {
 
     /// A beat came. Old ones, and those of a process that has a successor, are passed over.
     pub fn handle_beat(&mut self, now: Moment, from: NodeId, beat: Beat) {
-        let Some(peer) = self.peers.get_mut(&from) else { return };
+        let Some(peer) = self.peers.get(&from).copied() else { return };
         // An incarnation may come from a clock that is set back. A process that was not heard for
         // so long has no lease, whichever it is.
         let silent = peer.heard.is_some_and(|heard| now - heard >= self.timing.loss_ms)
             && beat.incarnation != peer.last.incarnation;
+        if self.stood_still(now, &peer, beat) && self.lease_until != Moment::MAX {
+            self.lease_until = self.lease_until.min(now);
+            self.watching_since = None;
+        }
         let newer =
             silent || (beat.incarnation, beat.sent) > (peer.last.incarnation, peer.last.sent);
         if !newer {
             return;
         }
-        *peer = Peer { last: beat, heard: Some(now), refused: None };
+        let peer = Peer { last: beat, heard: Some(now), refused: None };
+        self.peers.insert(from, peer);
         self.renew(now);
     }
 
@@ -264,7 +279,8 @@ impl Presence {
         let is_missed = |peer: &Peer| {
             let heard = peer.heard.unwrap_or(since).max(since);
             // Who was never heard has no process that could have been refused: it is not there yet.
-            peer.refused > peer.heard && peer.heard.is_some_and(|heard| now > heard)
+            let refused = peer.refused.filter(|refused| *refused >= self.role_since);
+            refused > peer.heard && peer.heard.is_some_and(|heard| now > heard)
                 || now.saturating_sub(heard) >= self.timing.loss_ms
         };
         let missed = self.peers.iter().filter(|(_, peer)| is_missed(peer));
@@ -282,6 +298,17 @@ impl Presence {
         watching.is_some_and(|since| {
             now.saturating_sub(since.max(self.members_since)) >= self.timing.loss_ms
         })
+    }
+
+    /// Whether the peer's clock went on by so much more than this node's since its last beat that
+    /// this one must have stood still. A beat that was late makes less of a difference.
+    fn stood_still(&self, now: Moment, peer: &Peer, beat: Beat) -> bool {
+        let Some(heard) = peer.heard.filter(|_| beat.incarnation == peer.last.incarnation) else {
+            return false;
+        };
+        let theirs = beat.sent.saturating_sub(peer.last.sent);
+        theirs.saturating_sub(now.saturating_sub(heard))
+            >= self.timing.loss_ms - self.timing.lease_ms
     }
 
     /// Takes what the newest beats grant.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! tandem-store        format, node; held locked by the process that uses the directory
+//! tandem-recovery     the code of the last forced recovery, if there was one
 //! log/                raft-engine
 //! snapshots/          one file each
 //! cache/              sled; may be deleted while the node is stopped
@@ -14,6 +15,9 @@ use std::path::{Path, PathBuf};
 
 /// The layout above.
 const FORMAT: u32 = 1;
+
+/// The file with the code of the recovery that made the cluster what it is, if there was one.
+const RECOVERY_FILE: &str = "tandem-recovery";
 
 /// The file that says so.
 const FORMAT_FILE: &str = "tandem-store";
@@ -106,6 +110,23 @@ impl Store {
     /// Where the records are.
     pub fn records(&self) -> PathBuf {
         self.root.join("records.sqlite")
+    }
+
+    /// The code of the recovery that this directory went through, or joined after.
+    pub fn recovery(&self) -> Result<Option<String>, StoreError> {
+        let path = self.root.join(RECOVERY_FILE);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text.trim().to_owned()).filter(|code| !code.is_empty())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::Disk { path, error }),
+        }
+    }
+
+    /// From now on only those are its cluster who know this code. Durable when it returns.
+    pub fn recovered(&self, code: &str) -> Result<(), StoreError> {
+        let path = self.root.join(RECOVERY_FILE);
+        let text = format!("{code}\n");
+        write_durably(&path, &[text.as_bytes()]).map_err(|error| StoreError::Disk { path, error })
     }
 
     /// Bytes that can still be written.

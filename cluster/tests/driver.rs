@@ -2,6 +2,7 @@
 
 mod world;
 
+use std::collections::BTreeSet;
 use tandem_cluster::driver::{ChangeError, Lost, ProposeError};
 use tandem_cluster::{MembershipChange, MemoryLog, Message, MessageType, Options, ProposalId};
 use world::World;
@@ -279,4 +280,19 @@ fn a_failing_disk_is_reported_and_nothing_acknowledged() {
     assert!(matches!(driver.poll_output(), Some(tandem_cluster::Output::Persist)));
     let failed = driver.persist().unwrap_err().to_string();
     assert_eq!(failed, "the log cannot be written or read: No space left on device");
+}
+
+#[test]
+fn a_leader_lets_that_voter_lead_which_is_there_and_has_the_most() {
+    let mut world = World::of(3);
+    let leader = world.elect();
+    world.run(500);
+    let (late, other) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    world.isolate(late, true);
+    world.propose(leader, b"a").unwrap();
+    world.run(100);
+    assert_eq!(world.driver(leader).hand_over(&BTreeSet::new()), Some(other));
+    world.run(500);
+    assert_eq!(world.leader(), Some(other));
+    assert_eq!(world.driver(leader).hand_over(&BTreeSet::new()), None, "it does not lead");
 }

@@ -230,6 +230,7 @@ impl State {
             return self.release(home, address.ips());
         }
         let Some(station) = Station::new(Some(home), address) else { return };
+        self.promise_ports(home, station.media_ip);
         if let Err(error) = self.node.sockets.open(&station.listens) {
             let listens = &station.listens;
             tracing::warn!(%home, %error, ?listens, "the service address is not free yet");
@@ -239,6 +240,16 @@ impl State {
         self.node.stations.opened(home, station);
         self.node.actors.tell_transport(sip_transport::Message::ReadAll);
         self.node.actors.tell_replica(replica::Message::LookAtAll);
+    }
+
+    /// Callers reach the address before all its calls are served here: their ports are theirs.
+    fn promise_ports(&self, home: HomeId, ip: IpAddr) {
+        let ports: Vec<u16> = self.node.replica.read_local(|machine| {
+            let calls = machine.center().calls().filter(|call| call.home == Some(home));
+            let legs = calls.flat_map(|call| call.legs.values());
+            legs.filter_map(|leg| call::committed_port(&leg.wire)).collect()
+        });
+        self.node.engine.promise(ip, &ports);
     }
 
     fn close(&mut self, home: HomeId) {

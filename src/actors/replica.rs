@@ -12,14 +12,15 @@ use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tandem_center::{
-    Call, CallId, Center, Command, DecodeError, Millis, NodeId, Outcome, Record, Rejected, Reply,
-    Touched,
+    Call, CallId, Center, Command, DecodeError, Event, Happened, Millis, NodeId, Outcome, Record,
+    Rejected, Reply, Touched,
 };
 use tandem_cluster::{Committed, Index, Role};
 
-use super::{agent, call, homes, queue};
+use super::{agent, call, homes, queue, witness};
+use crate::alarms::ClockWatch;
 use crate::api::events::EventLog;
-use crate::node::Node;
+use crate::node::{Node, unix_ms};
 use crate::records::Row;
 use crate::replica::{Applied, Machine, RestoreError};
 
@@ -43,6 +44,10 @@ pub struct CenterMachine {
     fresh: Touched,
     /// What changed since the cache was written.
     uncached: Touched,
+    /// Where in the log the nodes that are missed were lost, as far as it was applied here.
+    lost: BTreeMap<NodeId, Index>,
+    /// How far this node's clock is from the leader's.
+    clock: ClockWatch,
     /// What desks see.
     events: Arc<EventLog>,
     /// The actors, once there are some.
@@ -56,12 +61,23 @@ impl CenterMachine {
     /// An empty centre; no actor is told anything before `outlet` is set.
     pub fn new(node: NodeId, events: Arc<EventLog>, outlet: Outlet) -> Self {
         let (fresh, uncached) = (Touched::default(), Touched::default());
-        Self { center: Center::new(), node, fresh, uncached, events, outlet }
+        let (lost, clock) = (BTreeMap::new(), ClockWatch::default());
+        Self { center: Center::new(), node, fresh, uncached, lost, clock, events, outlet }
     }
 
     /// The state.
     pub fn center(&self) -> &Center {
         &self.center
+    }
+
+    /// Where in the log a node that is missed was lost, if that was applied here.
+    pub(crate) fn lost_at(&self, node: NodeId) -> Option<Index> {
+        self.lost.get(&node).copied()
+    }
+
+    /// How far this node's clock is from the leader's.
+    pub(crate) fn clock(&self) -> &ClockWatch {
+        &self.clock
     }
 
     fn actors(&self) -> Option<Arc<Node>> {
@@ -102,6 +118,9 @@ impl Machine for CenterMachine {
     type Reply = Result<Reply, Rejected>;
 
     fn apply(&mut self, entry: &Committed) -> Applied<Self::Reply> {
+        if self.outlet.get().is_some() {
+            self.clock.note(unix_ms(), entry.at);
+        }
         let command = match Command::decode(&entry.data) {
             Ok(command) => command,
             Err(error) => return self.unreadable(entry.index, &error),
@@ -111,6 +130,8 @@ impl Machine for CenterMachine {
                 self.uncached.merge(&touched);
                 self.fresh.merge(&touched);
                 self.count(reply, &touched, &records);
+                self.count_losses(&events);
+                self.note_losses(entry.index, &events);
                 self.events.push(entry.index, Millis(entry.at), events);
                 let records = records.iter().map(Row::encode).collect();
                 Applied { reply: Ok(reply), records }
@@ -187,6 +208,36 @@ impl CenterMachine {
                 node.metrics.calls_total.with_label_values(&["outbound"]).inc();
             }
             records.iter().for_each(|record| node.count_record(record));
+        }
+    }
+
+    /// Counts nodes that are missed, and the calls that come here for it. What is applied again
+    /// after a restart was counted before.
+    fn count_losses(&self, events: &[Event]) {
+        let is_loss = |event: &&Event| {
+            matches!(&event.what, Happened::NodeChanged { up: false, .. })
+                || matches!(&event.what, Happened::CallTakenOver { to, .. } if *to == self.node)
+        };
+        let losses: Vec<_> = events.iter().filter(is_loss).collect();
+        let Some(node) = (!losses.is_empty()).then(|| self.actors()).flatten() else { return };
+        for event in losses {
+            if matches!(&event.what, Happened::CallTakenOver { .. }) {
+                node.metrics.takeovers_total.inc();
+            } else {
+                node.metrics.nodes_missed_total.inc();
+            }
+        }
+    }
+
+    fn note_losses(&mut self, index: Index, events: &[Event]) {
+        for event in events {
+            if let Happened::NodeChanged { node, up } = &event.what {
+                if *up {
+                    self.lost.remove(node)
+                } else {
+                    self.lost.insert(*node, index)
+                };
+            }
         }
     }
 
@@ -312,6 +363,11 @@ impl State {
             return;
         }
         let id = call.id;
+        if call.epoch == 0 && self.node.router.was_refused(id) {
+            tracing::info!(call = %id, "committed after its caller was refused: it is ended");
+            self.node.replica.propose_then(call::end_of_refused(id).encode(), |_| ());
+            return;
+        }
         let arguments = call::Arguments::Committed { node: Arc::clone(&self.node), call };
         self.node.actors.start_call(&self.node, id, arguments);
     }
@@ -377,6 +433,10 @@ impl State {
                 tracing::error!(%node, silent_ms, "a node is missed: others take its calls over");
                 self.propose_presence(Command::NodeLost { node, silent_ms });
             }
+        }
+        if self.node.is_witness() {
+            let node = Arc::clone(&self.node);
+            return witness::look(&node, |about| self.may_propose(about));
         }
         self.confirm_lease(up);
     }

@@ -4,7 +4,7 @@
 //! call: after the death of an actor its successor registers anew. Lookups take one short lock of
 //! a shard, so that transport and calls do not wait for each other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,6 +24,10 @@ const SHARDS: usize = 32;
 /// BYE gets a 481, which ends the far leg as well.
 const LEFT_MAX: usize = 65_536;
 
+/// Refused arrivals that are remembered: more than can wait in the three seconds until they are.
+/// Past it the oldest is forgotten, and if it is committed, answered to nobody and ended for that.
+const REFUSED_MAX: usize = 4_096;
+
 /// The routing table of one node.
 #[derive(Debug)]
 pub struct Router {
@@ -34,6 +38,8 @@ pub struct Router {
     calls: [Mutex<HashMap<CallId, Served>>; SHARDS],
     /// Of `calls`, those that have ended.
     ended: AtomicUsize,
+    /// Arrivals that were refused while nobody knew whether they would be committed.
+    refused: Mutex<VecDeque<CallId>>,
 }
 
 /// A call that has an actor.
@@ -52,6 +58,7 @@ impl Default for Router {
             calls: std::array::from_fn(|_| Mutex::default()),
             left: Mutex::new(Answered::with_room(LEFT_MAX)),
             ended: AtomicUsize::new(0),
+            refused: Mutex::default(),
         }
     }
 }
@@ -110,6 +117,22 @@ impl Router {
         let before = calls.insert(call, Served { actor: start()?, has_ended: false });
         self.uncount(before);
         Ok(())
+    }
+
+    /// This arrival was refused. If it is committed after all, nobody waits for an answer any more.
+    pub fn refuse(&self, call: CallId) {
+        let mut refused = locked(&self.refused);
+        if refused.len() == REFUSED_MAX {
+            refused.pop_front();
+        }
+        refused.push_back(call);
+    }
+
+    /// Whether it was; asked once.
+    pub fn was_refused(&self, call: CallId) -> bool {
+        let mut refused = locked(&self.refused);
+        let at = refused.iter().position(|id| *id == call);
+        at.and_then(|at| refused.remove(at)).is_some()
     }
 
     /// The end of `call` is committed, or it was refused before it was a call: it takes no place

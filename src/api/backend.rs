@@ -16,6 +16,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::events::EventLog;
+use crate::alarms::Alarms;
 use crate::audit::report::Report;
 use crate::audit::story::Story;
 use crate::recordings::{Download, NoRecording, Recordings};
@@ -40,6 +41,9 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// Runs `reader` on the state. On an error the reader has not run.
     fn read(&self, freshness: Freshness, reader: Reader) -> Answer<'_, Result<(), Unavailable>>;
+
+    /// What an operator has to know, as this node sees it.
+    fn alarms(&self) -> &Arc<Alarms>;
 
     /// The events that were applied here lately.
     fn events(&self) -> &Arc<EventLog>;
@@ -78,6 +82,11 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// served elsewhere.
     fn is_cut_off(&self) -> bool {
         false
+    }
+
+    /// Whether desks and their commands are served here; not by a witness.
+    fn serves_desks(&self) -> bool {
+        true
     }
 
     /// Hands the leadership to another node.
@@ -120,6 +129,9 @@ pub enum Unavailable {
     /// The node is ending.
     #[error("the node is shutting down")]
     Stopping,
+    /// The node votes and does nothing else.
+    #[error("this node is a witness and serves no desks; go to another one")]
+    Witness,
     /// The store does not answer.
     #[error("the records cannot be read")]
     Store,
@@ -226,6 +238,8 @@ pub struct Member {
     pub http: Option<String>,
     /// Whether it votes.
     pub voter: bool,
+    /// Whether it is there to vote and has no calls and desks.
+    pub witness: bool,
     /// Whether this node hears from it; itself always.
     pub reachable: bool,
     /// The last index that the leader knows it to have; known to the leader only.

@@ -15,6 +15,7 @@ use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, ProtocolEr
 use tandem_center::{AgentId, Command, CommandId, Happened, Index, SessionId};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+use super::alarm_feed::AlarmFeed;
 use super::backend::{Freshness, SubmitError, Unavailable, read};
 use super::commands::{self, is_passing};
 use super::desks::Seat;
@@ -53,6 +54,9 @@ pub(super) async fn upgrade(
     let api = api.into_inner();
     if *api.draining.borrow() {
         return Err(ErrorBody::from(Unavailable::Stopping).into());
+    }
+    if !api.backend.serves_desks() {
+        return Err(ErrorBody::from(Unavailable::Witness).into());
     }
     let place = api.admit().ok_or_else(|| ErrorBody::from(Unavailable::Busy))?;
     let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -189,6 +193,7 @@ async fn begin(
         Ok((mut conversation, welcome, resume_from)) => {
             socket.send(api, &ServerFrame::Welcome(welcome)).await?;
             conversation.catch_up(socket, resume_from).await?;
+            conversation.send_alarms(socket).await?;
             Ok(conversation)
         }
         Err(error) => {
@@ -229,6 +234,7 @@ struct Conversation {
     who: Claims,
     scope: Scope,
     follower: Arc<Follower>,
+    alarms: Option<AlarmFeed>,
     seat: Option<Seat>,
     /// Everything up to here has been sent.
     sent: Index,
@@ -271,11 +277,12 @@ impl Conversation {
             session: seat.as_ref().map(|seat| seat.session.to_string()),
             resumed,
             grace_seconds: grace.await?,
-            servers: api.backend.cluster().members.into_iter().filter_map(|m| m.http).collect(),
+            servers: servers(api),
         };
         let follower = api.backend.events().follow(scope.clone());
+        let alarms = AlarmFeed::for_scope(&scope, api.backend.alarms());
         let conversation =
-            Self { api: api.clone(), who, scope, follower, seat, sent: 0, errors: 0 };
+            Self { api: api.clone(), who, scope, follower, alarms, seat, sent: 0, errors: 0 };
         Ok((conversation, welcome, hello.resume_from))
     }
 
@@ -315,6 +322,14 @@ impl Conversation {
         let mut cut_off = interval(CUT_OFF_LOOKED_AT_EVERY);
         loop {
             let follower = self.follower.clone();
+            let alarmed = self.alarms.as_ref().map(AlarmFeed::changes);
+            let alarmed = async {
+                match alarmed {
+                    // Its other end is the feed's: it does not end before this.
+                    Some(mut changes) => drop(changes.changed().await),
+                    None => std::future::pending().await,
+                }
+            };
             let displaced = async {
                 match &self.seat {
                     Some(seat) => seat.displaced().await,
@@ -327,6 +342,7 @@ impl Conversation {
                     Err(end) => Err(end),
                 },
                 () = follower.news() => self.send_news(socket).await,
+                () = alarmed => self.send_alarms(socket).await,
                 _ = beat.tick() => self.beat(socket).await,
                 _ = cut_off.tick() => match self.api.backend.is_cut_off() {
                     true => Err(End::Close(CloseReason::GoingAway)),
@@ -395,6 +411,15 @@ impl Conversation {
                 return Ok(());
             }
         }
+    }
+
+    /// Sends the alarms that began or ended.
+    async fn send_alarms(&mut self, socket: &mut Socket) -> Result<(), End> {
+        let news = self.alarms.as_mut().map(AlarmFeed::news).unwrap_or_default();
+        for frame in news {
+            socket.send(&self.api, &frame).await?;
+        }
+        Ok(())
     }
 
     fn session_ended(&self, events: &[Arc<Logged>]) -> Option<tandem_center::event::SessionEnd> {
@@ -506,6 +531,12 @@ async fn submit_patiently(api: &Api, command: Command) -> Result<(), SubmitError
             result => return result.map(drop),
         }
     }
+}
+
+/// Where a desk can go on.
+fn servers(api: &Api) -> Vec<String> {
+    let members = api.backend.cluster().members.into_iter().filter(|member| !member.witness);
+    members.filter_map(|member| member.http).collect()
 }
 
 /// Says that a session is without its client, until it is said or is not true any more. Were it

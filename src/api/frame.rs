@@ -15,6 +15,7 @@ use super::error::{ErrorBody, ErrorCode};
 use super::happened::EventView;
 use super::view::{Agent, CallView, QueueView};
 use super::words::SessionEnded;
+use crate::alarms::Alarm;
 
 /// The version of the protocol that this program speaks.
 pub const VERSION: u32 = 1;
@@ -199,6 +200,11 @@ pub enum ServerFrame {
     /// The answer to ping, and a sign of life every few seconds. Everything up to its index has
     /// been sent, so the client can resume from there.
     Pong(Pong),
+    /// Something that an operator has to know begins; for supervisors. What stands already
+    /// follows the snapshot.
+    AlarmRaised(Alarm),
+    /// It is over.
+    AlarmCleared(AlarmCleared),
     /// The connection ends after this.
     Closing(Closing),
 }
@@ -306,6 +312,13 @@ pub struct ErrorFrame {
 pub struct Pong {
     /// Everything up to here has been sent.
     pub index: u64,
+}
+
+/// An alarm is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AlarmCleared {
+    /// The alarm's id.
+    pub id: String,
 }
 
 /// Why the connection ends.

@@ -19,6 +19,7 @@ use super::backend::{
     SubmitError, Unavailable,
 };
 use super::events::EventLog;
+use crate::alarms::Alarms;
 use crate::audit::report::{Evidence, Finding, Report};
 use crate::audit::story::Story;
 use crate::recordings::{Download, NoRecording, Recordings};
@@ -31,6 +32,7 @@ pub const START: Millis = Millis(1_780_000_000_000);
 pub struct MemoryBackend {
     state: Mutex<State>,
     events: Arc<EventLog>,
+    alarms: Arc<Alarms>,
     now: AtomicU64,
     made: AtomicU64,
     has_leader: AtomicBool,
@@ -58,6 +60,7 @@ impl MemoryBackend {
         let backend = Arc::new(Self {
             state: Mutex::default(),
             events: Arc::new(EventLog::default()),
+            alarms: Arc::default(),
             now: AtomicU64::new(START.0),
             made: AtomicU64::new(0),
             has_leader: AtomicBool::new(true),
@@ -175,6 +178,10 @@ impl Backend for MemoryBackend {
         })
     }
 
+    fn alarms(&self) -> &Arc<Alarms> {
+        &self.alarms
+    }
+
     fn events(&self) -> &Arc<EventLog> {
         &self.events
     }
@@ -231,6 +238,7 @@ impl Backend for MemoryBackend {
             address: "memory".to_owned(),
             http: None,
             voter: true,
+            witness: false,
             reachable: true,
             matched: Some(applied),
         };

@@ -6,6 +6,7 @@
 //! `recordings` answer them, `cti` is the
 //! WebSocket, `commands` turns wishes into commands. `login` and [`token`] say who is there.
 
+mod alarm_feed;
 pub mod backend;
 mod commands;
 mod cti;

@@ -18,6 +18,7 @@ use super::recordings::{self, RecordingView};
 use super::routes::{self, LeaderRequest, LoginAnswer, LoginRequest, MemberView, Status};
 use super::view::{Agent, CallDetail, CallView, CdrView, QueueView};
 use super::words::{Role, word};
+use crate::alarms::Alarm;
 use crate::audit::report::Report;
 use crate::audit::story::Story;
 
@@ -163,6 +164,11 @@ pub(super) const TABLE: &[Entry] = &[
     )
     .of_role(Role::Supervisor)
     .gives(Content::Json(|schemas| schemas.subschema_for::<RecordingView>())),
+    get("/api/v1/alarms", "What an operator has to know now, as this node sees it", || {
+        web::get().to(routes::alarms)
+    })
+    .of_role(Role::Supervisor)
+    .gives(Content::Json(|schemas| schemas.subschema_for::<Page<Alarm>>())),
     post("/api/v1/leader", "Hands the leadership to a node", || web::post().to(routes::transfer))
         .of_role(Role::Administrator)
         .takes(|schemas| schemas.subschema_for::<LeaderRequest>())

@@ -255,6 +255,9 @@ pub struct MemberView {
     pub http: Option<String>,
     /// Whether it votes.
     pub voter: bool,
+    /// Whether it is there to vote and has no calls and desks.
+    #[serde(default)]
+    pub witness: bool,
     /// Whether it leads.
     pub leader: bool,
     /// Whether the node that answers hears from it.
@@ -270,6 +273,7 @@ pub(super) async fn members(api: web::Data<Api>, _: Who) -> HttpResponse {
         address: member.address.clone(),
         http: member.http.clone(),
         voter: member.voter,
+        witness: member.witness,
         leader: cluster.leader == Some(member.node),
         reachable: member.reachable,
         matched: member.matched,
@@ -322,6 +326,12 @@ pub(super) async fn story(
 pub(super) async fn audit(api: web::Data<Api>, who: Who) -> Result<HttpResponse, ErrorBody> {
     require(&who.0, Role::Administrator)?;
     Ok(HttpResponse::Ok().json(api.backend.audit().await?))
+}
+
+pub(super) async fn alarms(api: web::Data<Api>, who: Who) -> Result<HttpResponse, ErrorBody> {
+    require(&who.0, Role::Supervisor)?;
+    let items = api.backend.alarms().standing().to_vec();
+    Ok(HttpResponse::Ok().json(Page { items, next: None }))
 }
 
 pub(super) async fn agents(

@@ -20,6 +20,7 @@ use tandem_center::{CallId, LegNumber};
 use tandem_sip::wire::{Method, Request};
 
 use crate::node::unix_ms;
+use crate::shared::DirectoryLease;
 
 /// Events that wait for the writer: a second of 1,000 calls/s. Past it they are dropped and
 /// counted.
@@ -73,13 +74,22 @@ impl Journal {
     /// # Errors
     /// The folder or its files cannot be written.
     pub fn start(folder: &Path, node: u64) -> io::Result<Self> {
+        Self::start_under(DirectoryLease::alone(), folder, node)
+    }
+
+    /// The same; nothing is written any more when the lease is over.
+    ///
+    /// # Errors
+    /// The folder or its files cannot be written.
+    pub fn start_under(lease: DirectoryLease, folder: &Path, node: u64) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let (events, waiting) = sync_channel(EVENTS_WAITING_MAX);
         let dropped = std::sync::Arc::<AtomicU64>::default();
         let mut files = Files::open(folder, node)?;
         files.line(&format!("{} start", unix_ms()))?;
         files.flush()?;
-        let writer = Writer { files, open: BTreeMap::new(), dropped: dropped.clone(), told: 0 };
+        let (open, told) = (BTreeMap::new(), dropped.clone());
+        let writer = Writer { lease, files, open, dropped: told, told: 0 };
         let writer = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.run(&waiting))?;
@@ -165,6 +175,7 @@ struct Open {
 }
 
 struct Writer {
+    lease: DirectoryLease,
     files: Files,
     open: BTreeMap<CallId, Open>,
     dropped: std::sync::Arc<AtomicU64>,
@@ -176,6 +187,9 @@ impl Writer {
     fn run(mut self, events: &Receiver<(u64, Event)>) {
         let mut failed = false;
         while let Ok((at, event)) = events.recv() {
+            if !self.lease.holds() {
+                return; // The process is about to end.
+            }
             let mut next = Some((at, event));
             let mut result = Ok(());
             let mut stops = false;

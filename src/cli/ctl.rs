@@ -132,10 +132,11 @@ fn status(status: &Status) -> Vec<String> {
 fn members(page: &Page<MemberView>) -> Vec<String> {
     let mut table = Table::new(&["NODE", "ROLE", "REACHED", "ADDRESS", "HTTP", "MATCHED"]);
     for member in &page.items {
-        let role = match (member.leader, member.voter) {
-            (true, _) => "leader",
-            (false, true) => "voter",
-            (false, false) => "learner",
+        let role = match (member.leader, member.voter, member.witness) {
+            (true, _, _) => "leader",
+            (false, true, true) => "witness",
+            (false, true, false) => "voter",
+            (false, false, _) => "learner",
         };
         table.add(vec![
             member.node.to_string(),

@@ -9,6 +9,7 @@ mod audit;
 pub mod client;
 mod ctl;
 mod drill;
+mod recover;
 mod replay;
 mod run;
 mod screen;
@@ -45,6 +46,8 @@ enum Command {
     Audit(audit::Arguments),
     /// Tell what happened to one call, step by step.
     Replay(replay::Arguments),
+    /// Force the node that is left to be the cluster, when the others are lost for good.
+    Recover(recover::Arguments),
     /// Try on real processes that no call is lost when a node dies.
     Drill(drill::Arguments),
     /// Read a password and print its hash, for `password_hash` in the configuration.
@@ -66,6 +69,7 @@ impl Cli {
             Command::Address(arguments) => arguments.run(),
             Command::Audit(arguments) => arguments.run(),
             Command::Replay(arguments) => arguments.run(),
+            Command::Recover(arguments) => arguments.run(),
             Command::Drill(arguments) => arguments.run(),
             Command::HashPassword { password_file } => {
                 hash(screen::read_password("Password", password_file.as_deref()))

@@ -20,13 +20,19 @@ use toml::de::{DeTable, DeValue};
 use super::Config;
 use super::document::schema;
 use super::entries::{AgentRange, Number};
+use super::sections::MemberRole;
 use super::types::{Name, Secret, SipUri};
 use crate::address::settings::TakeoverMode;
+use crate::shared::settings::SettingsError;
 
 /// A secret that several machines share must not be guessable: 16 bytes are 128 bits if random.
 const SECRET_BYTES_MIN: usize = 16;
 /// A file with a secret is one line; more is the wrong file.
 const SECRET_FILE_BYTES_MAX: usize = 4096;
+/// The sections that a witness has a use for.
+const OF_A_WITNESS: [&str; 5] = ["node", "http", "cluster", "limits", "log"];
+/// With one there is nobody to take its calls over, and the witness is of no use.
+const NODES_BESIDE_WITNESS_MIN: usize = 2;
 /// How far a key may be from a valid one to be taken for a slip (Jaro-Winkler, 1 is equal).
 const NEAR: f64 = 0.7;
 
@@ -191,6 +197,13 @@ impl Whole<'_> {
             cluster.secret_file.as_deref(),
             &mut cluster.secret,
         );
+        let alarms = &mut config.alarms;
+        self.secret(
+            ("alarms", None, "secret_file"),
+            folder,
+            alarms.secret_file.as_deref(),
+            &mut alarms.secret,
+        );
         for (index, agent) in config.agent.iter_mut().enumerate() {
             let place = ("agent", Some(index), "phone_password_file");
             self.secret(
@@ -243,7 +256,9 @@ impl Whole<'_> {
     fn check(&mut self, config: &Config) {
         self.check_node(config);
         self.check_cluster(config);
+        self.check_witnesses(config);
         self.check_takeover(config);
+        self.check_shared(config);
         self.check_duplicates(config);
         self.check_numbers(config);
         self.check_queues(config);
@@ -252,6 +267,9 @@ impl Whole<'_> {
     }
 
     fn check_node(&mut self, config: &Config) {
+        if config.is_witness() {
+            return self.check_witness();
+        }
         if config.sip.udp.is_empty() && config.sip.tcp.is_empty() {
             self.note(
                 ("sip", None, "udp"),
@@ -270,16 +288,47 @@ impl Whole<'_> {
         }
     }
 
+    /// What a witness has no use for is a mistake: somebody believes that it has calls.
+    fn check_witness(&mut self) {
+        let unused = self.table.keys().map(|key| key.get_ref().as_ref());
+        let unused: Vec<String> =
+            unused.filter(|key| !OF_A_WITNESS.contains(key)).map(str::to_owned).collect();
+        for section in unused {
+            let message = format!(
+                "this node is a witness, which has no calls: remove {section}, or the role in its \
+                 [[cluster.member]]"
+            );
+            let at = self.table.get_key_value(section.as_str());
+            let at = at.map(|(key, _)| position(self.text, key.span().start));
+            self.problems.push(Problem { at, message });
+        }
+    }
+
+    /// A witness is there for a cluster that loses a machine and still has one for the calls.
+    fn check_witnesses(&mut self, config: &Config) {
+        let witnesses = config.witnesses().count();
+        let with_calls = config.cluster.member.len() - witnesses;
+        if witnesses > 0 && with_calls < NODES_BESIDE_WITNESS_MIN {
+            let role = config.cluster.member.iter().position(|m| m.role == MemberRole::Witness);
+            let message = format!(
+                "{with_calls} of the members has calls: beside a witness at least \
+                 {NODES_BESIDE_WITNESS_MIN} must, or nobody can take them over"
+            );
+            self.note(("cluster.member", role, "role"), message);
+        }
+    }
+
     fn check_takeover(&mut self, config: &Config) {
+        if config.is_witness() {
+            return;
+        }
         if let Err(error) = config.takeover.backend() {
             self.note(("takeover", None, "mode"), error.to_string());
         }
         let mut listens = config.sip.udp.iter().chain(&config.sip.tcp);
         let elsewhere = listens.find(|address| !address.ip().is_loopback());
         let on_one_machine = config.takeover.mode == TakeoverMode::Loopback;
-        if let (Some(address), true, true) =
-            (elsewhere, on_one_machine, config.cluster.member.len() > 1)
-        {
+        if let (Some(address), true, true) = (elsewhere, on_one_machine, config.moves_addresses()) {
             let message = format!(
                 "calls at {address} cannot be taken over by mode \"loopback\": set [takeover] \
                  mode to \"interface\", \"hook\" or \"reinvite\""
@@ -288,17 +337,45 @@ impl Whole<'_> {
         }
     }
 
+    fn check_secret(&mut self, section: &str, secret: Option<&Secret>, from_file: bool) {
+        if secret.is_some_and(|secret| secret.reveal().len() < SECRET_BYTES_MIN) {
+            let key = if from_file { "secret_file" } else { "secret" };
+            let message = format!("the secret is shorter than {SECRET_BYTES_MIN} bytes");
+            self.note((section, None, key), message);
+        }
+    }
+
+    fn check_shared(&mut self, config: &Config) {
+        let is_shared = config.shared.name.is_some();
+        let wrong = [
+            ("shared", config.shared.check()),
+            (
+                "cluster.member",
+                match is_shared && !config.cluster.member.is_empty() {
+                    true => Err(SettingsError::Members),
+                    false => Ok(()),
+                },
+            ),
+            (
+                "recording",
+                match is_shared && config.recording.directory.is_some() {
+                    true => Err(SettingsError::Recordings),
+                    false => Ok(()),
+                },
+            ),
+        ];
+        for (section, checked) in wrong {
+            if let Err(error) = checked {
+                self.note((section, None, "name"), error.to_string());
+            }
+        }
+    }
+
     fn check_cluster(&mut self, config: &Config) {
         let cluster = &config.cluster;
-        if let Some(secret) = &cluster.secret
-            && secret.reveal().len() < SECRET_BYTES_MIN
-        {
-            let key = if cluster.secret_file.is_some() { "secret_file" } else { "secret" };
-            self.note(
-                ("cluster", None, key),
-                format!("the secret is shorter than {SECRET_BYTES_MIN} bytes"),
-            );
-        }
+        self.check_secret("cluster", cluster.secret.as_ref(), cluster.secret_file.is_some());
+        let alarms = &config.alarms;
+        self.check_secret("alarms", alarms.secret.as_ref(), alarms.secret_file.is_some());
         if cluster.member.is_empty() {
             return;
         }

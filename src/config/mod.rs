@@ -23,10 +23,14 @@ use serde::{Deserialize, Serialize};
 pub use check::Problem;
 pub use document::markdown;
 use entries::{Agent, AgentRange, Number, Queue, Screen, Trunk};
-use sections::{Cluster, Flows, Http, Limits, Log, Media, Node, Prompts, Recording, Sip, Speech};
+use sections::{
+    Alarms, Cluster, Flows, Http, Limits, Log, Media, MemberRole, Node, Prompts, Recording, Sip,
+    Speech,
+};
 use types::{Name, Secret};
 
 use crate::address::settings::Takeover;
+use crate::shared::settings::Shared;
 
 /// The configuration that `tandem run` uses without a file.
 const BUILT_IN: &str = include_str!("../../config/node.toml");
@@ -51,8 +55,12 @@ pub struct Config {
     pub cluster: Cluster,
     /// Who goes on with the calls of a node that is gone.
     pub takeover: Takeover,
+    /// Two machines over one directory.
+    pub shared: Shared,
     /// When new calls are refused.
     pub limits: Limits,
+    /// Who is told alarms.
+    pub alarms: Alarms,
     /// IVR flows.
     pub flows: Flows,
     /// Recorded prompts.
@@ -171,6 +179,25 @@ impl Config {
             .cloned()
             .chain(self.agent_range.iter().flat_map(AgentRange::agents))
             .collect()
+    }
+
+    /// Whether the service address goes to another machine when this one dies.
+    #[must_use]
+    pub fn moves_addresses(&self) -> bool {
+        self.cluster.member.len() > 1 || self.shared.name.is_some()
+    }
+
+    /// Whether this node is a witness: it votes, and has no calls.
+    #[must_use]
+    pub fn is_witness(&self) -> bool {
+        self.witnesses().any(|witness| witness == u64::from(self.node.id.get()))
+    }
+
+    /// The members that are witnesses.
+    pub fn witnesses(&self) -> impl Iterator<Item = u64> {
+        let members = self.cluster.member.iter();
+        let witnesses = members.filter(|member| member.role == MemberRole::Witness);
+        witnesses.map(|member| member.id.get().into())
     }
 
     /// The secret of the cluster. A node without members draws its own at first start.

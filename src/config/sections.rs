@@ -11,9 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::types::{
-    CallsMax, DrainSeconds, ElectionTicks, GraceSeconds, LockSeconds, LoginFailures, MediaThreads,
-    Megabytes, NodeNumber, RegisterSeconds, ReloadSeconds, RtpPort, Secret, SessionSeconds,
-    SessionsMax, SnapshotEntries, TickMs, TokenSeconds,
+    AnswerSeconds, CallsMax, DrainSeconds, ElectionTicks, GraceSeconds, HttpUrl, LockSeconds,
+    LoginFailures, MediaThreads, Megabytes, Name, NodeNumber, RegisterSeconds, ReloadSeconds,
+    RtpPort, Secret, SessionSeconds, SessionsMax, SnapshotEntries, TickMs, TokenSeconds,
 };
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -200,6 +200,13 @@ pub struct Cluster {
     pub secret: Option<Secret>,
     /// A file that holds the secret in its first line.
     pub secret_file: Option<PathBuf>,
+    /// This node has a new data directory and waits to be added to the cluster of the members,
+    /// instead of beginning one with them. Without effect once it has been added.
+    pub join: bool,
+    /// The code that `tandem recover` gave when the cluster was recovered without its majority; the
+    /// same on every node from then on. Nodes that do not know it belong to the cluster as it was
+    /// before and are refused.
+    pub recovery: Option<Name>,
     /// One tick of Raft. 25 ms; with 12 ticks without a leader an election begins after about
     /// 300 ms. Below 20 ms a busy machine holds elections for nothing.
     pub tick_ms: TickMs,
@@ -218,6 +225,8 @@ impl Default for Cluster {
             listen: None,
             secret: None,
             secret_file: None,
+            join: false,
+            recovery: None,
             tick_ms: TickMs::of::<25>(),
             election_ticks: ElectionTicks::of::<12>(),
             snapshot_entries: SnapshotEntries::of::<50_000>(),
@@ -237,6 +246,21 @@ pub struct Member {
     /// Its `http.listen`, told to clients so that they go on there when this node dies. The other
     /// nodes copy recordings there; a node without it gets none and gives none.
     pub http: Option<SocketAddr>,
+    /// What it is there for. The same on every node.
+    #[serde(default)]
+    pub role: MemberRole,
+}
+
+/// What a node of the cluster is there for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberRole {
+    /// It has calls and desks.
+    #[default]
+    Calls,
+    /// It votes and keeps log, state and records, so that one of two machines may be lost. It has
+    /// no calls, no desks and no service address, and opens no port for SIP or audio.
+    Witness,
 }
 
 /// How much is taken on before new calls are refused with 503 and Retry-After. Calls in progress
@@ -257,6 +281,35 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { calls_max: CallsMax::of::<5_000>(), disk_free_mb_min: Megabytes::of::<64>() }
+    }
+}
+
+/// Who is told alarms, beside the log, the metrics and supervisors. What alarms there are stands in
+/// `docs/operations.md`.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Alarms {
+    /// A web service that gets a POST when an alarm begins and when it ends; without it none does.
+    /// It may hold a token, so it is not written to the log.
+    pub webhook: Option<HttpUrl>,
+    /// What the messages are signed with, in the header `Tandem-Signature`; without it they are
+    /// not. 16 bytes at least. Prefer `secret_file`.
+    #[serde(skip_serializing)]
+    pub secret: Option<Secret>,
+    /// A file that holds the secret in its first line.
+    pub secret_file: Option<PathBuf>,
+    /// How long the web service may take to answer before the message is sent again.
+    pub timeout_seconds: AnswerSeconds,
+}
+
+impl Default for Alarms {
+    fn default() -> Self {
+        Self {
+            webhook: None,
+            secret: None,
+            secret_file: None,
+            timeout_seconds: AnswerSeconds::of::<5>(),
+        }
     }
 }
 

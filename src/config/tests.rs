@@ -71,6 +71,65 @@ fn the_cluster_configurations_are_three_nodes_with_one_directory() {
 }
 
 #[test]
+fn the_witness_configurations_are_two_nodes_and_one_without_calls() {
+    let load =
+        |name: &str| Config::load(Path::new(&format!("config/witness/{name}.toml"))).unwrap();
+    let nodes = ["node1", "node2", "witness"].map(load);
+    assert_eq!(nodes.each_ref().map(Config::is_witness), [false, false, true]);
+    assert_eq!(nodes.each_ref().map(|node| node.node.id.get()), [1, 2, 3]);
+    let entries = |config: &Config| {
+        serde_json::to_string(&(&config.number, &config.queue, &config.agent)).unwrap()
+    };
+    for node in &nodes {
+        let own = node.cluster.member.iter().find(|member| member.id == node.node.id).unwrap();
+        assert_eq!(node.cluster.listen, Some(own.address));
+        assert_eq!(Some(node.http.listen), own.http);
+        assert_eq!(node.cluster.member, nodes[0].cluster.member);
+        let of_calls = if node.is_witness() { &Config::default() } else { &Config::built_in() };
+        assert_eq!(entries(node), entries(of_calls));
+    }
+}
+
+/// Three members, of which those named are witnesses, as this one sees it.
+fn members(own: u8, witnesses: &[u8], more: &str) -> String {
+    let mut text = format!(
+        "{more}[node]\nid = {own}\n[cluster]\nlisten = \"127.0.0.1:700{own}\"\n\
+         secret = \"sixteen bytes or more\"\n"
+    );
+    for id in 1..=3 {
+        text += &format!("[[cluster.member]]\nid = {id}\naddress = \"127.0.0.1:700{id}\"\n");
+        if witnesses.contains(&id) {
+            text += "role = \"witness\"\n";
+        }
+    }
+    text
+}
+
+#[test]
+fn a_witness_with_calls_is_a_contradiction() {
+    let fine = members(3, &[3], "[log]\nfilter = \"debug\"\n");
+    assert!(Config::parse(&fine, Path::new("test.toml")).unwrap().is_witness());
+    let calls = "[sip]\nudp = [\"127.0.0.1:5060\"]\n[[number]]\nnumber = \"1\"\necho = true\n";
+    let lines = problems(&members(3, &[3], calls));
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    let says = |line: &str, section: &str| {
+        line.contains(&format!("this node is a witness, which has no calls: remove {section},"))
+    };
+    assert!(lines[0].starts_with("test.toml:1:2: ") && says(&lines[0], "sip"), "{lines:?}");
+    assert!(lines[1].starts_with("test.toml:3:3: ") && says(&lines[1], "number"), "{lines:?}");
+    // The others may have them.
+    assert!(Config::parse(&members(1, &[3], calls), Path::new("test.toml")).is_ok());
+}
+
+#[test]
+fn beside_a_witness_two_nodes_have_calls() {
+    for witnesses in [&[2, 3][..], &[1, 2, 3]] {
+        let lines = problems(&members(3, witnesses, ""));
+        assert!(lines[0].contains("beside a witness at least 2 must"), "{lines:?}");
+    }
+}
+
+#[test]
 fn an_unknown_key_is_named_with_line_and_nearest_key() {
     assert_eq!(
         problems("[sip]\nudpp = []\n\n[queues]\n"),

@@ -44,6 +44,12 @@ pub enum ValueError {
         /// What the file says.
         value: String,
     },
+    /// Something that nothing can be sent to by HTTP.
+    #[error("{value:?} is no address of a web service: http://host/… or https://host/…")]
+    NotAnHttpUrl {
+        /// What the file says.
+        value: String,
+    },
     /// A screening pattern with a star elsewhere than at its end.
     #[error("{value:?} is no pattern: a number, a beginning followed by '*', or '*'")]
     NotAPattern {
@@ -157,6 +163,21 @@ bounded!(
 bounded!(
     /// Milliseconds for which the kernel keeps a service address that is not renewed.
     AddressLifetimeMs: u32, 1_000..=60_000, " ms");
+bounded!(
+    /// Seconds that a web service may take to answer.
+    AnswerSeconds: u32, 1..=60, " seconds");
+bounded!(
+    /// Milliseconds between two heartbeats of the holder of a shared directory.
+    HeartbeatMs: u64, 20..=10_000, " ms");
+bounded!(
+    /// Milliseconds for which the holder of a shared directory goes on without a heartbeat.
+    LeaseMs: u64, 200..=120_000, " ms");
+bounded!(
+    /// Milliseconds of silence after which a shared directory is taken over.
+    TakeoverMs: u64, 700..=300_000, " ms");
+bounded!(
+    /// Milliseconds that a fencing command may take.
+    FenceTimeoutMs: u64, 100..=300_000, " ms");
 bounded!(
     /// Calls of one node at a time.
     CallsMax: u32, 1..=200_000, " calls");
@@ -304,6 +325,14 @@ text!(
         })
     }, NotASipUri);
 
+text!(
+    /// Where a web service is.
+    HttpUrl, "^https?://[^\\s]{1,2000}$", |value| {
+        value.len() <= 2_000
+            && reqwest::Url::parse(value)
+                .is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
+    }, NotAnHttpUrl);
+
 /// Something that must not be seen: printing it prints dots.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
@@ -376,6 +405,12 @@ mod tests {
         }
         for bad in ["", "sip:", "tel:1", "sip:a@", "sip:@b", "sip:a b@c", "sip:<a@b>"] {
             assert!(bad.parse::<SipUri>().is_err(), "{bad}");
+        }
+        for good in ["http://127.0.0.1:9/x?y=1", "https://alarms.example"] {
+            assert!(good.parse::<HttpUrl>().is_ok(), "{good}");
+        }
+        for bad in ["", "http://", "ftp://x", "alarms.example", "http://a b"] {
+            assert!(bad.parse::<HttpUrl>().is_err(), "{bad}");
         }
         for good in ["*", "+49*", "1000"] {
             assert!(good.parse::<Pattern>().is_ok(), "{good}");

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::audio::{Ear, Mouth};
 use super::leg::Leg;
-use super::phases::{Begins, Callee, Dials, Phase, Plan, SPREAD};
+use super::phases::{Begins, Callee, Dials, PATIENT, Phase, Plan, SPREAD, URGENT};
 
 /// The last byte of the first node's address, and how far behind it the parties' are.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ impl Addresses {
         self.at(node as u8)
     }
 
-    fn callers(self) -> Ipv4Addr {
+    pub(crate) fn callers(self) -> Ipv4Addr {
         self.at(10)
     }
 
@@ -117,7 +117,7 @@ pub(crate) struct Times {
 #[derive(Clone, Debug)]
 pub(crate) struct Agent {
     pub(crate) id: String,
-    pub(crate) queue: &'static str,
+    pub(crate) queues: Vec<&'static str>,
     pub(crate) phone: SocketAddr,
     pub(crate) desk: bool,
 }
@@ -145,7 +145,10 @@ const PROBE_PAUSE_MS: u64 = 100;
 
 /// The pause between two calls that begin. The order of waiting callers is then beyond doubt, and
 /// the beginning is no test of load.
-const BEGIN_PAUSE_MS: u64 = 40;
+const BEGIN_PAUSE_MS: u64 = 20;
+
+/// The pause between two callers of a drill of the queues: more than agents can serve.
+const QUEUE_PAUSE_MS: u64 = 40;
 
 /// Calls under way when the fault comes begin in so many milliseconds before it.
 const INVITE_SPREAD_MS: u64 = 20;
@@ -153,25 +156,85 @@ const INVITE_SPREAD_MS: u64 = 20;
 impl Cast {
     /// So many calls, and the further ones that judge the nodes without them.
     pub(crate) fn new(addresses: Addresses, calls: usize) -> io::Result<Self> {
+        let calls = SPREAD.into_iter().cycle().take(calls);
+        let others = [Phase::Witness; WITNESSES].into_iter().chain([Phase::Probe; PROBES]);
+        Self::of(addresses, calls.chain(others))
+    }
+
+    /// Calls in these phases.
+    pub(crate) fn of(
+        addresses: Addresses,
+        phases: impl Iterator<Item = Phase>,
+    ) -> io::Result<Self> {
         let mut cast = Self::default();
-        for index in 0..calls {
-            cast.add(addresses, SPREAD[index % SPREAD.len()])?;
-        }
-        for _ in 0..WITNESSES {
-            cast.add(addresses, Phase::Witness)?;
-        }
-        for _ in 0..PROBES {
-            cast.add(addresses, Phase::Probe)?;
+        for phase in phases {
+            cast.add(addresses, phase)?;
         }
         Ok(cast)
     }
 
-    /// Says which nodes are called: the carrier by most, those that the fault does not concern by
-    /// the witnesses, those that live on by the probes.
-    pub(crate) fn place(&mut self, carrier: usize, fault_at: usize) {
+    /// So many calls that hear themselves, spread over all nodes.
+    pub(crate) fn echoing(addresses: Addresses, calls: usize) -> io::Result<Self> {
+        let mut cast = Self::default();
+        for index in 0..calls {
+            cast.add(addresses, Phase::Echo)?;
+            cast.calls[index].node = index % NODES;
+        }
+        Ok(cast)
+    }
+
+    /// Callers who come to all nodes, into two queues in turn, and agents who serve both.
+    pub(crate) fn queueing(
+        addresses: Addresses,
+        callers: usize,
+        agents: usize,
+    ) -> io::Result<Self> {
+        let mut cast = Self::default();
+        for index in 0..callers {
+            cast.add(addresses, if index % 3 == 0 { Phase::Urgent } else { Phase::Patient })?;
+            cast.calls[index].node = index % NODES;
+            cast.calls[index].delay_ms = index as u64 * QUEUE_PAUSE_MS;
+        }
+        let queues = vec![URGENT, PATIENT];
+        cast.staff(addresses, agents, &queues, Callee::AnswersBriefly)?;
+        Ok(cast)
+    }
+
+    /// Agents with these queues, who are always ready.
+    fn staff(
+        &mut self,
+        addresses: Addresses,
+        agents: usize,
+        queues: &[&'static str],
+        callee: Callee,
+    ) -> io::Result<()> {
+        for index in 0..agents {
+            let id = format!("agent{index:03}");
+            let party = self.add_party(addresses.callees(), id.clone(), Role::Callee(callee))?;
+            let phone = self.parties[party].sip.local_addr()?;
+            self.agents.push(Agent { id, queues: queues.to_vec(), phone, desk: false });
+        }
+        Ok(())
+    }
+
+    /// Agents who sit at desks and whom nobody calls.
+    pub(crate) fn desks(addresses: Addresses, agents: usize) -> Self {
+        let phone = (addresses.callees(), 9).into();
+        let agent = |index| Agent {
+            id: format!("agent{index:03}"),
+            queues: vec!["bridge"],
+            phone,
+            desk: true,
+        };
+        Self { agents: (0..agents).map(agent).collect(), ..Self::default() }
+    }
+
+    /// Says which of the first `nodes` nodes are called: the carrier by most, those that the fault
+    /// does not concern by the witnesses, those that live on by the probes.
+    pub(crate) fn place(&mut self, (carrier, fault_at): (usize, usize), nodes: usize) {
         let untouched: Vec<usize> =
-            (0..NODES).filter(|node| *node != carrier && *node != fault_at).collect();
-        let alive: Vec<usize> = (0..NODES).filter(|node| *node != fault_at).collect();
+            (0..nodes).filter(|node| *node != carrier && *node != fault_at).collect();
+        let alive: Vec<usize> = (0..nodes).filter(|node| *node != fault_at).collect();
         for (index, call) in self.calls.iter_mut().enumerate() {
             call.node = match call.phase {
                 Phase::Witness => untouched[index % untouched.len()],
@@ -188,7 +251,9 @@ impl Cast {
                 | Phase::Prompt
                 | Phase::Digits
                 | Phase::WebRequest
-                | Phase::Recorded => carrier,
+                | Phase::Recorded
+                | Phase::Urgent
+                | Phase::Patient => carrier,
             };
         }
     }
@@ -206,7 +271,7 @@ impl Cast {
             Dials::Shared(number) | Dials::Queue(number) => number.to_owned(),
             Dials::Target(number) => format!("{number}{index:04}"),
         };
-        if let Some(callee) = plan.callee {
+        if let (Some(callee), false) = (plan.callee, plan.is_served_by_all()) {
             self.add_callee(addresses, index, &plan, callee)?;
         }
         let party =
@@ -239,7 +304,7 @@ impl Cast {
             Dials::Shared(_) | Dials::Target(_) => None,
         };
         // One agent serves all of a queue whose order is judged.
-        let has_one = |agent: &Agent| Some(agent.queue) == queue;
+        let has_one = |agent: &Agent| queue.is_some_and(|queue| agent.queues.contains(&queue));
         if callee == Callee::AnswersBriefly && self.agents.iter().any(has_one) {
             return Ok(());
         }
@@ -249,7 +314,7 @@ impl Cast {
         match (queue, plan.dials) {
             (Some(queue), _) => {
                 let desk = matches!(callee, Callee::AtDesk | Callee::AnswersBriefly);
-                self.agents.push(Agent { id, queue, phone, desk });
+                self.agents.push(Agent { id, queues: vec![queue], phone, desk });
             }
             (None, Dials::Target(number)) => {
                 self.targets.push((format!("{number}{index:04}"), phone));

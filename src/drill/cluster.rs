@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
 use super::cast::{Addresses, NODES};
-use super::config::{HTTP_PORT, SIP_PORT};
+use super::config::{HTTP_PORT, SIP_PORT, data};
 
 /// How long a node may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -44,8 +44,11 @@ pub(crate) struct Cluster {
     nodes: Vec<Node>,
     pub(crate) addresses: Addresses,
     client: reqwest::Client,
+    /// The first so many nodes have calls; the others are witnesses.
+    pub(crate) with_calls: usize,
     /// Whether each node runs in a group of its own; only root can do that.
     groups: bool,
+    environments: Vec<Vec<(&'static str, String)>>,
 }
 
 impl Cluster {
@@ -55,11 +58,23 @@ impl Cluster {
         addresses: Addresses,
         groups: bool,
     ) -> anyhow::Result<Self> {
+        Self::start_in(configs, addresses, groups, Vec::new())
+    }
+
+    /// Starts the nodes, each with this in its environment.
+    pub(crate) fn start_in(
+        configs: &[PathBuf],
+        addresses: Addresses,
+        groups: bool,
+        environments: Vec<Vec<(&'static str, String)>>,
+    ) -> anyhow::Result<Self> {
         // Another part of the process may have chosen already; either choice is good.
         let _chosen = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).no_proxy();
         let client = client.tls_certs_only([]).build()?;
-        let mut cluster = Self { nodes: Vec::new(), addresses, client, groups };
+        let with_calls = NODES;
+        let mut cluster =
+            Self { nodes: Vec::new(), addresses, client, with_calls, groups, environments };
         for config in configs {
             let log = config.with_extension("log");
             let child = cluster.spawn(config, &log, cluster.nodes.len())?;
@@ -69,20 +84,22 @@ impl Cluster {
     }
 
     fn spawn(&self, config: &Path, log: &Path, node: usize) -> anyhow::Result<Child> {
-        let output = fs::OpenOptions::new().create(true).append(true).open(log)?;
+        let output = fs::OpenOptions::new().create(true).append(true).open(log);
+        let output = output.with_context(|| format!("{} cannot be written", log.display()))?;
         let program = std::env::current_exe()?;
         let mut command = Command::new(&program);
         command.args(["run", "--config"]).arg(config);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        command.envs(self.environments.get(node).cloned().unwrap_or_default());
         if self.groups {
-            command.gid(Self::group(node));
+            command.gid(self.group(node));
         }
         command.spawn().with_context(|| format!("{} cannot be started", program.display()))
     }
 
-    /// The group of a node's process.
-    pub(crate) fn group(node: usize) -> u32 {
-        GROUP + node as u32
+    /// The group of a node's process, which no node of another cluster has.
+    pub(crate) fn group(&self, node: usize) -> u32 {
+        GROUP + u32::from(self.addresses.first) + node as u32
     }
 
     pub(crate) fn sip(&self, node: usize) -> SocketAddr {
@@ -111,12 +128,12 @@ impl Cluster {
         }
     }
 
-    /// The leader, as exactly one node says of itself.
+    /// The leader, as exactly one node with calls says of itself.
     pub(crate) async fn leader(&self) -> anyhow::Result<usize> {
         let deadline = Instant::now() + READY_WITHIN;
         while Instant::now() < deadline {
             let mut leaders = Vec::new();
-            for node in 0..NODES {
+            for node in 0..self.with_calls {
                 if self.metric(node, "tandem_raft_leader").await == Some(1.0) {
                     leaders.push(node);
                 }
@@ -129,12 +146,19 @@ impl Cluster {
         bail!("nobody leads")
     }
 
-    async fn metric(&self, node: usize, name: &str) -> Option<f64> {
+    pub(crate) async fn metric(&self, node: usize, name: &str) -> Option<f64> {
         let text = self.ask(node, "/metrics").await?;
         text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 
-    async fn ask(&self, node: usize, path: &str) -> Option<String> {
+    /// Status and text of an answer, whatever it is.
+    pub(crate) async fn says(&self, node: usize, path: &str) -> Option<(u16, String)> {
+        let response = self.client.get(format!("{}{path}", self.base(node))).send().await.ok()?;
+        Some((response.status().as_u16(), response.text().await.ok()?))
+    }
+
+    /// What a node answers to a GET, if it does.
+    pub(crate) async fn ask(&self, node: usize, path: &str) -> Option<String> {
         let response = self.client.get(format!("{}{path}", self.base(node))).send().await.ok()?;
         response.error_for_status().ok()?.text().await.ok()
     }
@@ -155,6 +179,11 @@ impl Cluster {
         let (config, log) = (self.nodes[node].config.clone(), self.nodes[node].log.clone());
         self.nodes[node].child = self.spawn(&config, &log, node)?;
         Ok(())
+    }
+
+    /// The folder of a node's data.
+    pub(crate) fn data(&self, node: usize) -> PathBuf {
+        data(self.nodes[node].config.parent().unwrap_or(Path::new(".")), node)
     }
 
     fn last_lines(&self, node: usize) -> String {

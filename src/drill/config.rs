@@ -10,7 +10,7 @@ use tandem_media::wav;
 
 use super::audio::rising_tone;
 use super::cast::{Addresses, Cast, NODES};
-use super::phases::KEYS;
+use super::phases::{KEYS, PATIENT, URGENT};
 use crate::api::hash_password;
 use crate::config::types::Secret;
 
@@ -27,7 +27,9 @@ pub(crate) const ADMINISTRATOR: &str = "operator";
 const TONE_SECONDS: u32 = 115;
 
 /// The queues, and whether their conversations are recorded.
-const QUEUES: [(&str, bool); 7] = [
+const QUEUES: [(&str, bool); 9] = [
+    (URGENT, false),
+    (PATIENT, false),
     ("bridge", false),
     ("recorded", true),
     ("offer", false),
@@ -41,10 +43,11 @@ pub(crate) const SIP_PORT: u16 = 5060;
 pub(crate) const HTTP_PORT: u16 = 8080;
 pub(crate) const CLUSTER_PORT: u16 = 7000;
 
-/// Writes everything into `folder`; the files of the nodes' configurations.
+/// Writes everything into `folder`; the files of the nodes' configurations. Of all nodes the first
+/// `with_calls` have calls, and the others are witnesses.
 pub(crate) fn write(
     folder: &Path,
-    addresses: Addresses,
+    (addresses, with_calls): (Addresses, usize),
     cast: &Cast,
     web: SocketAddr,
 ) -> io::Result<Vec<PathBuf>> {
@@ -59,7 +62,8 @@ pub(crate) fn write(
     let shared = shared(cast, &hash_password(&Secret::new(PASSWORD)));
     let file = |node: usize| {
         let file = folder.join(format!("node{}.toml", node + 1));
-        fs::write(&file, format!("{}{shared}", own(folder, addresses, node)))?;
+        let shared = if node < with_calls { shared.as_str() } else { "" };
+        fs::write(&file, format!("{}{shared}", own(folder, (addresses, with_calls), node)))?;
         Ok(file)
     };
     (0..NODES).map(file).collect()
@@ -95,24 +99,38 @@ fn flows(web: SocketAddr) -> [(&'static str, String); 3] {
     [("prompt", format!("{}{play}", begin("play"))), ("digits", digits), ("web", asks)]
 }
 
+/// Where a node has its data.
+pub(crate) fn data(folder: &Path, node: usize) -> PathBuf {
+    folder.join(format!("data{}", node + 1))
+}
+
 /// What is different at each node.
-fn own(folder: &Path, addresses: Addresses, node: usize) -> String {
+fn own(folder: &Path, (addresses, with_calls): (Addresses, usize), node: usize) -> String {
     let ip = addresses.node(node);
     let mut text = format!(
         "[node]\nid = {}\ndata = {:?}\ndrain_seconds = 0\n\n\
-         [sip]\nudp = [\"{ip}:{SIP_PORT}\"]\ntcp = [\"{ip}:{SIP_PORT}\"]\n\n\
-         [http]\nlisten = \"{ip}:{HTTP_PORT}\"\n\n\
-         [media]\ncodecs = [\"pcmu\"]\nmusic = \"music.wav\"\n\n\
-         [cluster]\nlisten = \"{ip}:{CLUSTER_PORT}\"\nsecret = \"for this drill only\"\n\n",
+         [http]\nlisten = \"{ip}:{HTTP_PORT}\"\n\n",
         node + 1,
-        folder.join(format!("data{}", node + 1)),
+        data(folder, node),
+    );
+    if node < with_calls {
+        let _ = write!(
+            text,
+            "[sip]\nudp = [\"{ip}:{SIP_PORT}\"]\ntcp = [\"{ip}:{SIP_PORT}\"]\n\n\
+             [media]\ncodecs = [\"pcmu\"]\nmusic = \"music.wav\"\n\n"
+        );
+    }
+    let _ = write!(
+        text,
+        "[cluster]\nlisten = \"{ip}:{CLUSTER_PORT}\"\nsecret = \"for this drill only\"\n\n"
     );
     for member in 0..NODES {
         let ip = addresses.node(member);
+        let role = if member < with_calls { "calls" } else { "witness" };
         let _ = write!(
             text,
             "[[cluster.member]]\nid = {}\naddress = \"{ip}:{CLUSTER_PORT}\"\n\
-             http = \"{ip}:{HTTP_PORT}\"\n\n",
+             http = \"{ip}:{HTTP_PORT}\"\nrole = \"{role}\"\n\n",
             member + 1
         );
     }
@@ -138,11 +156,12 @@ fn shared(cast: &Cast, hash: &str) -> String {
         // Who asks for a decision is answered by the agent and not by the queue: the answer then
         // says when the decision was carried out.
         let answer = queue != "probe" && queue != "offer";
+        let priority = if queue == URGENT { 5 } else { 0 };
         let _ = write!(
             text,
             "[[number]]\nnumber = \"{queue}\"\nqueue = \"{queue}\"\n\n\
              [[queue]]\nid = \"{queue}\"\nring_seconds = 120\nwrap_up_seconds = 0\n\
-             answer = {answer}\nrecord = {record}\n\n"
+             answer = {answer}\nrecord = {record}\npriority = {priority}\n\n"
         );
     }
     for agent in &cast.agents {
@@ -153,8 +172,8 @@ fn shared(cast: &Cast, hash: &str) -> String {
         };
         let _ = write!(
             text,
-            "[[agent]]\nid = \"{0}\"\nqueues = [\"{1}\"]\ndevice = \"sip:{0}@{2}\"\n{way_in}\n\n",
-            agent.id, agent.queue, agent.phone
+            "[[agent]]\nid = \"{0}\"\nqueues = {1:?}\ndevice = \"sip:{0}@{2}\"\n{way_in}\n\n",
+            agent.id, agent.queues, agent.phone
         );
     }
     for (name, role) in [(SUPERVISOR, "supervisor"), (ADMINISTRATOR, "administrator")] {
@@ -177,9 +196,10 @@ mod tests {
         let addresses = Addresses { first: 31 };
         let cast = Cast::new(addresses, 26).unwrap();
         let web = "127.0.0.43:9".parse().unwrap();
-        let files = write(folder.path(), addresses, &cast, web).unwrap();
-        for file in files {
-            let config = Config::load(&file).unwrap();
+        let files = write(folder.path(), (addresses, 2), &cast, web).unwrap();
+        assert!(Config::load(&files[2]).unwrap().is_witness());
+        for file in &files[..2] {
+            let config = Config::load(file).unwrap();
             assert_eq!(config.queue.len(), QUEUES.len());
             assert_eq!(config.agent.iter().filter(|agent| agent.always_ready).count(), 18);
         }

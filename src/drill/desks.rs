@@ -223,7 +223,9 @@ impl Client {
                 }
                 self.answered(&id, Some(error.error.to_string()));
             }
-            ServerFrame::Closing(_) => (),
+            ServerFrame::Closing(_)
+            | ServerFrame::AlarmRaised(_)
+            | ServerFrame::AlarmCleared(_) => (),
         }
         None
     }

@@ -5,11 +5,14 @@
 //! no node: what counts is what arrived at the phones and desks, and the records.
 //!
 //! Read [`round`] first (the order of events), then `phases` (what calls do), `exchange` (the
-//! phones at work, on `leg` and `audio`), `fault`, and `judge` (what it is worth).
+//! phones at work, on `leg` and `audio`), `fault`, and `judge` (what it is worth). `suite` plays
+//! many rounds, and `summary` makes one figure of them.
 
 mod audio;
+mod busy;
 mod cast;
 mod cluster;
+mod commands;
 mod config;
 mod desks;
 mod exchange;
@@ -17,30 +20,52 @@ mod fault;
 mod judge;
 mod leg;
 mod message;
+mod no_quorum;
 mod phases;
+mod queue;
 mod report;
 mod round;
+mod shared_storage;
+mod suite;
+mod summary;
+mod tries;
+mod under;
+mod watcher;
 mod web;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use anyhow::bail;
 
 use self::cast::Addresses;
 use self::fault::{Fault, Place};
-use self::judge::{Claim, Judged, Verdict};
+use self::judge::Judged;
+use self::no_quorum::Survivor;
+pub(crate) use self::suite::{Order, SIDE_BY_SIDE_MAX, Wish, run};
+use self::summary::{Bounds, Gap};
+use self::under::Under;
 
 /// A drill, by what is played.
 #[derive(Clone, Copy, Debug)]
 enum Drill {
     /// Calls in every phase and a fault of one node: [`round`], judged by [`judge`].
     Calls(round::Drill),
+    /// Callers in queues and several faults: [`queue`].
+    Queue(queue::Drill),
+    /// Commands of desks and several faults: [`commands`].
+    Commands(commands::Drill),
+    /// Calls on a busy machine and no fault: [`busy`]. Takes minutes, so it is not one of [`ALL`].
+    Busy(busy::Drill),
+    /// Two machines over one directory: [`shared_storage`].
+    SharedStorage(shared_storage::Drill),
+    /// A node that is left without a majority: [`no_quorum`].
+    NoQuorum(&'static str, Survivor),
 }
 
 /// All drills.
-const DRILLS: [Drill; 10] = [
+const DRILLS: [Drill; 26] = [
     calls("node-killed", Fault::Killed, Place::Carrier),
     calls("node-frozen", Fault::Frozen, Place::Carrier),
     calls("node-cut-off", Fault::CutOff, Place::Carrier),
@@ -51,30 +76,109 @@ const DRILLS: [Drill; 10] = [
     calls("leader-frozen", Fault::Frozen, Place::BareLeader),
     calls("leader-cut-off", Fault::CutOff, Place::BareLeader),
     calls("leader-transferred", Fault::Transferred, Place::BareLeader),
+    witness("witness-node-killed", Fault::Killed, Place::Carrier),
+    witness("witness-leading-node-frozen", Fault::Frozen, Place::LeadingCarrier),
+    witness("witness-leading-node-cut-off", Fault::CutOff, Place::LeadingCarrier),
+    witness("witness-killed", Fault::Killed, Place::Witness),
+    Drill::NoQuorum("no-quorum", Survivor::Follower),
+    Drill::NoQuorum("no-quorum-leading", Survivor::Leader),
+    under("full-disk", Fault::FullDisk, Place::Carrier, Under::SmallDisks),
+    under("clock-offset", Fault::Killed, Place::LeadingCarrier, Under::Clocks),
+    under("lossy-network", Fault::Killed, Place::Carrier, Under::Loss(8)),
+    Drill::Queue(queue::Drill { name: "queue" }),
+    Drill::Commands(commands::Drill { name: "commands" }),
+    Drill::Busy(busy::Drill { name: "busy", load: 1 }),
+    Drill::Busy(busy::Drill { name: "busy-twice", load: 2 }),
+    Drill::Busy(busy::Drill { name: "busy-fourfold", load: 4 }),
+    shared_storage("shared-storage-killed", shared_storage::Fault::Killed),
+    shared_storage("shared-storage-frozen", shared_storage::Fault::Frozen),
 ];
 
 const fn calls(name: &'static str, fault: Fault, place: Place) -> Drill {
-    Drill::Calls(round::Drill { name, fault, place })
+    under(name, fault, place, Under::Nothing)
+}
+
+/// The same with two nodes and a witness.
+const fn witness(name: &'static str, fault: Fault, place: Place) -> Drill {
+    Drill::Calls(round::Drill { name, fault, place, under: Under::Nothing, witness: true })
+}
+
+const fn under(name: &'static str, fault: Fault, place: Place, under: Under) -> Drill {
+    Drill::Calls(round::Drill { name, fault, place, under, witness: false })
+}
+
+const fn shared_storage(name: &'static str, fault: shared_storage::Fault) -> Drill {
+    Drill::SharedStorage(shared_storage::Drill { name, fault })
 }
 
 impl Drill {
     fn name(self) -> &'static str {
         match self {
             Self::Calls(drill) => drill.name,
+            Self::Queue(drill) => drill.name,
+            Self::Commands(drill) => drill.name,
+            Self::Busy(drill) => drill.name,
+            Self::SharedStorage(drill) => drill.name,
+            Self::NoQuorum(name, _) => name,
         }
     }
 
-    /// Needs a network namespace of its own.
+    /// Needs namespaces of its own.
     fn needs_namespace(self) -> bool {
         match self {
-            Self::Calls(drill) => drill.fault == Fault::CutOff,
+            Self::Calls(drill) => drill.fault == Fault::CutOff || drill.under.needs_namespace(),
+            Self::Queue(_)
+            | Self::Commands(_)
+            | Self::Busy(_)
+            | Self::SharedStorage(_)
+            | Self::NoQuorum(..) => false,
         }
     }
 
     /// Why it cannot be done here, if it cannot.
     fn impossible(self) -> Option<String> {
         match self {
-            Self::Calls(drill) => drill.fault.impossible(),
+            Self::Calls(drill) => drill.fault.impossible().or(drill.under.impossible()),
+            Self::Queue(_)
+            | Self::Commands(_)
+            | Self::Busy(_)
+            | Self::SharedStorage(_)
+            | Self::NoQuorum(..) => None,
+        }
+    }
+
+    /// Is one of [`ALL`].
+    fn is_short(self) -> bool {
+        match self {
+            Self::Calls(_)
+            | Self::Queue(_)
+            | Self::Commands(_)
+            | Self::SharedStorage(_)
+            | Self::NoQuorum(..) => true,
+            Self::Busy(_) => false,
+        }
+    }
+
+    /// Makes so much load that no other round is to be played beside it.
+    fn is_alone(self) -> bool {
+        match self {
+            Self::Calls(_) | Self::Queue(_) | Self::SharedStorage(_) | Self::NoQuorum(..) => false,
+            Self::Commands(_) | Self::Busy(_) => true,
+        }
+    }
+
+    /// What is asked of all its rounds together.
+    fn bounds(self) -> Bounds {
+        match self {
+            Self::Calls(drill) => Bounds {
+                gap: drill.gap_max().map_or(Gap::NoneAdded, Gap::Within),
+                decision: Some(judge::DECISION),
+            },
+            Self::Queue(_)
+            | Self::Commands(_)
+            | Self::Busy(_)
+            | Self::SharedStorage(_)
+            | Self::NoQuorum(..) => Bounds::default(),
         }
     }
 
@@ -90,11 +194,26 @@ impl Drill {
                 let evidence = round::play(drill, order.calls, addresses, folder).await?;
                 Ok(judge::judge(drill, round, &evidence))
             }
+            Self::Queue(drill) => queue::play(drill, round, (order.calls, addresses), folder).await,
+            Self::Commands(drill) => {
+                commands::play(drill, round, (order.calls, addresses), folder).await
+            }
+            Self::Busy(drill) => {
+                let order = (order.calls, Duration::from_secs(order.minutes * 60));
+                busy::play(drill, round, order, addresses, folder).await
+            }
+            Self::SharedStorage(drill) => {
+                shared_storage::play(drill, round, (order.calls, addresses), folder).await
+            }
+            Self::NoQuorum(name, survivor) => {
+                let outage = no_quorum::play(survivor, order.calls, addresses, folder).await?;
+                Ok(judge::no_quorum::judge(name, round, &outage))
+            }
         }
     }
 }
 
-/// What stands for all drills.
+/// What stands for all drills that take less than a few minutes.
 pub(crate) const ALL: &str = "all";
 
 /// The names of the drills.
@@ -102,118 +221,21 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     DRILLS.iter().map(|drill| drill.name())
 }
 
-/// What is to be done.
-#[derive(Clone, Debug)]
-pub(crate) struct Order {
-    /// A drill, or [`ALL`].
-    pub(crate) name: String,
-    pub(crate) calls: usize,
-    pub(crate) rounds: usize,
-    /// The last byte of the first node's address.
-    pub(crate) first: u8,
-    /// Where the report goes.
-    pub(crate) report: Option<PathBuf>,
-    /// Keep the folder with configurations, logs and data.
-    pub(crate) keep: bool,
-}
-
-/// The same program in a network namespace of its own, where a drill needs one and it can be made.
-pub(crate) fn elsewhere(name: &str) -> anyhow::Result<Option<Command>> {
-    let needs = chosen(name)?.iter().any(|drill| drill.needs_namespace());
+/// The same program in namespaces of its own, where a drill needs them and they can be made.
+pub(crate) fn elsewhere(wishes: &[Wish]) -> anyhow::Result<Option<Command>> {
+    let needs = suite::chosen(wishes, 1)?.iter().any(|(drill, _)| drill.needs_namespace());
     Ok(needs.then(fault::cut_off::elsewhere).flatten())
 }
 
-fn chosen(name: &str) -> anyhow::Result<Vec<Drill>> {
-    let drills: Vec<Drill> =
-        DRILLS.iter().filter(|drill| name == ALL || drill.name() == name).copied().collect();
+/// The drills of this name.
+fn named(name: &str) -> anyhow::Result<Vec<Drill>> {
+    let is_meant = |drill: &&Drill| drill.name() == name || name == ALL && drill.is_short();
+    let drills: Vec<Drill> = DRILLS.iter().filter(is_meant).copied().collect();
     if drills.is_empty() {
         let names: Vec<&str> = names().collect();
         bail!("there is no drill {name:?}; there are {ALL}, {}", names.join(", "));
     }
     Ok(drills)
-}
-
-/// Runs what is ordered; `says` gets the lines as they come.
-///
-/// # Errors
-/// A claim did not hold, or the drill could not be run.
-pub(crate) async fn run(order: &Order, says: impl Fn(&str)) -> anyhow::Result<()> {
-    let drills = chosen(&order.name)?;
-    allow_sockets();
-    let folder = Folder::new(order.keep)?;
-    let addresses = Addresses { first: order.first };
-    let mut all = Vec::new();
-    for drill in drills {
-        for round in 1..=order.rounds {
-            let place = folder.path.join(format!("{}-{round}", drill.name()));
-            let judged = one(drill, round, (order, addresses), &place).await;
-            report::lines(&judged).iter().for_each(|line| says(line));
-            all.push(judged);
-        }
-    }
-    says("");
-    report::table(&all).iter().for_each(|line| says(line));
-    if let Some(file) = &order.report {
-        std::fs::write(file, report::html(&all))
-            .with_context(|| format!("{} cannot be written", file.display()))?;
-        says(&format!("the report is in {}", file.display()));
-    }
-    if order.keep {
-        says(&format!("logs and data are in {}", folder.path.display()));
-    }
-    let failed = all.iter().filter(|judged| judged.verdict() == Verdict::Failed).count();
-    if failed > 0 {
-        bail!("{failed} of {} rounds failed", all.len());
-    }
-    Ok(())
-}
-
-async fn one(
-    drill: Drill,
-    round: usize,
-    (order, addresses): (&Order, Addresses),
-    folder: &Path,
-) -> Judged {
-    let claim = "the drill can be run";
-    if let Some(why) = drill.impossible() {
-        let why = format!("not possible here: {why}");
-        return Judged::unplayed(drill.name(), round, Claim::skipped(claim, &why));
-    }
-    drill.play(round, (order, addresses), folder).await.unwrap_or_else(|error| {
-        Judged::unplayed(drill.name(), round, Claim::failed(claim, format!("{error:#}")))
-    })
-}
-
-/// Each party has two sockets; the usual soft limit of 1,024 files is for 200 calls too low.
-fn allow_sockets() {
-    let limit = getrlimit(Resource::Nofile);
-    // Where it cannot be raised, the sockets that are too many fail with their own message.
-    let _refused =
-        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-}
-
-/// The folder of a run, removed with it unless it is kept.
-struct Folder {
-    path: PathBuf,
-    keep: bool,
-}
-
-impl Folder {
-    fn new(keep: bool) -> anyhow::Result<Self> {
-        let name = format!("tandem-drill-{}-{:08x}", std::process::id(), rand::random::<u32>());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).with_context(|| format!("{} cannot be made", path.display()))?;
-        Ok(Self { path, keep })
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if !self.keep {
-            // It is temporary: what cannot be removed now is removed by the system.
-            let _left = std::fs::remove_dir_all(&self.path);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -222,9 +244,11 @@ mod tests {
 
     #[test]
     fn a_drill_is_found_by_its_name() {
-        assert_eq!(chosen("leader-killed").unwrap().len(), 1);
-        assert_eq!(chosen(ALL).unwrap().len(), DRILLS.len());
-        let error = chosen("nobody").unwrap_err().to_string();
+        assert_eq!(named("leader-killed").unwrap().len(), 1);
+        assert_eq!(named("busy").unwrap().len(), 1);
+        let short = DRILLS.iter().filter(|drill| drill.is_short());
+        assert_eq!(named(ALL).unwrap().len(), short.count());
+        let error = named("nobody").unwrap_err().to_string();
         assert!(error.contains("node-killed"), "{error}");
     }
 }

@@ -21,6 +21,9 @@ pub(crate) enum Phase {
     Recorded,
     /// A call that comes after the fault, to a node that has none: how long a decision takes.
     Probe,
+    /// Callers of a drill of the queues.
+    Urgent,
+    Patient,
     /// A call at a node that the fault does not concern.
     Witness,
 }
@@ -96,6 +99,10 @@ pub(crate) enum Caller {
     Presses,
 }
 
+/// The queues of [`Phase::Urgent`] and [`Phase::Patient`]: who is in the first is served first.
+pub(crate) const URGENT: &str = "urgent";
+pub(crate) const PATIENT: &str = "patient";
+
 /// The keys that the flow waits for.
 pub(crate) const KEYS: &str = "2468";
 
@@ -144,6 +151,23 @@ impl Plan {
         changes: false,
         at_end: [Hears::Far, Hears::Far],
     };
+
+    /// Waits in a queue whose agents serve others, too.
+    const fn waits(name: &'static str, queue: &'static str) -> Self {
+        Self {
+            name,
+            dials: Dials::Queue(queue),
+            callee: Some(Callee::AnswersBriefly),
+            during: Self::SILENT,
+            at_end: Self::SILENT,
+            ..Self::TALK
+        }
+    }
+
+    /// Whether its callees are there for several queues.
+    pub(crate) fn is_served_by_all(&self) -> bool {
+        [Dials::Queue(URGENT), Dials::Queue(PATIENT)].contains(&self.dials)
+    }
 
     /// A call that a flow or the node itself answers, in which something is played.
     const PLAYED: Self = Self {
@@ -254,6 +278,8 @@ impl Phase {
                 changes: true,
                 ..Plan::PLAYED
             },
+            Self::Urgent => Plan::waits("urgent", URGENT),
+            Self::Patient => Plan::waits("patient", PATIENT),
             Self::Probe => Plan {
                 name: "probe",
                 dials: Dials::Queue("probe"),

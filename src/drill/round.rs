@@ -17,6 +17,8 @@ use super::desks::{Desk, Log};
 use super::exchange::{Exchange, Order, Progress, Seen};
 use super::fault::{Fault, Place};
 use super::phases::Phase;
+use super::tries::{Trier, Try};
+use super::under::{Set, Under};
 use super::web::Web;
 use crate::api::frame::{Disposition, Do, OfCall, Whom};
 use crate::api::happened::EventView;
@@ -33,13 +35,15 @@ const BASELINE: Duration = Duration::from_millis(1_500);
 
 /// From the fault to the change: phones are lifted, calls retrieved. Until then each call stays in
 /// its phase, so that the longest gap that is allowed lies within.
-const CHANGE_AFTER: Duration = Duration::from_secs(4);
+const CHANGE_AFTER: Duration = Duration::from_millis(3_200);
 
-/// From the fault to its end. The last calls have changed a second before.
-const UNDO_AFTER: Duration = Duration::from_secs(8);
+/// From the fault to its end. The last calls have changed a second before, and every lease that the
+/// node had is over for seconds.
+const UNDO_AFTER: Duration = Duration::from_millis(5_200);
 
-/// How long the node is watched after it is back.
-const WATCH: Duration = Duration::from_secs(4);
+/// How long the node is watched after it is back: it gets its address back within a second, and
+/// the longest gap that is allowed lies within the rest.
+const WATCH: Duration = Duration::from_millis(3_500);
 
 /// How long all farewells may take: a BYE is repeated for 32 s.
 const FAREWELL_WITHIN: Duration = Duration::from_secs(35);
@@ -66,6 +70,33 @@ pub(crate) struct Drill {
     pub(crate) name: &'static str,
     pub(crate) fault: Fault,
     pub(crate) place: Place,
+    pub(crate) under: Under,
+    /// The last node is a witness.
+    pub(crate) witness: bool,
+}
+
+impl Drill {
+    /// The longest gaps that are allowed, p99 and each; nothing where none is.
+    pub(crate) fn gap_max(self) -> Option<(Duration, Duration)> {
+        match self.place {
+            Place::Carrier | Place::LeadingCarrier => self.fault.gap_max(),
+            Place::BareLeader | Place::Witness => None,
+        }
+    }
+
+    /// Somebody who tries who takes new calls, where not all do.
+    fn tries(self, cluster: &Cluster) -> anyhow::Result<Option<Trier>> {
+        let nodes = || (0..NODES).map(|node| cluster.sip(node)).collect();
+        match self.fault {
+            Fault::FullDisk => Trier::start(cluster.addresses.callers(), nodes()).map(Some),
+            Fault::Killed | Fault::Frozen | Fault::CutOff | Fault::Transferred => Ok(None),
+        }
+    }
+
+    /// The nodes with calls, which are the first ones.
+    fn with_calls(self) -> usize {
+        if self.witness { NODES - 1 } else { NODES }
+    }
 }
 
 /// Everything that a round brought to light.
@@ -77,6 +108,9 @@ pub(crate) struct Evidence {
     /// The records that each node has.
     pub(crate) records: Vec<Vec<CdrView>>,
     pub(crate) times: Moments,
+    /// The node with the fault, and calls that were tried at all nodes where that is of interest.
+    pub(crate) fault_at: usize,
+    pub(crate) tries: Vec<Try>,
     /// Why the node did not come back, if it did not.
     pub(crate) stays_away: Option<String>,
 }
@@ -93,14 +127,14 @@ pub(crate) struct Moments {
 }
 
 /// The thread of the parties.
-struct Parties {
+pub(super) struct Parties {
     orders: Sender<Order>,
     progress: Arc<Mutex<Progress>>,
     thread: JoinHandle<Seen>,
 }
 
 impl Parties {
-    fn start(cast: Cast, cluster: &Cluster) -> anyhow::Result<Self> {
+    pub(super) fn start(cast: Cast, cluster: &Cluster) -> anyhow::Result<Self> {
         let exchange = Exchange::new(cast, (0..NODES).map(|node| cluster.sip(node)).collect());
         let progress = Arc::new(Mutex::new(Progress::default()));
         let (orders, receiver) = std::sync::mpsc::channel();
@@ -111,16 +145,16 @@ impl Parties {
         Ok(Self { orders, progress, thread })
     }
 
-    fn tell(&self, order: Order) {
+    pub(super) fn tell(&self, order: Order) {
         // A thread that is gone is noticed when it is joined.
         let _gone = self.orders.send(order);
     }
 
-    fn progress(&self) -> Progress {
+    pub(super) fn progress(&self) -> Progress {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn stop(self) -> anyhow::Result<Seen> {
+    pub(super) fn stop(self) -> anyhow::Result<Seen> {
         self.tell(Order::Stop);
         self.thread.join().map_err(|_| anyhow::anyhow!("the parties' thread died"))
     }
@@ -140,35 +174,45 @@ pub(crate) async fn play(
     addresses: Addresses,
     folder: &Path,
 ) -> anyhow::Result<Evidence> {
+    // Dropped after the cluster, which is to end before its disks go.
+    let mut set = drill.under.set(folder, addresses)?;
     let web = Web::start(addresses.web()).await?;
     let mut cast = Cast::new(addresses, calls)?;
-    let configs = config::write(folder, addresses, &cast, web.address)?;
+    let with_calls = drill.with_calls();
+    let configs = config::write(folder, (addresses, with_calls), &cast, web.address)?;
     let groups = super::fault::cut_off::is_own_namespace();
-    let mut cluster = Cluster::start(&configs, addresses, groups)?;
+    let environments = (0..NODES).map(|node| set.environment(node)).collect();
+    let mut cluster = Cluster::start_in(&configs, addresses, groups, environments)?;
+    cluster.with_calls = with_calls;
     for node in 0..NODES {
         cluster.wait_ready(node).await?;
     }
     let leader = cluster.leader().await?;
-    let follower = (leader + 1) % NODES;
+    let follower = (leader + 1) % with_calls;
     let (carrier, fault_at) = match drill.place {
         Place::Carrier => (follower, follower),
         Place::LeadingCarrier => (leader, leader),
         Place::BareLeader => (follower, leader),
+        Place::Witness => (follower, with_calls),
     };
-    cast.place(carrier, fault_at);
+    cast.place((carrier, fault_at), with_calls);
     let asking = cast.calls.iter().filter(|call| call.phase == Phase::WebRequest).count();
     let accepted = cast.calls.len();
-    let desks = Desks::open(&cast, &cluster, fault_at).await?;
+    let desks = Desks::open(&cast, &cluster, (fault_at, with_calls)).await?;
     let parties = Parties::start(cast, &cluster)?;
     let begin = Instant::now();
     parties.tell(Order::Begin);
     settle(&parties, &desks, &web, asking).await?;
+    let trier = drill.tries(&cluster)?;
+    set.before_fault()?;
     sleep(BASELINE).await;
 
-    let (fault, change) = strike(drill, (&mut cluster, fault_at), &parties, (&desks, &web)).await?;
+    let (fault, change) =
+        strike(drill, (&mut cluster, fault_at), &parties, (&desks, &web, &set)).await?;
     sleep(UNDO_AFTER.saturating_sub(fault.elapsed())).await;
     let undone = Instant::now();
     drill.fault.undo(&mut cluster, fault_at)?;
+    set.at_fault(true)?;
     let stays_away = cluster.wait_ready(fault_at).await.err().map(|error| error.to_string());
     let back = Instant::now();
     sleep(WATCH).await;
@@ -187,6 +231,8 @@ pub(crate) async fn play(
         desks: desks.logs(),
         records,
         times: Moments { begin, fault, change, undone, back, release },
+        fault_at,
+        tries: trier.map(Trier::stop).transpose()?.unwrap_or_default(),
         stays_away,
     })
 }
@@ -220,12 +266,13 @@ async fn strike(
     drill: Drill,
     (cluster, node): (&mut Cluster, usize),
     parties: &Parties,
-    (desks, web): (&Desks, &Web),
+    (desks, web, set): (&Desks, &Web, &Set),
 ) -> anyhow::Result<(Instant, Instant)> {
     parties.tell(Order::Invite);
     sleep(INVITE_AHEAD).await;
     let fault = Instant::now();
     drill.fault.strike(cluster, node).await.context(drill.name)?;
+    set.at_fault(false)?;
     parties.tell(Order::Fault(fault));
     for note in 0..NOTES {
         desks.write(note).await;
@@ -240,15 +287,19 @@ async fn strike(
 }
 
 impl Desks {
-    async fn open(cast: &Cast, cluster: &Cluster, fault_at: usize) -> anyhow::Result<Self> {
+    async fn open(
+        cast: &Cast,
+        cluster: &Cluster,
+        (fault_at, nodes): (usize, usize),
+    ) -> anyhow::Result<Self> {
         let servers = |first: usize| {
-            (0..NODES).map(|node| cluster.base((first + node) % NODES)).collect::<Vec<_>>()
+            (0..nodes).map(|node| cluster.base((first + node) % nodes)).collect::<Vec<_>>()
         };
         let observer = Desk::open(SUPERVISOR, servers(fault_at + 1)).await?;
         let (mut holding, mut serving) = (Vec::new(), Vec::new());
         for (index, agent) in cast.agents.iter().filter(|agent| agent.desk).enumerate() {
             let desk = Desk::open(&agent.id, servers(fault_at + index)).await?;
-            if agent.queue == "desk" {
+            if agent.queues == ["desk"] {
                 desk.ask(Do::Ready(Whom::default())).await;
                 holding.push(desk);
             } else {
@@ -315,30 +366,37 @@ impl Desks {
 }
 
 /// The records of every node, when each has as many as there were calls, or after a while.
-async fn records(cluster: &Cluster, accepted: usize) -> anyhow::Result<Vec<Vec<CdrView>>> {
-    let mut all = Vec::new();
-    for node in 0..NODES {
-        let mut server = Server::new(&cluster.base(node))?;
-        let deadline = Instant::now() + RECORDS_WITHIN;
-        let mut rows = Vec::new();
-        while rows.len() < accepted && Instant::now() < deadline {
-            let logged_in = server.log_in(SUPERVISOR, &Secret::new(PASSWORD)).await;
-            let path = format!("/api/v1/cdrs?limit={RECORDS_MAX}");
-            if logged_in.is_ok()
-                && let Ok(page) = server.get::<Page<CdrView>>(&path).await
-            {
-                rows = page.items;
-            }
-            sleep(LOOK).await;
+pub(super) async fn records(
+    cluster: &Cluster,
+    accepted: usize,
+) -> anyhow::Result<Vec<Vec<CdrView>>> {
+    let nodes = (0..NODES).map(|node| records_of(cluster, node, accepted));
+    futures_util::future::try_join_all(nodes).await
+}
+
+async fn records_of(
+    cluster: &Cluster,
+    node: usize,
+    accepted: usize,
+) -> anyhow::Result<Vec<CdrView>> {
+    let mut server = Server::new(&cluster.base(node))?;
+    let path = format!("/api/v1/cdrs?limit={RECORDS_MAX}");
+    let deadline = Instant::now() + RECORDS_WITHIN;
+    let mut rows = Vec::new();
+    while rows.len() < accepted && Instant::now() < deadline {
+        if server.token().is_none() {
+            // One that fails is tried again.
+            let _refused = server.log_in(SUPERVISOR, &Secret::new(PASSWORD)).await;
         }
-        // One more look, for records that are too many.
-        sleep(LOOK * 3).await;
-        if let Ok(page) =
-            server.get::<Page<CdrView>>(&format!("/api/v1/cdrs?limit={RECORDS_MAX}")).await
-        {
+        if let Ok(page) = server.get::<Page<CdrView>>(&path).await {
             rows = page.items;
         }
-        all.push(rows);
+        sleep(LOOK).await;
     }
-    Ok(all)
+    // One more look, for records that are too many.
+    sleep(LOOK * 3).await;
+    if let Ok(page) = server.get::<Page<CdrView>>(&path).await {
+        rows = page.items;
+    }
+    Ok(rows)
 }

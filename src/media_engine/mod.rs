@@ -45,6 +45,7 @@ use self::preparer::Preparer;
 use self::recorder::Recorder;
 use self::worker::Worker;
 use crate::replica::Lease;
+use crate::shared::DirectoryLease;
 
 /// Packet threads at most. One relays more calls than the rest of a node can set up.
 const THREADS_MAX: usize = 2;
@@ -67,6 +68,8 @@ pub struct EngineConfig {
     pub lease: Lease,
     /// The node, for the stamps of recordings.
     pub node: u64,
+    /// While it does not hold, nothing is recorded.
+    pub directory: DirectoryLease,
 }
 
 impl Default for EngineConfig {
@@ -78,6 +81,7 @@ impl Default for EngineConfig {
             shared: false,
             lease: Lease::for_ever(),
             node: 0,
+            directory: DirectoryLease::alone(),
         }
     }
 }
@@ -235,9 +239,13 @@ impl Engine {
         let pool = PortPool::new(config.ports.clone(), config.shared)?;
         let events: Arc<dyn Fn(PortEvent) + Send + Sync> = Arc::new(events);
         let counters = Arc::new(Counters::default());
-        let (recorder, writer) =
-            Recorder::start(config.node, Arc::clone(&events), Arc::clone(&counters))
-                .map_err(system("a thread to record"))?;
+        let (recorder, writer) = Recorder::start(
+            config.node,
+            Arc::clone(&events),
+            Arc::clone(&counters),
+            config.directory,
+        )
+        .map_err(system("a thread to record"))?;
         let (mut mailboxes, mut threads) = (Vec::new(), Vec::new());
         for number in 0..config.threads.clamp(1, THREADS_MAX) {
             let mailbox = Arc::new(Mailbox::new().map_err(system("an eventfd"))?);
@@ -272,6 +280,12 @@ impl Engine {
     /// As [`Engine::reserve`], but this very RTP port: the adoption of a call whose SDP names it.
     pub fn reserve_exact(&self, ip: IpAddr, rtp_port: u16) -> Result<Reservation, ReserveError> {
         self.shared.pool.reserve_exact(ip, rtp_port)
+    }
+
+    /// These ports on an address that is taken over are those of calls which are about to be served
+    /// here: no other call gets them meanwhile.
+    pub fn promise(&self, ip: IpAddr, ports: &[u16]) {
+        self.shared.pool.promise(ip, ports);
     }
 
     /// This address is another node's from now on: no port on it is kept for later.

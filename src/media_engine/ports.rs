@@ -5,7 +5,7 @@
 //! are kept bound and given out again, the longest rested first, since opening two sockets
 //! costs more than emptying them. A pair returns by being dropped, so it cannot leak.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
@@ -34,6 +34,9 @@ const TRIES_MAX: usize = 64;
 const ADDRESSES_MAX: usize = 64;
 /// Descriptors that the sockets leave to the rest of the node: SIP, HTTP, files, the log.
 const DESCRIPTORS_LEFT: u64 = 2_048;
+/// How long adopted calls have to ask for their ports; their actors do within a second, also when
+/// there are thousands.
+const PROMISED: Duration = Duration::from_secs(10);
 /// Datagrams thrown away from a socket before it is given out again; more than a receive buffer
 /// holds means that somebody floods the port, and the pair is closed instead.
 pub(super) const DRAIN_MAX: usize = 512;
@@ -138,6 +141,10 @@ struct Address {
     next: usize,
     /// The address is another node's: pairs that calls leave are closed.
     forgotten: bool,
+    /// Pairs that calls have which were adopted with the address and are on their way to be served
+    /// here: until then, no other call gets them.
+    promised: BTreeSet<usize>,
+    promised_until: Option<Instant>,
 }
 
 impl PortPool {
@@ -188,6 +195,7 @@ impl PortPool {
             let mut addresses = self.lock();
             let address = self.address(&mut addresses, ip)?;
             address.forgotten = false;
+            address.promised.remove(&number);
             let at = address.resting.iter().position(|(_, pair)| pair.rtp_port == port);
             let resting = at.and_then(|at| address.resting.remove(at)).map(|(_, pair)| pair);
             if resting.is_none() && mem::replace(&mut address.bound[number], true) {
@@ -206,6 +214,16 @@ impl PortPool {
                 self.give_up(ip, number, error)?;
                 Err(taken)
             }
+        }
+    }
+
+    /// These ports are for who asks for exactly them, for as long as adopted calls need to ask.
+    pub(super) fn promise(self: &Arc<Self>, ip: IpAddr, ports: &[u16]) {
+        let promised = ports.iter().filter_map(|port| self.number(*port)).collect();
+        let mut addresses = self.lock();
+        if let Ok(address) = self.address(&mut addresses, ip) {
+            address.promised = promised;
+            address.promised_until = Some(Instant::now() + PROMISED);
         }
     }
 
@@ -304,6 +322,8 @@ impl PortPool {
             resting: VecDeque::new(),
             next: 0,
             forgotten: false,
+            promised: BTreeSet::new(),
+            promised_until: None,
         }))
     }
 
@@ -335,9 +355,13 @@ impl Address {
         if self.bound() >= pairs {
             return None;
         }
+        if self.promised_until.is_some_and(|until| until < Instant::now()) {
+            self.promised.clear();
+            self.promised_until = None;
+        }
         let number = (0..pairs)
             .map(|step| (self.next + step) % pairs)
-            .find(|number| !self.bound[*number])?;
+            .find(|number| !self.bound[*number] && !self.promised.contains(number))?;
         self.next = (number + 1) % pairs;
         Some(number)
     }

@@ -25,6 +25,7 @@ use tandem_media::wav::Stamp;
 
 use super::counters::Counters;
 use super::{PortEvent, PortKey};
+use crate::shared::DirectoryLease;
 
 /// Batches that wait for the disk: several seconds of 1,000 recorded calls. Past it batches are
 /// dropped and leave a gap in their recordings.
@@ -113,10 +114,12 @@ impl Recorder {
         node: u64,
         events: Arc<dyn Fn(PortEvent) + Send + Sync>,
         counters: Arc<Counters>,
+        directory: DirectoryLease,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let (orders, queue) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let mut writer = Writer {
+            directory,
             node,
             events,
             counters,
@@ -156,6 +159,7 @@ impl Recorder {
 
 /// The thread's state.
 struct Writer {
+    directory: DirectoryLease,
     node: u64,
     events: Arc<dyn Fn(PortEvent) + Send + Sync>,
     counters: Arc<Counters>,
@@ -199,6 +203,9 @@ impl Writer {
     fn run(&mut self, queue: &Receiver<Order>) {
         let mut round = Instant::now() + PERIOD;
         loop {
+            if !self.directory.holds() {
+                return; // The process is about to end.
+            }
             let now = Instant::now();
             if now >= round {
                 self.look_round(now);

@@ -323,6 +323,22 @@ impl Recordings {
     }
 }
 
+/// The files of the recordings in a node's data that nobody is known to have finished.
+///
+/// # Errors
+/// The index or the folder cannot be read.
+pub fn unfinished(data: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    let (file, folder) = (data.join("recordings.sqlite"), data.join("recordings"));
+    if !file.exists() || !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let wrong = |error| OpenError::Index { file: file.clone(), error };
+    let complete = Index::open(&file, 0).and_then(|index| index.complete_here()).map_err(wrong)?;
+    let parts = left(&folder, &complete);
+    let parts = parts.map_err(|error| OpenError::Folder { folder: folder.clone(), error })?;
+    Ok(parts.iter().map(|part| folder.join(part.to_string())).collect())
+}
+
 /// The parts in the folder that are not known to be complete.
 fn left(folder: &Path, complete: &BTreeSet<String>) -> io::Result<Vec<PartId>> {
     std::fs::create_dir_all(folder)?;

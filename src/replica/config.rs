@@ -1,6 +1,6 @@
 //! How a replica is set up, and why it may not start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use tandem_cluster::store::StoreError;
 use tandem_cluster::{Millis, NodeId};
 
 use crate::metrics::Metrics;
+use crate::shared::DirectoryLease;
 
 /// How a replica is set up.
 pub struct ReplicaConfig {
@@ -20,9 +21,14 @@ pub struct ReplicaConfig {
     /// to each other. The same at all of them. Looked at when the data directory is empty;
     /// afterwards the log knows the members, and only the addresses are taken from here.
     pub members: BTreeMap<NodeId, SocketAddr>,
+    /// Members that vote and have no calls. Others lead rather than they.
+    pub witnesses: BTreeSet<NodeId>,
     /// This node waits to be added to a cluster that exists, instead of being one of its first
     /// voters. `members` names those that it will answer until it is one.
     pub join: bool,
+    /// The code of the last forced recovery of the cluster, if there was one: nodes that do not
+    /// know it belong to the cluster as it was before.
+    pub recovery: Option<String>,
     /// Where this node listens to the others. A single node does not listen.
     pub listen: Option<SocketAddr>,
     /// What the members know and others do not.
@@ -54,6 +60,9 @@ pub struct ReplicaConfig {
     pub clock: Arc<dyn Fn() -> Millis + Send + Sync>,
     /// Where commits, syncs and snapshots are counted.
     pub metrics: Arc<Metrics>,
+    /// Whether the data directory may be written: looked at before each write of the log and
+    /// after it, before anything is acknowledged.
+    pub directory: DirectoryLease,
     /// Called instead of aborting the process, in tests. See [`Fatal`].
     pub fatal: Fatal,
 }
@@ -68,7 +77,9 @@ impl ReplicaConfig {
         Self {
             node,
             members: BTreeMap::new(),
+            witnesses: BTreeSet::new(),
             join: false,
+            recovery: None,
             listen: None,
             secret: Vec::new(),
             data,
@@ -83,6 +94,7 @@ impl ReplicaConfig {
             records: None,
             clock: Arc::new(unix_clock),
             metrics: Arc::default(),
+            directory: DirectoryLease::alone(),
             fatal: Arc::new(abort),
         }
     }
@@ -121,6 +133,22 @@ pub enum StartError {
     /// Neither this node nor an address to listen on is among the members.
     #[error("node {node} is not among the members {members:?}; add it, or set join")]
     NotMember { node: NodeId, members: Vec<NodeId> },
+    /// The directory went through a recovery that the configuration does not know of.
+    #[error(
+        "this directory belongs to a cluster that was recovered; set [cluster] recovery = \"{code}\" \
+         on all its nodes"
+    )]
+    Recovered { code: String },
+    /// The directory is of the time before.
+    #[error(
+        "this directory belongs to the cluster as it was before the recovery that [cluster] recovery \
+         names, and must not be mixed with what it became: move the directory away, and let the \
+         node join anew; or leave out recovery, if this is not the recovered cluster"
+    )]
+    BeforeRecovery,
+    /// A new directory would begin another cluster of the same name.
+    #[error("a cluster that was recovered exists already: a node with a new directory joins it")]
+    BeginsAnew,
     /// Several members need an address and a secret.
     #[error("a cluster of several nodes needs {0}")]
     Missing(&'static str),

@@ -10,6 +10,8 @@
 
 use super::config::Fatal;
 use super::run_or_fail;
+use super::thread::LEASE_OVER;
+use crate::shared::DirectoryLease;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,6 +54,7 @@ pub(super) struct Keeper {
     pub(super) files: SnapshotFiles,
     pub(super) purger: Purger,
     pub(super) fatal: Fatal,
+    pub(super) directory: DirectoryLease,
 }
 
 /// The keeper, from the Raft thread.
@@ -80,6 +83,9 @@ impl Keeper {
         done: &Done,
     ) -> Result<(), String> {
         while let Ok(job) = jobs.recv() {
+            if !self.directory.holds() {
+                return Err(LEASE_OVER.to_owned());
+            }
             match job {
                 Job::Keep { changes, rows, mark } => self.keep(&changes, &rows, mark)?,
                 Job::Snapshot { snapshot, state } => done(self.snapshot(snapshot, &state)?),

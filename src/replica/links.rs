@@ -39,8 +39,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// First and longest pause before dialling again. Doubles, with jitter, so that members that
-/// start together do not stay in step.
-const REDIAL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// start together do not stay in step. A new leader waits for this long at most until it knows
+/// that a process is gone.
+const REDIAL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
 /// What a link tells the Raft thread.
 pub(super) trait Inbox: Send + Sync + 'static {

@@ -13,6 +13,7 @@ mod logger;
 mod machine;
 mod pending;
 mod presence;
+mod recovery;
 mod start;
 mod thread;
 
@@ -22,6 +23,7 @@ pub use handle::{
 };
 pub use machine::{Applied, Machine, RestoreError};
 pub use presence::Lease;
+pub use recovery::{RecoverError, Recovery};
 
 use handle::Shared;
 use keeper::Keeper;
@@ -30,7 +32,7 @@ use pending::Pending;
 use presence::Present;
 use start::{Recovered, recover};
 use std::any::Any;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -51,19 +53,17 @@ pub struct Replica {
     beats: Option<std::thread::JoinHandle<()>>,
 }
 
+fn listener(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })
+}
+
 impl Replica {
     /// Opens the data directory, brings `machine` to where it was, and starts.
     pub fn start<M: Machine>(
         mut config: ReplicaConfig,
         machine: M,
     ) -> Result<(ReplicaHandle<M>, Self), StartError> {
-        let listener = match config.listen {
-            Some(address) => Some(
-                TcpListener::bind(address)
-                    .map_err(|error| StartError::Listen { address, error })?,
-            ),
-            None => None,
-        };
+        let listener = config.listen.map(listener).transpose()?;
         let Recovered { store, driver, machine, files, cache, records, kept } =
             recover(&mut config, machine)?;
         let incarnation = (config.clock)();
@@ -81,7 +81,12 @@ impl Replica {
         });
         let inbox: Arc<dyn Inbox> = Arc::<Shared<M>>::clone(&shared);
         let secret = Secret::new(std::mem::take(&mut config.secret));
-        let beats = presence::start(Arc::clone(&present), config.listen, secret.clone())
+        let secret = match &config.recovery {
+            Some(code) => secret.since_recovery(code),
+            None => secret,
+        };
+        let gaps = config.metrics.beat_gap_seconds.clone();
+        let beats = presence::start(Arc::clone(&present), config.listen, secret.clone(), gaps)
             .map_err(StartError::Thread)?;
         let common = Common::new(config.node, secret, files.clone(), inbox);
         let links = Links::start(Arc::new(common), listener).map_err(StartError::Thread)?;
@@ -91,6 +96,7 @@ impl Replica {
             files: files.clone(),
             purger: driver.log().purger(),
             fatal: Arc::clone(&config.fatal),
+            directory: config.directory.clone(),
         };
         let snapshotted: Arc<Mutex<Vec<_>>> = Arc::default();
         let made = Arc::clone(&snapshotted);

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use prometheus::Histogram;
 use tandem_cluster::presence::{Moment, Presence};
 use tandem_cluster::wire::{BEAT_BYTES, Secret, open_beat, seal_beat};
 use tandem_cluster::{NodeId, Role};
@@ -154,15 +155,16 @@ impl Present {
 }
 
 /// Starts the thread, which ends after [`Present::stop`] and closes its socket. Without an address
-/// to listen on there is nobody to beat to.
+/// to listen on there is nobody to beat to. The time between beats of a node goes into `gaps`.
 pub(super) fn start(
     present: Arc<Present>,
     listen: Option<SocketAddr>,
     secret: Secret,
+    gaps: Histogram,
 ) -> io::Result<Option<JoinHandle<()>>> {
     let Some(listen) = listen else { return Ok(None) };
     let socket = UdpSocket::bind(listen)?;
-    let beats = Beats { present, socket, secret };
+    let beats = Beats { present, socket, secret, gaps };
     std::thread::Builder::new().name("presence".to_owned()).spawn(move || beats.run()).map(Some)
 }
 
@@ -170,12 +172,15 @@ struct Beats {
     present: Arc<Present>,
     socket: UdpSocket,
     secret: Secret,
+    gaps: Histogram,
 }
 
 impl Beats {
     fn run(self) {
         let mut buffer = [0; BEAT_BYTES + 1];
         let mut reported = None;
+        // Only members can seal a beat: there are no more of them.
+        let mut heard: BTreeMap<NodeId, Moment> = BTreeMap::new();
         while !self.present.stopped.load(Ordering::Relaxed) {
             self.send();
             let due = self.present.machine().poll_timeout();
@@ -186,7 +191,11 @@ impl Beats {
                 Ok((length, _)) => {
                     let me = self.present.machine().node();
                     if let Some((from, beat)) = open_beat(&self.secret, me, &buffer[..length]) {
-                        self.present.with(|machine| machine.handle_beat(moment(), from, beat));
+                        let now = moment();
+                        self.present.with(|machine| machine.handle_beat(now, from, beat));
+                        if let Some(before) = heard.insert(from, now) {
+                            self.gaps.observe((now - before) as f64 / 1000.0);
+                        }
                     }
                 }
                 Err(error) if is_usual(&error) => (),

@@ -42,6 +42,7 @@ pub(super) fn recover<M: Machine>(
     if let Some(copy) = opened.torn {
         tracing::warn!(copy = %copy.display(), "the end of the log was torn and is cut off");
     }
+    check_recovery(config, &store, log.is_new())?;
     if log.is_new() && !config.join {
         let genesis = genesis(&addresses(&config.members, config), Vec::new());
         files.write(&genesis, &machine.snapshot())?;
@@ -93,6 +94,18 @@ fn check(config: &ReplicaConfig) -> Result<(), StartError> {
         return Err(StartError::NotMember { node: config.node, members });
     }
     Ok(())
+}
+
+/// Directory and configuration are of the same side of a recovery, if there was one.
+fn check_recovery(config: &ReplicaConfig, store: &Store, is_new: bool) -> Result<(), StartError> {
+    match (store.recovery()?, &config.recovery) {
+        (None, None) => Ok(()),
+        (Some(code), known) if known.as_ref() == Some(&code) => Ok(()),
+        (Some(code), _) => Err(StartError::Recovered { code }),
+        (None, Some(_)) if !is_new => Err(StartError::BeforeRecovery),
+        (None, Some(_)) if !config.join => Err(StartError::BeginsAnew),
+        (None, Some(code)) => Ok(store.recovered(code)?),
+    }
 }
 
 /// The first voters, as the log keeps them.

@@ -11,6 +11,7 @@ use super::keeper::{Job, KeeperHandle};
 use super::links::{Links, SendSnapshot};
 use super::machine::{Applied, Machine};
 use super::pending::{Pending, Reply};
+use super::presence::moment;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,15 +19,19 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tandem_cluster::cache::Mark;
+use tandem_cluster::clock::LogClock;
 use tandem_cluster::driver::{Members, MembershipChange};
 use tandem_cluster::records::Rows;
 use tandem_cluster::snapshot::SnapshotFiles;
 use tandem_cluster::store::{FREE_BYTES_LOW, Store};
 use tandem_cluster::{
-    Committed, Driver, EngineLog, Index, Log, Message, MessageType, NodeId, Output, ProposeError,
-    ReadId, Snapshot, SnapshotData,
+    Committed, Driver, EngineLog, Index, Log, Message, MessageType, Millis, NodeId, Output,
+    ProposeError, ReadId, Snapshot, SnapshotData,
 };
 use tokio::sync::oneshot;
+
+/// The first read of all, of this thread's own.
+const CAUGHT_UP: ReadId = ReadId(0);
 
 /// Inputs taken in one turn, so that a flood of them does not hold up the clock.
 const INPUTS_MAX: usize = 2048;
@@ -45,6 +50,9 @@ const DISK_EVERY: Duration = Duration::from_secs(1);
 
 /// Pause after a snapshot that could not be written. Each attempt encodes the whole state.
 const SNAPSHOT_AGAIN: Duration = Duration::from_secs(10);
+
+/// Why a thread ends that would write.
+pub(super) const LEASE_OVER: &str = "the lease of the shared directory is over";
 
 /// Everything that the thread owns.
 pub(super) struct RaftThread<M: Machine> {
@@ -82,6 +90,9 @@ pub(super) struct State<M: Machine> {
     /// No snapshot before this, after one failed.
     snapshot_pause: Option<Instant>,
     tick_at: Instant,
+    clock: LogClock,
+    /// What is applied from now on was committed since this process began.
+    is_caught_up: bool,
     disk_at: Instant,
     disk_full: bool,
     /// What this thread has to tell itself in the next turn.
@@ -116,6 +127,8 @@ impl<M: Machine> State<M> {
             snapshot_under_way: false,
             snapshot_pause: None,
             tick_at: now,
+            clock: LogClock::default(),
+            is_caught_up: false,
             disk_at: now,
             disk_full: false,
             later: Vec::new(),
@@ -129,6 +142,7 @@ impl<M: Machine> RaftThread<M> {
     /// Runs until told to stop, or until it must not go on; then says why.
     pub(super) fn run(mut self) -> Result<(), String> {
         self.set_peers(&self.driver.status().members);
+        self.driver.read(CAUGHT_UP);
         self.perform()?;
         while !self.may_stop() {
             self.take_inputs();
@@ -144,19 +158,17 @@ impl<M: Machine> RaftThread<M> {
         Ok(())
     }
 
+    /// What the log's clock shows.
+    fn now(&mut self) -> Millis {
+        let leads = self.driver.role().leading;
+        self.state.clock.read(moment(), (self.config.clock)(), leads)
+    }
+
     /// A leader that ends lets another lead first, so that nobody waits for an election.
     fn hand_over_and_stop(&mut self) {
-        let status = self.driver.status();
-        let able = status
-            .peers
-            .iter()
-            .filter(|peer| peer.recently_active && status.members.voters.contains(&peer.node));
         let now = Instant::now();
-        let until = match able.max_by_key(|peer| peer.matched) {
-            Some(peer) => {
-                self.driver.transfer_leader(peer.node);
-                now + self.config.tick * self.config.election_ticks as u32
-            }
+        let until = match self.driver.hand_over(&self.config.witnesses) {
+            Some(_) => now + self.config.tick * self.config.election_ticks as u32,
             None => now,
         };
         self.state.stop_at.get_or_insert(until);
@@ -199,7 +211,7 @@ impl<M: Machine> RaftThread<M> {
             Input::Change { change, done } => self.change(change, done),
             Input::Transfer { to } => self.driver.transfer_leader(to),
             Input::Messages(messages) => {
-                let now = (self.config.clock)();
+                let now = self.now();
                 for message in messages {
                     if let Err(lost) = self.driver.handle_message(now, message) {
                         return self.state.failed = Some(lost.to_string());
@@ -220,10 +232,11 @@ impl<M: Machine> RaftThread<M> {
 
     fn propose(&mut self, data: Vec<u8>, waiter: Waiter<M::Reply>) {
         let id = self.pending.id();
+        let now = self.now();
         let proposed = if self.state.disk_full {
             Err(ProposeError::Full)
         } else {
-            self.driver.propose((self.config.clock)(), id, data)
+            self.driver.propose(now, id, data)
         };
         match proposed {
             Ok(()) => self.pending.wait(id, waiter, self.driver.role().term, Instant::now()),
@@ -240,7 +253,7 @@ impl<M: Machine> RaftThread<M> {
         done: oneshot::Sender<Result<(), ChangeFailed>>,
     ) {
         let id = self.pending.id();
-        let now = (self.config.clock)();
+        let now = self.now();
         match self.driver.change_members(now, id, change.clone()) {
             Ok(()) => {
                 let until = Instant::now() + self.config.proposal_timeout;
@@ -296,6 +309,8 @@ impl<M: Machine> RaftThread<M> {
         if std::mem::replace(&mut self.state.disk_full, is_full) != is_full {
             if is_full {
                 tracing::error!(free, "the disk is full: nothing is committed any more");
+                // Nobody would be missed, and nothing fire in time.
+                self.driver.hand_over(&self.config.witnesses);
             } else {
                 tracing::info!(free, "changes are committed again");
             }
@@ -313,8 +328,9 @@ impl<M: Machine> RaftThread<M> {
         if !self.driver.role().leading || self.state.ticking.load(Ordering::Acquire) {
             return;
         }
+        let now = self.now();
         let machine = self.shared.machine.read().unwrap_or_else(PoisonError::into_inner);
-        let due = machine.next_deadline().is_some_and(|at| at <= (self.config.clock)());
+        let due = machine.next_deadline().is_some_and(|at| at <= now);
         let command = due.then(|| machine.tick_command());
         drop(machine);
         if let Some(command) = command {
@@ -331,6 +347,9 @@ impl<M: Machine> RaftThread<M> {
             match output {
                 Output::Send(message) => self.send(*message),
                 Output::Commit(committed) => {
+                    if self.state.is_caught_up && !self.driver.role().leading {
+                        self.state.clock.follow(moment(), committed.at);
+                    }
                     self.state.commits.push(committed);
                     if self.state.commits.len() >= APPLY_MAX {
                         self.apply();
@@ -341,8 +360,11 @@ impl<M: Machine> RaftThread<M> {
                     // is committed already.
                     self.flush_sends();
                     self.apply();
+                    self.may_write()?;
                     let begun = Instant::now();
                     self.driver.persist().map_err(|error| error.to_string())?;
+                    // What was written later than that may be where nobody reads it.
+                    self.may_write()?;
                     let seconds = begun.elapsed().as_secs_f64();
                     self.shared.metrics.log_sync_seconds.observe(seconds);
                 }
@@ -352,11 +374,13 @@ impl<M: Machine> RaftThread<M> {
                 }
                 Output::Read(read) => {
                     self.apply();
+                    self.state.is_caught_up |= read == CAUGHT_UP;
                     if let Some(then) = self.state.reads.remove(&read) {
                         let machine = &self.shared.machine;
                         then(Ok(&machine.read().unwrap_or_else(PoisonError::into_inner)));
                     }
                 }
+                Output::ReadFailed(CAUGHT_UP) => self.driver.read(CAUGHT_UP),
                 Output::ReadFailed(read) => {
                     if let Some(then) = self.state.reads.remove(&read) {
                         then(Err(ReadError::NoLeader));
@@ -390,6 +414,11 @@ impl<M: Machine> RaftThread<M> {
         self.flush_sends();
         self.apply();
         Ok(())
+    }
+
+    fn may_write(&self) -> Result<(), String> {
+        let holds = self.config.directory.holds();
+        holds.then_some(()).ok_or_else(|| LEASE_OVER.to_owned())
     }
 
     fn send(&mut self, message: Message) {

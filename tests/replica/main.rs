@@ -5,6 +5,7 @@
 mod counter;
 mod failing;
 mod killed;
+mod recovery;
 
 use counter::{addresses, count, counted, leader, start, steps, stop, wait_for};
 use std::collections::BTreeMap;

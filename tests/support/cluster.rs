@@ -29,9 +29,19 @@ impl Cluster {
     /// Three nodes on addresses that begin with this; the number of the node follows. Desks may
     /// be without their socket for so long.
     pub fn start(prefix: &str, grace_seconds: u64) -> Self {
+        Self::start_with(prefix, grace_seconds, |text| text)
+    }
+
+    /// The same with every node's file changed.
+    pub fn start_with(prefix: &str, grace_seconds: u64, change: impl Fn(String) -> String) -> Self {
         let folder = fresh_directory("cluster");
-        let configs: Vec<_> =
-            (1..=3).map(|node| config(&folder, node, prefix, grace_seconds)).collect();
+        let config = |node| {
+            let text = change(config(node, prefix, grace_seconds));
+            let file = folder.join(format!("node{node}.toml"));
+            fs::write(&file, text).unwrap();
+            file
+        };
+        let configs: Vec<_> = (1..=3).map(config).collect();
         let start = |node: usize| {
             let data = fresh_directory("member");
             Node::start_in(&configs[node - 1], &format!("{prefix}{node}:8080"), &data)
@@ -62,6 +72,22 @@ impl Cluster {
         let config = &self.configs[node - 1];
         self.nodes[node - 1] = Node::start_in(config, &self.http(node).to_string(), &data);
         self.nodes[node - 1].wait_ready();
+    }
+
+    /// `tandem recover` of a stopped node, and its code in the configuration.
+    pub fn recover(&self, node: usize) {
+        let output = Command::new(super::program())
+            .args(["recover", "--node", &node.to_string(), "--data"])
+            .arg(&self.nodes[node - 1].data)
+            .args(["--yes-i-accept-loss", &format!("node-{node}-alone")])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        let line = said.lines().find(|line| line.contains("recovery = ")).unwrap();
+        let file = &self.configs[node - 1];
+        let text = fs::read_to_string(file).unwrap();
+        fs::write(file, text.replacen("[cluster]\n", &format!("[cluster]\n{line}\n"), 1)).unwrap();
     }
 
     pub fn leader(&self) -> usize {
@@ -140,18 +166,29 @@ impl Cluster {
         });
     }
 
+    /// The token of somebody whose password is the name.
+    pub fn log_in(&self, node: usize, user: &str) -> Option<String> {
+        let body = format!(r#"{{"user":"{user}","password":"{user}"}}"#);
+        let (_, answer) = request(self.http(node), "POST", "/api/v1/login", None, &body).ok()?;
+        let answer: serde_json::Value = serde_json::from_str(&answer).ok()?;
+        Some(answer["token"].as_str()?.to_owned())
+    }
+
+    /// This node knows of so many calls.
+    pub fn wait_for_calls(&self, node: usize, count: usize) {
+        wait_until("the calls are known", HALF_A_MINUTE, || {
+            let (_, text) = get(self.http(node), "/metrics", None).unwrap_or_default();
+            let calls = text.lines().filter_map(|line| line.strip_prefix("tandem_calls_active{"));
+            let count_of = |line: &str| line.split(' ').nth(1)?.parse::<usize>().ok();
+            calls.filter_map(count_of).sum::<usize>() == count
+        });
+    }
+
     /// This node has so many records of calls.
     pub fn records_are(&self, node: usize, count: usize) {
-        let credentials = r#"{"user":"sue","password":"sue"}"#;
-        let login = || {
-            let (_, answer) =
-                request(self.http(node), "POST", "/api/v1/login", None, credentials).ok()?;
-            let answer: serde_json::Value = serde_json::from_str(&answer).ok()?;
-            Some(answer["token"].as_str()?.to_owned())
-        };
         let mut seen = 0;
         wait_until("the records are there", HALF_A_MINUTE, || {
-            let Some(token) = login() else { return false };
+            let Some(token) = self.log_in(node, "sue") else { return false };
             let answer = get(self.http(node), "/api/v1/cdrs", Some(&token));
             let body = answer.map(|(_, body)| body).unwrap_or_default();
             let body: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
@@ -174,7 +211,7 @@ impl Drop for Desk {
 
 /// The shipped configuration of this node, on addresses of this test, with SIPp for ana's phone
 /// and no wrap-up.
-fn config(folder: &Path, node: usize, prefix: &str, grace_seconds: u64) -> PathBuf {
+fn config(node: usize, prefix: &str, grace_seconds: u64) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let shipped = root.join(format!("config/cluster/node{node}.toml"));
     let text = fs::read_to_string(shipped).unwrap();
@@ -190,7 +227,5 @@ fn config(folder: &Path, node: usize, prefix: &str, grace_seconds: u64) -> PathB
     let grace = format!("[http]\nsession_grace_seconds = {grace_seconds}\n");
     let text = text.replacen("[http]\n", &grace, 1);
     assert!(text.contains(PHONE) && text.contains(&grace), "the file is as this test knows it");
-    let file = folder.join(format!("node{node}.toml"));
-    fs::write(&file, text).unwrap();
-    file
+    text
 }

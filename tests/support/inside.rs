@@ -43,7 +43,9 @@ impl Inside {
             folder.join("data"),
         );
         let config = Config::parse(&text, Path::new("inside.toml")).unwrap();
-        let runtime = tokio::runtime::Runtime::new().unwrap();
+        // A test that holds up applying also holds up whoever wants to look: some must be left.
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(8).enable_all().build().unwrap();
         let running = runtime.block_on(Running::start(config)).unwrap();
         let inside = Self { running, flows: place, ip: ip.into(), _runtime: runtime };
         wait_until("the directory holds", Duration::from_secs(10), || {

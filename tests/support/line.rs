@@ -3,6 +3,7 @@
 //! For the flows that no ready-made program speaks: an ACK that never comes, a 183 with audio, a
 //! challenge from a trunk. Every wait has a deadline and says what it waited for.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -103,6 +104,12 @@ pub struct Line {
     sdp_version: u32,
     /// Hops that every request may take.
     max_forwards: u8,
+    /// The last request, as it was sent.
+    last: String,
+    /// The ACK of a 2xx with its CSeq, and the last answer to an INVITE: what is said again to who
+    /// did not hear it (RFC 3261 §13.2.2.4, §17.2.1).
+    acked: (u32, String),
+    answered: String,
 }
 
 impl Line {
@@ -131,7 +138,15 @@ impl Line {
             invited: Message::default(),
             sdp_version: 0,
             max_forwards: 70,
+            last: String::new(),
+            acked: (0, String::new()),
+            answered: String::new(),
         }
+    }
+
+    /// The same phone, of another node.
+    pub fn with_node(self, node: SocketAddr) -> Self {
+        Self { node, ..self }
     }
 
     /// Requests may take so many hops from now on.
@@ -214,6 +229,31 @@ impl Line {
             body.len()
         );
         self.socket.send_to(text.as_bytes(), self.node).unwrap();
+        self.last = text;
+    }
+
+    /// Sends the last request again and again, as a phone does that hears nothing, until a
+    /// response to it comes with one of these statuses.
+    pub fn repeats_until(&mut self, statuses: &[u16], within: Duration) -> Message {
+        let (deadline, method) = (Instant::now() + within, self.last.split(' ').next());
+        let method = method.unwrap_or_default().to_owned();
+        let mut seen = BTreeSet::new();
+        let mut buffer = [0; 65_536];
+        while Instant::now() < deadline {
+            // Refused by the machine as long as nobody has the address.
+            drop(self.socket.send_to(self.last.as_bytes(), self.node));
+            let Ok((length, _)) = self.socket.recv_from(&mut buffer) else { continue };
+            let message = Message(String::from_utf8_lossy(&buffer[..length]).into_owned());
+            let is_answer = message.cseq() == self.cseq && message.method() == method;
+            if is_answer && statuses.contains(&message.status()) {
+                return message;
+            }
+            self.says_again(&message);
+            seen.insert(message.0.lines().next().unwrap_or("").to_owned());
+        }
+        panic!(
+            "{method} was not answered with {statuses:?} within {within:?}; what came: {seen:?}"
+        );
     }
 
     /// The response to the last request: the first one of this status. Provisional ones before it
@@ -240,6 +280,7 @@ impl Line {
     /// Acknowledges a 2xx, with an answer if it brought an offer.
     pub fn acks(&mut self, sdp: &str) {
         self.send_request("ACK", self.cseq, sdp);
+        self.acked = (self.cseq, self.last.clone());
     }
 
     /// Acknowledges a refusal: with the branch of the INVITE (RFC 3261 §17.1.1.3).
@@ -288,10 +329,10 @@ impl Line {
     /// Answers the INVITE.
     pub fn answers(&mut self, status: u16, headers: &str, sdp: &str) {
         let invited = self.invited.clone();
-        self.respond(&invited, status, headers, sdp);
+        self.answered = self.respond(&invited, status, headers, sdp);
     }
 
-    fn respond(&self, request: &Message, status: u16, headers: &str, sdp: &str) {
+    fn respond(&self, request: &Message, status: u16, headers: &str, sdp: &str) -> String {
         let content = if sdp.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         let text = format!(
             "SIP/2.0 {status} Test\r\n{}{}{}To: {}\r\n{}{}Contact: <sip:line@{}>\r\n\
@@ -306,6 +347,19 @@ impl Line {
             sdp.len()
         );
         self.socket.send_to(text.as_bytes(), self.node).unwrap();
+        text
+    }
+
+    /// Says again what the node did not hear, as it shows by repeating itself.
+    fn says_again(&self, message: &Message) {
+        let is_invite = message.method() == "INVITE";
+        let again = match message.status() {
+            200..300 if is_invite && message.cseq() == self.acked.0 => &self.acked.1,
+            0 if is_invite && message.cseq() == self.invited.cseq() => &self.answered,
+            _ => return,
+        };
+        // The node may be gone again.
+        drop(self.socket.send_to(again.as_bytes(), self.node));
     }
 
     /// Waits for the ACK of the INVITE that was answered last.
@@ -373,6 +427,7 @@ impl Line {
             if is_it(&message) {
                 return message;
             }
+            self.says_again(&message);
             seen.push(message.0.lines().next().unwrap_or("").to_owned());
         }
         panic!("{what} did not come; what came: {seen:?}");

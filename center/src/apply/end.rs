@@ -24,7 +24,8 @@ impl Center {
             return;
         }
         let result = if call.has_talked() { CallResult::Answered } else { result };
-        let at = turn.at;
+        let at = call.seen_to_end(turn);
+        let known = turn.at;
         let offered = call.offer().and_then(|offer| offer.stage.leg());
         let ended = self.edit_call(turn, id, |call| {
             call.close_hold(at);
@@ -35,7 +36,8 @@ impl Center {
                     if Some(number) == offered { Cause::Withdrawn } else { cause.to_peer() };
                 call.drop_leg(number, cause);
             }
-            call.phase = Phase::Ended { at, by, cause, result };
+            // Its node has to clear it away from now on, however long ago it ended.
+            call.phase = Phase::Ended { at: known, by, cause, result };
             call.timeline.note(at, What::Ended { by, cause, result });
             call.clone()
         });
@@ -123,6 +125,22 @@ impl Call {
     /// Two parties of it have talked.
     pub(super) fn has_talked(&self) -> bool {
         self.segments.iter().any(|segment| matches!(segment.kind, SegmentKind::Talk(_)))
+    }
+
+    /// When it ended: now, or when its node saw it and could not say so; but not before anything
+    /// that is known of it.
+    pub(super) fn seen_to_end(&self, turn: &Turn) -> Millis {
+        let Some(seen) = turn.seen else { return turn.at };
+        let held =
+            if let Phase::Bridged { held_since, .. } = &self.phase { *held_since } else { None };
+        let known = [
+            Some(self.arrived),
+            self.answered,
+            self.segments.last().map(|segment| segment.began),
+            self.timeline.notes().last().map(|note| note.at),
+            held,
+        ];
+        known.into_iter().flatten().fold(seen, Millis::max).min(turn.at)
     }
 
     /// Books the time on hold until now.

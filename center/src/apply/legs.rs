@@ -211,7 +211,7 @@ impl Center {
                     Role::Agent(_) => Side::Agent,
                     Role::Trunk(_) | Role::Target => Side::Called,
                 };
-                let at = turn.at;
+                let at = call.seen_to_end(turn);
                 self.edit_call(turn, id, |call| {
                     call.set_leg(number, LegState::Ended { cause });
                     call.timeline.note(at, What::LegEnded { leg: number, cause });

@@ -16,7 +16,12 @@ pub fn check_state(center: &Center) -> Vec<Fault> {
     let balances = center.queues().map(check_balance).chain([center.check_counts()]);
     faults.extend(balances.filter_map(Result::err).map(about));
     faults.extend(center.calls().filter_map(|call| {
-        let until = if let Phase::Ended { at, .. } = call.phase { at } else { center.at() };
+        let until = if let Phase::Ended { at, .. } = call.phase {
+            // It may have ended before that was known.
+            call.segments.last().and_then(|last| last.ended).unwrap_or(at).min(at)
+        } else {
+            center.at()
+        };
         let what = check_segments(&call.segments, call.arrived, until).err()?;
         Some(Fault::Inconsistent { call: call.id, what })
     }));

@@ -65,6 +65,39 @@ fn the_caller_leaves_in_every_phase() {
 }
 
 #[test]
+fn an_end_that_is_reported_late_is_recorded_as_when_it_was_seen() {
+    for (phase, begins) in INBOUND {
+        let mut script = Script::new();
+        let call = begins(&mut script);
+        script.after_seconds(2);
+        let (now, leg) = (script.now, LegNumber::FIRST);
+        let cause = Cause::HungUp;
+        script.gives(Command::LegEndedBefore { call, leg, cause, ago_ms: 1_500 });
+        let cdr = script.cdr().clone();
+        assert_eq!(cdr.ended.0, now.0 - 1_500, "{phase}");
+        assert_eq!(tandem_center::audit::check_record(&cdr), [], "{phase}");
+        assert_eq!(tandem_center::audit::check_state(&script.center), [], "{phase}");
+        nobody_is_left(&script, call);
+        // Its node has its time to clear it away, whenever it ended.
+        script.after_seconds(1);
+        assert!(script.center.call(call).is_some(), "{phase}");
+    }
+}
+
+#[test]
+fn an_end_is_never_before_what_is_known_of_its_call() {
+    for (phase, begins) in INBOUND {
+        let mut script = Script::new();
+        let call = begins(&mut script);
+        let (leg, cause) = (LegNumber::FIRST, Cause::Lost);
+        script.gives(Command::LegEndedBefore { call, leg, cause, ago_ms: u32::MAX });
+        let cdr = script.cdr().clone();
+        assert_eq!(tandem_center::audit::check_record(&cdr), [], "{phase}");
+        nobody_is_left(&script, call);
+    }
+}
+
+#[test]
 fn the_callers_line_is_lost_in_every_phase() {
     for (_, begins) in INBOUND {
         let mut script = Script::new();

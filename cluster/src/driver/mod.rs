@@ -27,6 +27,8 @@ use crate::snapshot::SnapshotData;
 use disk::Disk;
 use elections::Elections;
 use protobuf::Message as _;
+use std::collections::BTreeSet;
+
 use raft::eraftpb::{ConfChange, Entry, EntryType, Message, MessageType, Snapshot};
 use raft::{RawNode, Ready, SnapshotStatus, StateRole};
 use reads::Reads;
@@ -153,6 +155,16 @@ impl<L: Log> Driver<L> {
         if self.raft.raft.prs().conf().voters().contains(to) {
             self.raft.transfer_leader(to);
         }
+    }
+
+    /// Lets that voter lead which was heard lately and has the most of the log: who that is. One of
+    /// `last` only if there is no other.
+    pub fn hand_over(&mut self, last: &BTreeSet<NodeId>) -> Option<NodeId> {
+        let Status { members, peers, .. } = self.status();
+        let able = peers.iter().filter(|p| p.recently_active && members.voters.contains(&p.node));
+        let to = able.max_by_key(|peer| (!last.contains(&peer.node), peer.matched))?.node;
+        self.raft.transfer_leader(to);
+        Some(to)
     }
 
     /// A message from another member arrived.

@@ -13,6 +13,8 @@ struct Script {
     nodes: BTreeMap<NodeId, Presence>,
     cut: BTreeSet<(NodeId, NodeId)>,
     frozen: BTreeSet<NodeId>,
+    /// For how long a node's clock stood still.
+    stood_still: BTreeMap<NodeId, u64>,
     /// Beats that wait in the socket of a frozen node.
     unread: Vec<(NodeId, NodeId, Beat)>,
 }
@@ -31,13 +33,14 @@ impl Script {
             })
             .collect();
         let (cut, frozen, unread) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
-        let mut script = Self { now: 10_000, nodes, cut, frozen, unread };
+        let stood_still = BTreeMap::new();
+        let mut script = Self { now: 10_000, nodes, cut, frozen, stood_still, unread };
         (1..=3).for_each(|node| script.follows(node, 1, 5));
         script
     }
 
     fn clock(&self, node: NodeId) -> Moment {
-        self.now + node * 1_000_000
+        self.now + node * 1_000_000 - self.stood_still.get(&node).unwrap_or(&0)
     }
 
     fn follows(&mut self, node: NodeId, leader: NodeId, term: u64) {
@@ -87,6 +90,44 @@ impl Script {
     fn missed_by(&self, node: NodeId) -> Vec<NodeId> {
         self.nodes[&node].missed(self.clock(node)).into_iter().map(|(node, _)| node).collect()
     }
+}
+
+#[test]
+fn a_machine_whose_clock_stood_still_begins_its_lease_anew() {
+    let mut three = Script::new();
+    three.runs_ms(1_000);
+    let before = three.nodes[&3].lease_number();
+    three.nodes.get_mut(&3).unwrap().confirm(before);
+    assert!(three.clock(3) < three.nodes[&3].acts_until());
+    // Its machine is suspended, and what it is sent meanwhile is lost.
+    three.frozen.insert(3);
+    three.runs_ms(LOSS + 200);
+    assert_eq!(three.missed_by(1), [3]);
+    three.unread.clear();
+    three.frozen.clear();
+    three.stood_still.insert(3, LOSS + 200);
+    three.runs_ms(60);
+    assert!(three.clock(3) >= three.nodes[&3].acts_until(), "others have its calls");
+    three.runs_ms(200);
+    // Once for each peer that says so.
+    assert!(three.nodes[&3].unconfirmed(three.clock(3)) > Some(before));
+}
+
+#[test]
+fn beats_that_are_late_are_no_sign_of_a_clock_that_stood_still() {
+    let mut three = Script::new();
+    three.runs_ms(1_000);
+    let before = three.nodes[&3].lease_number();
+    for _ in 0..20 {
+        three.cut.insert((2, 3));
+        three.runs_ms(300);
+        let (now, last) = (three.clock(3), three.nodes[&3].peers[&2].last);
+        let late = Beat { sent: last.sent + 1, ..last };
+        three.nodes.get_mut(&3).unwrap().handle_beat(now, 2, late);
+        three.cut.clear();
+        three.runs_ms(450);
+    }
+    assert_eq!(three.nodes[&3].lease_number(), before);
 }
 
 #[test]
@@ -231,6 +272,36 @@ fn a_refusal_from_before_a_process_spoke_says_nothing_of_it() {
     leader.handle_refusal(3, now);
     three.runs_ms(1);
     assert_eq!(three.missed_by(1), [3]);
+}
+
+#[test]
+fn a_new_leader_does_not_believe_what_was_refused_before_it_led() {
+    let mut three = Script::new();
+    three.runs_ms(1_000);
+    // Node 3 dies, as node 2 sees, and is started again; its beats reach only the leader.
+    three.frozen.insert(3);
+    three.runs_ms(2);
+    let began = three.clock(2);
+    three.nodes.get_mut(&2).unwrap().handle_refusal(3, began);
+    let mut again = Presence::new(3, 999, Timing::default());
+    again.set_members(0, &[1, 2, 3], [1, 2]);
+    again.set_role(1, role(3, 1, 5));
+    three.nodes.insert(3, again);
+    three.frozen.clear();
+    three.cut.insert((3, 2));
+    three.runs_ms(300);
+    assert!(three.may_act(3));
+    // The leadership is handed to node 2. Node 3 does not know it yet, and has a lease of node 1.
+    three.cut.extend([(2, 3), (1, 3)]);
+    three.follows(2, 2, 6);
+    three.follows(1, 2, 6);
+    let mut missed = false;
+    for _ in 0..2 * LOSS {
+        three.runs_ms(1);
+        missed |= three.missed_by(2) == [3];
+        assert!(!(missed && three.may_act(3)), "two nodes act for the same calls");
+    }
+    assert!(missed);
 }
 
 #[test]

@@ -61,7 +61,10 @@ pub enum HandshakeError {
     )]
     WrongNode { wanted: NodeId, node: NodeId },
     /// The peer has another secret.
-    #[error("the peer does not know the secret of this cluster")]
+    #[error(
+        "the peer does not know the secret of this cluster, or one of the two was recovered without \
+         the other: then move the other's data directory away, and let it join anew"
+    )]
     WrongSecret,
     /// No random numbers.
     #[error("the system gives no random numbers")]
@@ -72,6 +75,14 @@ impl Secret {
     /// The secret in the configuration.
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(bytes)
+    }
+
+    /// What the members know that were recovered, or joined since: those of before do not.
+    #[must_use]
+    pub fn since_recovery(mut self, code: &str) -> Self {
+        self.0.extend_from_slice(b"\0recovery\0");
+        self.0.extend_from_slice(code.as_bytes());
+        self
     }
 
     pub(super) fn mac(&self, role: &[u8], hello: &[u8], nonce: &[u8]) -> Hmac<Sha256> {
@@ -177,6 +188,11 @@ impl Accepting {
     /// This node.
     pub fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// The node that the dialer says it is; not proven before [`Self::check`].
+    pub fn from(&self) -> NodeId {
+        self.word(8)
     }
 
     fn purpose(&self) -> Option<Purpose> {

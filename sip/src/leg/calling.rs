@@ -282,7 +282,7 @@ impl Calling {
         let mut talking = Talking::new(dialog, std::mem::take(&mut self.sdp), remote).for_caller();
         talking.run_session(Asked::of(response).granted(now));
         if talking.has_offered() || sdp.is_none() {
-            line.acknowledge(&talking.dialog, self.cseq, b"");
+            line.acknowledge_answer(&talking.dialog, self.cseq);
         } else {
             talking.expect_answer(self.cseq);
         }

@@ -76,6 +76,8 @@ impl Leg {
             }
             Phase::Calling(calling) => calling.cancel(now, &mut self.line),
             Phase::Talking(talking) => {
+                // RFC 3261 §13.2.2.4: each 2xx is acknowledged, even one that comes unwished.
+                self.line.release_ack();
                 if talking.may_hang_up(now, &mut self.line) {
                     self.leave(now);
                 }
@@ -87,6 +89,18 @@ impl Leg {
             }
             Phase::Over | Phase::Terminated => (),
         }
+    }
+
+    /// From here on the 2xx to our INVITE is acknowledged when [`Self::answer_is_kept`] says so.
+    /// Until then the far end repeats it, and whoever takes the leg over from before the answer
+    /// hears it, too.
+    pub fn hold_ack(&mut self) {
+        self.line.holds_ack = true;
+    }
+
+    /// The answer is where it outlives us.
+    pub fn answer_is_kept(&mut self) {
+        self.line.release_ack();
     }
 
     /// Answers the far end's BYE.
@@ -109,6 +123,8 @@ impl Leg {
     /// Sends a re-INVITE; an empty SDP asks the far end for an offer. It waits while another
     /// INVITE is under way, and a newer one takes its place.
     pub fn reoffer(&mut self, now: Instant, sdp: Vec<u8>) -> Result<(), WrongState> {
+        // The far end sees our requests in their order.
+        self.line.release_ack();
         let now = self.clock.read(now);
         let Some(talking) = talking(&mut self.phase) else { return self.wrong("a re-INVITE") };
         talking.reoffer(now, &mut self.line, sdp);

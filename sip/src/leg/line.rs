@@ -4,6 +4,7 @@
 //! is decided by the leg's phase. Which request a response is to is in `hearing`. Bounded by
 //! [`TRANSACTIONS_MAX`] and [`ACKS_MAX`].
 
+mod acks;
 mod hearing;
 
 use std::{collections::VecDeque, fmt::Write as _, net::SocketAddr};
@@ -59,6 +60,9 @@ pub(super) struct Line {
     /// The credentials' header lines of the last INVITE, which its ACK repeats
     /// (RFC 3261 §13.2.2.4).
     pub(super) authorization: Vec<u8>,
+    /// The answer to our INVITE is acknowledged when it is kept: see [`super::Leg::hold_ack`].
+    #[serde(skip)]
+    pub(super) holds_ack: bool,
     /// The reliable provisional response that our final one overtook. Who takes the leg over does
     /// not know it: see [`super::arriving`].
     #[serde(skip)]
@@ -97,6 +101,9 @@ struct Ack {
     remote_tag: Box<str>,
     peer: Peer,
     bytes: Vec<u8>,
+    /// Not sent yet. An export is what is kept, so for who goes on from it nothing is held.
+    #[serde(skip)]
+    held: bool,
 }
 
 /// What a request of ours is for.
@@ -195,6 +202,7 @@ impl Line {
             clients: Vec::new(),
             acks: Vec::new(),
             authorization: Vec::new(),
+            holds_ack: false,
             unpracked: None,
             credentials: None,
             output: VecDeque::new(),
@@ -389,23 +397,6 @@ impl Line {
         out.extend_from_slice(draft.headers);
         compose::push_body(&mut out, draft.content_type, draft.body);
         out
-    }
-
-    /// Sends the ACK of a 2xx, which has a branch of its own (RFC 3261 §13.2.2.4), and keeps it.
-    pub(super) fn acknowledge(&mut self, dialog: &Dialog, cseq: u32, sdp: &[u8]) {
-        let branch = self.next_branch();
-        let peer = compose::hop_to(&dialog.next_hop(), self.peer, &self.identity.settings);
-        let draft = Draft {
-            method: Method::Ack,
-            purpose: Purpose::Invite,
-            headers: &self.authorization,
-            content_type: compose::SDP,
-            body: sdp,
-        };
-        let bytes = self.write(dialog, &draft, (cseq, peer, &branch));
-        let remote_tag = dialog.remote_tag().into();
-        push_bounded(&mut self.acks, Ack { cseq, remote_tag, peer, bytes: bytes.clone() });
-        self.send(peer, bytes);
     }
 
     /// Begins a client transaction.

@@ -81,6 +81,9 @@ impl State {
     pub(super) fn refuse_uncommitted(&mut self, now: Instant, status: u16) {
         self.node.journal.uncommitted(self.id);
         self.uncommitted_refused = true;
+        if self.arriving.is_some() {
+            self.node.router.refuse(self.id);
+        }
         self.arriving = None;
         if let Some(leg) = self.legs.get_mut(&LegNumber::FIRST) {
             leg.refuse(now, status);

@@ -121,7 +121,16 @@ impl State {
         let codec = leg.codec();
         let mut wires = vec![(number, leg.committed(now).encode())];
         wires.extend(self.caller_prepared_for(now, number, codec));
-        self.propose(Command::LegAnswered { call, leg: number, wires });
+        let command = Command::LegAnswered { call, leg: number, wires };
+        self.propose_then(command, Message::AnswerKept(number));
+    }
+
+    /// The far end's answer is committed, or nobody waits for it any more: it is acknowledged. Were
+    /// it before, a far end could be in a call of which nobody knows when this node is lost.
+    pub(super) fn answer_kept(&mut self, number: LegNumber) {
+        if let Some(leg) = self.legs.get_mut(&number) {
+            leg.dialog.answer_is_kept();
+        }
     }
 
     /// The caller's leg with an answer that suits the leg that was just answered, if the caller
@@ -251,6 +260,7 @@ impl State {
 
     fn ended(&mut self, number: LegNumber, cause: Cause) {
         let call = self.id;
+        self.ends.entry(number).or_insert_with(Instant::now);
         self.farewell(number, Command::LegEnded { call, leg: number, cause });
     }
 

@@ -166,8 +166,10 @@ pub(super) fn invite(
         headers,
         max_forwards: other.map_or(70, |other| other.dialog.hops_left()),
     };
+    let mut dialog = Leg::outgoing(now, &outgoing);
+    dialog.hold_ack();
     Ok(LiveLeg {
-        dialog: Leg::outgoing(now, &outgoing),
+        dialog,
         sip_call_id: names.sip_call_id,
         sip: station.sip,
         rtp_port: port,
@@ -222,7 +224,8 @@ impl LiveLeg {
             agreed,
             sdp_version,
         } = committed;
-        let dialog = Leg::restore(now, dialog, CSEQ_SKIP)?;
+        let mut dialog = Leg::restore(now, dialog, CSEQ_SKIP)?;
+        dialog.hold_ack();
         let far = match dialog.status() {
             // Early media was agreed on: it rings there, and is heard.
             LegStatus::Calling if agreed.is_some() => Far::Ringing,

@@ -24,9 +24,9 @@ use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tandem_center::flow::IvrResult;
-use tandem_center::{Call, CallId, Command, LegNumber};
+use tandem_center::{Call, CallId, Command, LegNumber, Wire};
 use tandem_sip::leg::Output;
-use tandem_sip::wire::{Peer, Request, Response};
+use tandem_sip::wire::{Method, Peer, Request, Response};
 
 use crate::media_engine::{Clip, PortEvent};
 use crate::node::{Arriving, Node};
@@ -36,6 +36,7 @@ use crate::stations::Station;
 use leg::{Far, LiveLeg};
 use performer::Performer;
 
+pub(super) use reconcile::end_of_refused;
 pub use wire::{CommittedLeg, LegNames, WireError};
 
 /// What the rest of the node may tell a call.
@@ -52,7 +53,7 @@ pub enum Message {
     /// Something happened at one of its media ports.
     Media(PortEvent),
     /// A proposal was not committed, or nobody knows whether it was.
-    NotCommitted(Box<Command>, ProposalError),
+    NotCommitted(Box<Command>, ProposalError, Option<Box<Self>>),
     /// The state machine refused a command: the state has moved on since it was proposed.
     Rejected(Box<Command>, String),
     /// The prompts of an IVR action are ready to be played.
@@ -63,8 +64,11 @@ pub enum Message {
     DigitTimer { generation: u64 },
     /// A timer of a transaction or dialog may be due.
     Timer,
-    /// Propose this again: it was not committed the last time.
-    Again(Box<Command>),
+    /// Propose this again: it was not committed the last time. What was to come when it is comes
+    /// then.
+    Again(Box<Command>, Option<Box<Self>>),
+    /// The answer of this leg's far end is committed.
+    AnswerKept(LegNumber),
     /// The answer to a re-INVITE on this leg is committed.
     Reanswer(LegNumber),
     /// The address that the call lives on goes to another node: let go of it without a word.
@@ -106,10 +110,19 @@ pub struct State {
     timer: Option<Instant>,
     /// The INVITE was refused before the cluster knew of it.
     uncommitted_refused: bool,
+    /// A request is being handled: what is said now answers it.
+    is_asked: bool,
+    /// When legs were seen to end whose end may not be committed yet. As many as there are legs.
+    ends: BTreeMap<LegNumber, Instant>,
     /// The caller tries again, which is another call once the end of this one is committed.
     anew: Option<(Box<Request>, Peer)>,
     /// Nothing is left to do: stop after this message.
     over: bool,
+}
+
+/// The port for audio of a leg, as it is committed.
+pub(super) fn committed_port(wire: &Wire) -> Option<u16> {
+    CommittedLeg::decode(wire).ok().map(|leg| leg.rtp_port)
 }
 
 /// The behaviour of a call.
@@ -191,6 +204,8 @@ impl State {
             performer,
             timer: None,
             uncommitted_refused: false,
+            is_asked: false,
+            ends: BTreeMap::new(),
             anew: None,
             over: false,
         }
@@ -199,19 +214,31 @@ impl State {
     fn handle(&mut self, now: Instant, message: Message) {
         match message {
             Message::Changed(call) => self.changed(now, call),
-            Message::Request(request, peer) => self.request(now, *request, peer),
+            Message::Request(request, peer) => {
+                self.is_asked = true;
+                self.request(now, *request, peer);
+            }
             Message::Response(response) => self.response(now, &response),
             Message::Unreachable(peer) => self.unreachable(now, peer),
             Message::Media(event) => self.media(event),
-            Message::NotCommitted(command, error) => self.not_committed(now, command, error),
+            Message::NotCommitted(command, error, then) => {
+                self.not_committed(now, (command, then), error);
+            }
             Message::Rejected(command, why) => {
                 tracing::debug!(call = %self.id, %why, ?command, "the state has moved on");
+                // It may have been committed by a proposal of which nobody heard again.
+                if let Command::LegAnswered { leg, .. } = *command {
+                    self.answer_kept(leg);
+                }
             }
+            Message::AnswerKept(number) => self.answer_kept(number),
             Message::Prompts { seq, clips } => self.prompts_ready(seq, clips),
             Message::ActEnded { seq, result } => self.act_ended(seq, result),
             Message::DigitTimer { generation } => self.digit_timer(generation),
             Message::Timer => self.timer_due(now),
-            Message::Again(command) => self.propose_again(now, *command),
+            Message::Again(command, then) => {
+                self.propose_again(now, *command, then.map(|then| *then));
+            }
             Message::Reanswer(number) => self.reanswer(now, number),
             Message::Forsake => self.forsake(reconcile::Close::Silently),
             #[expect(clippy::panic, reason = "the hook that tests of the supervision pull")]
@@ -242,6 +269,7 @@ impl State {
                 }
             }
         }
+        self.is_asked = false;
         self.finish_if_over();
         self.arm_timer(now);
     }
@@ -257,10 +285,12 @@ impl State {
     }
 
     /// Another node may serve the call by now, so nothing is said that could disturb it. Who hangs
-    /// up here reached this node, and is let go.
+    /// up here reached this node, and is let go; and so is who repeats an INVITE that is refused:
+    /// nobody else has answered it.
     fn may_say_without_lease(&self, number: LegNumber, bytes: &[u8]) -> bool {
         let leg = self.legs.get(&number);
         leg.is_some_and(|leg| leg.far == Far::HangsUp) && bytes.starts_with(b"SIP/2.0 200")
+            || self.is_asked && self.uncommitted_refused && bytes.starts_with(b"SIP/2.0 503")
     }
 
     fn arm_timer(&mut self, now: Instant) {
@@ -289,6 +319,9 @@ impl State {
         let Some(number) = self.leg_with(request.call_id()) else {
             return self.node.answer_unknown_dialog(&request, &peer);
         };
+        if *request.method() == Method::Invite {
+            self.refuse_if_late(now);
+        }
         let Some(leg) = self.legs.get_mut(&number) else { return };
         if !leg.is_called_anew(&request) {
             self.node.journal.received(self.id, number, &request);
@@ -316,6 +349,22 @@ impl State {
         legs.find(|(_, leg)| leg.sip_call_id == sip_call_id).map(|(number, _)| *number)
     }
 
+    /// An end that is reported late, with when it was seen.
+    fn dated(&self, command: Command) -> Command {
+        let (Command::LegEnded { call, leg, cause }
+        | Command::LegEndedBefore { call, leg, cause, .. }) = command
+        else {
+            return command;
+        };
+        match self.ends.get(&leg).map(Instant::elapsed).filter(|ago| *ago >= LATE) {
+            Some(ago) => {
+                let ago_ms = u32::try_from(ago.as_millis()).unwrap_or(u32::MAX);
+                Command::LegEndedBefore { call, leg, cause, ago_ms }
+            }
+            None => Command::LegEnded { call, leg, cause },
+        }
+    }
+
     /// Proposes a command; when it is committed the changed value comes back as
     /// [`Message::Changed`], so only failures are reported to the actor.
     fn propose(&self, command: Command) {
@@ -329,6 +378,7 @@ impl State {
 
     fn propose_and(&self, command: Command, then: Option<Message>) {
         let me = self.me.clone();
+        let command = self.dated(command);
         let bytes = command.encode();
         self.node.replica.propose_then(bytes, move |outcome| match outcome {
             Ok(answer) => {
@@ -340,7 +390,8 @@ impl State {
                 }
             }
             Err(error) => {
-                let _ = me.send_message(Message::NotCommitted(Box::new(command), error));
+                let then = then.map(Box::new);
+                let _ = me.send_message(Message::NotCommitted(Box::new(command), error, then));
             }
         });
     }
@@ -348,7 +399,12 @@ impl State {
     /// A command of a call is idempotent by the state it finds, so it is proposed again until it
     /// is committed or the call is gone. What is due to a caller who waits is bounded elsewhere:
     /// an arrival that is not committed is refused at once, and SIP timers end the rest.
-    fn not_committed(&mut self, now: Instant, command: Box<Command>, error: ProposalError) {
+    fn not_committed(
+        &mut self,
+        now: Instant,
+        (command, then): (Box<Command>, Option<Box<Message>>),
+        error: ProposalError,
+    ) {
         tracing::debug!(call = %self.id, %error, "not committed");
         let passes = matches!(error, ProposalError::NoLeader | ProposalError::Unknown);
         if matches!(*command, Command::Arrived { .. }) && !passes {
@@ -357,13 +413,13 @@ impl State {
         if error == ProposalError::Stopped {
             return;
         }
-        drop(self.me.send_after(PROPOSE_AGAIN, move || Message::Again(command)));
+        drop(self.me.send_after(PROPOSE_AGAIN, move || Message::Again(command, then)));
     }
 }
 
 impl State {
     /// What was proposed of a leg's dialog may be old by now: it is said as it is.
-    fn propose_again(&mut self, now: Instant, command: Command) {
+    fn propose_again(&mut self, now: Instant, command: Command, then: Option<Message>) {
         if matches!(command, Command::Arrived { .. }) {
             return self.arrive_again(now, command);
         }
@@ -371,9 +427,9 @@ impl State {
             && let Some(live) = self.legs.get(&leg)
         {
             let wire = live.committed(now).encode();
-            return self.propose(Command::WireChanged { call, leg, wire });
+            return self.propose_and(Command::WireChanged { call, leg, wire }, then);
         }
-        self.propose(command);
+        self.propose_and(command, then);
     }
 }
 
@@ -392,7 +448,16 @@ impl State {
         if self.node.lease.holds() {
             return self.propose(command);
         }
-        drop(self.me.send_after(PROPOSE_AGAIN, move || Message::Again(Box::new(command))));
+        drop(self.me.send_after(PROPOSE_AGAIN, move || Message::Again(Box::new(command), None)));
+    }
+
+    /// The caller repeats an INVITE that could not be committed for so long, and cannot be now.
+    fn refuse_if_late(&mut self, now: Instant) {
+        let is_late = self.invited.is_some_and(|invited| now - invited >= LEADERLESS_MAX);
+        let waits = self.call.is_none() && !self.uncommitted_refused && self.arriving.is_some();
+        if waits && is_late && !self.node.lease.holds() {
+            self.refuse_uncommitted(now, 503);
+        }
     }
 
     /// How often the address that the call lives on has moved, or how often the node could have
@@ -408,6 +473,9 @@ impl State {
 
 /// How long a caller waits for a leader before 503 sends them to another node.
 const LEADERLESS_MAX: Duration = Duration::from_secs(3);
+
+/// An end that is reported so late says when it was: no election takes as long.
+const LATE: Duration = Duration::from_millis(750);
 
 /// Between two tries of a proposal: a part of the time that an election takes.
 const PROPOSE_AGAIN: Duration = Duration::from_millis(100);

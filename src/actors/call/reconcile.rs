@@ -133,6 +133,9 @@ impl State {
             self.node.actors.start_call(&self.node, self.id, arguments);
             return;
         }
+        if self.uncommitted_refused && !call.has_ended() {
+            self.propose(end_of_refused(self.id));
+        }
         let wants = call.wants();
         self.arriving = None;
         for (number, leg) in &self.legs {
@@ -308,6 +311,11 @@ impl State {
             self.node.router.leave(leg.sip_call_id.as_bytes(), leg.last_answer);
         }
     }
+}
+
+/// The end of an arrival that was refused before it was committed.
+pub(in crate::actors) fn end_of_refused(call: CallId) -> Command {
+    Command::LegEnded { call, leg: LegNumber::FIRST, cause: Cause::Cancelled }
 }
 
 /// What becomes of the ports of a call that lives on elsewhere.

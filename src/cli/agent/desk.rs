@@ -245,6 +245,12 @@ impl Desk {
                 step.says.push(format!("! {}{}", error.error, states.unwrap_or_default()));
             }
             ServerFrame::Pong(pong) => self.seen = Some(pong.index),
+            ServerFrame::AlarmRaised(alarm) => {
+                step.says.push(format!("! alarm {}: {}", alarm.name, alarm.detail));
+            }
+            ServerFrame::AlarmCleared(cleared) => {
+                step.says.push(format!("* alarm {} is over", cleared.id));
+            }
             ServerFrame::Closing(closing) => step.ends = Some(closing.why),
         }
         step
@@ -282,6 +288,7 @@ impl Desk {
     }
 
     /// What an event changes, and what is said of it. Only the own events matter here.
+    #[expect(clippy::too_many_lines, reason = "one arm for each event, each straight")]
     fn happens(&mut self, event: &EventView) -> Option<String> {
         match event {
             EventView::AgentState { agent, change } => {

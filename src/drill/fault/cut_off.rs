@@ -16,15 +16,15 @@ use super::super::config::{CLUSTER_PORT, HTTP_PORT};
 /// Says in the environment that this process runs in a namespace of its own.
 const VARIABLE: &str = "TANDEM_DRILL_NAMESPACE";
 
-/// The same program with the same arguments in a network namespace of its own, if that can be
-/// made and this is not it already.
+/// The same program with the same arguments in namespaces of its own for network and mounts, if
+/// they can be made and this is not it already.
 pub(crate) fn elsewhere() -> Option<Command> {
     if is_own_namespace() || !can_unshare() {
         return None;
     }
     let program = std::env::current_exe().ok()?;
     let mut command = Command::new("unshare");
-    command.args(["-n", "--", "sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""]);
+    command.args(["-n", "-m", "--", "sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""]);
     command.arg(program).args(std::env::args_os().skip(1).collect::<Vec<OsString>>());
     command.env(VARIABLE, "1");
     Some(command)
@@ -37,13 +37,13 @@ pub(crate) fn is_own_namespace() -> bool {
 
 fn can_unshare() -> bool {
     let mut probe = Command::new("unshare");
-    probe.args(["-n", "--", "sh", "-c", "ip link set lo up && iptables -w -S >/dev/null"]);
+    probe.args(["-n", "-m", "--", "sh", "-c", "ip link set lo up && iptables -w -S >/dev/null"]);
     probe.output().is_ok_and(|output| output.status.success())
 }
 
-pub(super) fn impossible() -> Option<String> {
+pub(crate) fn impossible() -> Option<String> {
     (!is_own_namespace()).then(|| {
-        "it needs root, and unshare, ip and iptables, for a network namespace of its own".to_owned()
+        "it needs root, and unshare, ip and iptables, for namespaces of its own".to_owned()
     })
 }
 
@@ -56,14 +56,14 @@ pub(super) fn undo(cluster: &Cluster, node: usize) -> anyhow::Result<()> {
 }
 
 fn rules(cluster: &Cluster, node: usize, change: &str) -> anyhow::Result<()> {
-    let (group, ip) = (Cluster::group(node).to_string(), cluster.addresses.node(node).to_string());
+    let (group, ip) = (cluster.group(node).to_string(), cluster.addresses.node(node).to_string());
     let ports = format!("{CLUSTER_PORT},{HTTP_PORT}");
     iptables(&[change, "OUTPUT", "-m", "owner", "--gid-owner", &group, "-j", "DROP"])?;
     let to = [change, "INPUT", "-d", &ip, "-p", "tcp", "-m", "multiport", "--dports", &ports];
     iptables(&[&to[..], &["-j", "DROP"]].concat())
 }
 
-fn iptables(arguments: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn iptables(arguments: &[&str]) -> anyhow::Result<()> {
     let output = Command::new("iptables").arg("-w").args(arguments).output();
     let output = output.context("iptables cannot be started")?;
     if !output.status.success() {

@@ -2,6 +2,7 @@
 
 pub(crate) mod cut_off;
 mod frozen;
+mod full_disk;
 mod killed;
 mod transferred;
 
@@ -15,6 +16,8 @@ pub(crate) enum Fault {
     Killed,
     Frozen,
     CutOff,
+    /// Its disk is full.
+    FullDisk,
     /// No fault: the leadership is moved on purpose.
     Transferred,
 }
@@ -28,6 +31,8 @@ pub(crate) enum Place {
     LeadingCarrier,
     /// The leader, which has no calls.
     BareLeader,
+    /// The witness of two nodes.
+    Witness,
 }
 
 impl Fault {
@@ -37,6 +42,7 @@ impl Fault {
             Self::Killed => killed::strike(cluster, node),
             Self::Frozen => frozen::strike(cluster, node),
             Self::CutOff => cut_off::strike(cluster, node),
+            Self::FullDisk => full_disk::strike(cluster, node),
             Self::Transferred => transferred::strike(cluster, node).await,
         }
     }
@@ -47,6 +53,7 @@ impl Fault {
             Self::Killed => cluster.restart(node),
             Self::Frozen => frozen::undo(cluster, node),
             Self::CutOff => cut_off::undo(cluster, node),
+            Self::FullDisk => full_disk::undo(cluster, node),
             Self::Transferred => Ok(()),
         }
     }
@@ -55,7 +62,8 @@ impl Fault {
     pub(crate) fn impossible(self) -> Option<String> {
         match self {
             Self::CutOff => cut_off::impossible(),
-            Self::Killed | Self::Frozen | Self::Transferred => None,
+            // The disk is one of the conditions, which say themselves whether they can be had.
+            Self::Killed | Self::Frozen | Self::FullDisk | Self::Transferred => None,
         }
     }
 
@@ -66,7 +74,7 @@ impl Fault {
         let (p99, max) = match self {
             Self::Killed => (1_000, 2_000),
             Self::Frozen | Self::CutOff => (2_500, 2_500),
-            Self::Transferred => return None,
+            Self::FullDisk | Self::Transferred => return None,
         };
         Some((Duration::from_millis(p99), Duration::from_millis(max)))
     }

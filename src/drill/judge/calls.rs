@@ -3,20 +3,28 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::cast::Session;
+use super::super::cast::{Call, Session};
 use super::super::phases::{Begins, Callee, Caller, Phase};
 use super::super::round::Evidence;
 use super::audio::Audio;
 use super::{Claim, Figures, title, when};
 
 /// A decision after a fault: 99 of 100, and each. An election takes 0.3 to 0.6 s.
-const DECISION_P99: Duration = Duration::from_secs(1);
-const DECISION_MAX: Duration = Duration::from_secs(2);
+pub(crate) const DECISION: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
 
 /// The calls that are lost, and why.
 pub(super) fn losses(evidence: &Evidence, audio: &Audio<'_>) -> Vec<String> {
+    losses_of(evidence, audio, |_| true)
+}
+
+/// The same of those that are meant.
+pub(super) fn losses_of(
+    evidence: &Evidence,
+    audio: &Audio<'_>,
+    is_meant: impl Fn(&Call) -> bool,
+) -> Vec<String> {
     let mut lost = Vec::new();
-    for call in &evidence.seen.cast.calls {
+    for call in evidence.seen.cast.calls.iter().filter(|call| is_meant(call)) {
         let why = if let Some((at, why)) = call.losses.first() {
             Some(format!("{why} at {}", when(*at, evidence)))
         } else if call.times.answered.is_none() {
@@ -53,16 +61,16 @@ pub(super) fn decisions(evidence: &Evidence) -> Vec<(String, Duration)> {
 
 pub(super) fn decisions_are_made(evidence: &Evidence, decisions: &[(String, Duration)]) -> Claim {
     let figures = Figures::of(decisions.iter().map(|(_, length)| *length));
-    let is_late = figures.percentile(99).is_some_and(|found| found > DECISION_P99);
+    let is_late = figures.percentile(99).is_some_and(|found| found > DECISION.0);
     // With few decisions the percentile is the largest; the bound of each is then the wider one.
     let many = decisions.len() >= 100;
-    let bound = if many && is_late { DECISION_P99 } else { DECISION_MAX };
+    let bound = if many && is_late { DECISION.0 } else { DECISION.1 };
     let late = decisions.iter().filter(|(_, length)| *length > bound);
     let pick_up = evidence.seen.cast.calls.iter().find(|call| call.phase == Phase::Probe);
     Claim::against(
         format!(
             "a call that comes after the fault is offered and answered within {} s",
-            DECISION_MAX.as_secs()
+            DECISION.1.as_secs()
         ),
         late.map(|(call, length)| format!("{call} took {} ms", length.as_millis())).collect(),
     )
@@ -78,8 +86,7 @@ pub(super) fn decisions_are_made(evidence: &Evidence, decisions: &[(String, Dura
 pub(super) fn order_is_kept(evidence: &Evidence) -> Claim {
     let text = "who waits is served in the order of arrival";
     let cast = &evidence.seen.cast;
-    let is_one =
-        |call: &&super::super::cast::Call| call.plan.callee == Some(Callee::AnswersBriefly);
+    let is_one = |call: &&Call| call.plan.callee == Some(Callee::AnswersBriefly);
     if cast.calls.iter().filter(is_one).count() < 2 {
         return Claim::skipped(text, "fewer than two calls waited");
     }

@@ -4,12 +4,17 @@
 
 mod audio;
 mod calls;
+pub(crate) mod no_quorum;
+mod order;
 mod records;
+mod tries;
+
+pub(crate) use calls::DECISION;
 
 use std::time::{Duration, Instant};
 
 use super::cast::Call;
-use super::fault::Place;
+use super::fault::Fault;
 use super::round::{Drill, Evidence};
 
 /// Lines of evidence that a claim shows; the rest is counted.
@@ -21,6 +26,8 @@ pub(crate) struct Claim {
     pub(crate) text: String,
     pub(crate) verdict: Verdict,
     pub(crate) evidence: Vec<String>,
+    /// It is about the machine before the fault, and says nothing about the nodes.
+    of_machine: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,19 +47,25 @@ impl Claim {
         if more > 0 {
             evidence.push(format!("and {more} more"));
         }
-        Self { text: text.into(), verdict, evidence }
+        Self { text: text.into(), verdict, evidence, of_machine: false }
     }
 
     pub(crate) fn skipped(text: impl Into<String>, why: &str) -> Self {
-        Self { text: text.into(), verdict: Verdict::Skipped, evidence: vec![why.to_owned()] }
+        let (text, evidence) = (text.into(), vec![why.to_owned()]);
+        Self { text, verdict: Verdict::Skipped, evidence, of_machine: false }
     }
 
     pub(crate) fn failed(text: impl Into<String>, why: String) -> Self {
         Self::against(text, vec![why])
     }
 
-    fn with_figures(mut self, figures: String) -> Self {
+    pub(super) fn with_figures(mut self, figures: String) -> Self {
         self.evidence.insert(0, figures);
+        self
+    }
+
+    fn of_machine(mut self) -> Self {
+        self.of_machine = true;
         self
     }
 }
@@ -78,6 +91,26 @@ impl Figures {
 
     pub(crate) fn max(&self) -> Option<Duration> {
         self.sorted.last().copied()
+    }
+
+    /// All of these as one.
+    pub(crate) fn all<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        Self::of(all.into_iter().flat_map(|figures| figures.sorted.iter().copied()))
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.sorted.len()
+    }
+
+    /// Nothing of nothing.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        let ms = |of: Option<Duration>| of.map(|duration| duration.as_millis() as u64);
+        serde_json::json!({
+            "count": self.count(),
+            "p50": ms(self.percentile(50)),
+            "p99": ms(self.percentile(99)),
+            "max": ms(self.max()),
+        })
     }
 
     /// p50, p99 and the largest in milliseconds.
@@ -139,6 +172,13 @@ impl Judged {
         }
     }
 
+    /// The machine was too busy before the fault, so that the round proves nothing. A lost call is
+    /// never put down to that.
+    pub(crate) fn proves_nothing(&self) -> bool {
+        let is_it = |claim: &Claim| claim.of_machine && claim.verdict == Verdict::Failed;
+        self.lost == 0 && self.claims.iter().any(is_it)
+    }
+
     pub(crate) fn verdict(&self) -> Verdict {
         let any = |verdict| self.claims.iter().any(|claim| claim.verdict == verdict);
         if any(Verdict::Failed) {
@@ -156,13 +196,8 @@ pub(crate) fn judge(drill: Drill, round: usize, evidence: &Evidence) -> Judged {
     let audio = audio::Audio::of(evidence);
     let lost = calls::losses(evidence, &audio);
     let decisions = calls::decisions(evidence);
-    let bounds = match (drill.place, drill.fault.gap_max()) {
-        (Place::Carrier | Place::LeadingCarrier, Some(bounds)) => bounds,
-        (Place::Carrier | Place::LeadingCarrier, None) | (Place::BareLeader, _) => {
-            (audio.noticeable(), audio.noticeable())
-        }
-    };
-    let mut claims = vec![audio.undisturbed_before(), calls::none_is_lost(&lost)];
+    let bounds = drill.gap_max().unwrap_or_else(|| (audio.noticeable(), audio.noticeable()));
+    let mut claims = vec![audio.undisturbed_before().of_machine(), calls::none_is_lost(&lost)];
     claims.extend(audio.claims(bounds));
     claims.extend([
         audio.nothing_is_heard_twice(),
@@ -176,6 +211,9 @@ pub(crate) fn judge(drill: Drill, round: usize, evidence: &Evidence) -> Judged {
     ]);
     claims
         .push(Claim::against("the node comes back", evidence.stays_away.iter().cloned().collect()));
+    if drill.fault == Fault::FullDisk {
+        claims.extend(tries::claims(evidence));
+    }
     let calls = &evidence.seen.cast.calls;
     Judged {
         drill: drill.name,
@@ -184,6 +222,32 @@ pub(crate) fn judge(drill: Drill, round: usize, evidence: &Evidence) -> Judged {
         lost: lost.len(),
         gaps: audio.figures(),
         decisions: Figures::of(decisions.iter().map(|(_, length)| *length)),
+        claims,
+        played: Some((evidence.times, lanes(evidence, &audio))),
+    }
+}
+
+/// Judges a drill of the queues.
+pub(crate) fn queue(drill: &'static str, round: usize, evidence: &Evidence) -> Judged {
+    let audio = audio::Audio::of(evidence);
+    let lost = order::losses(evidence);
+    let waits = order::waits_of_agents(evidence);
+    let claims = vec![
+        calls::none_is_lost(&lost),
+        calls::nobody_is_offered_twice(evidence),
+        order::no_agent_has_two(evidence),
+        order::nobody_is_overtaken_in_the_log(evidence),
+        order::nobody_is_overtaken_as_callers_see_it(evidence),
+        calls::nothing_is_stray(evidence),
+        records::each_call_has_one(evidence),
+    ];
+    Judged {
+        drill,
+        round,
+        calls: evidence.seen.cast.calls.len(),
+        lost: lost.len(),
+        gaps: Figures::default(),
+        decisions: waits,
         claims,
         played: Some((evidence.times, lanes(evidence, &audio))),
     }

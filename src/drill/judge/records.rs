@@ -1,8 +1,9 @@
 //! What is kept: the calls' records on every node, and what commands did.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::super::cast::Call;
 use super::super::desks::{Asked, Log};
 use super::super::round::Evidence;
 use super::{Claim, title, when};
@@ -16,6 +17,11 @@ const DURATION_OFF_MAX: Duration = Duration::from_secs(1);
 
 /// One record for each call on each node, and as long as the call was.
 pub(super) fn each_call_has_one(evidence: &Evidence) -> Claim {
+    each_has_one(evidence, |_| true)
+}
+
+/// The same of those that are meant.
+pub(super) fn each_has_one(evidence: &Evidence, is_meant: impl Fn(&Call) -> bool) -> Claim {
     let mut against = Vec::new();
     let mut worst = Duration::ZERO;
     for (node, records) in evidence.records.iter().enumerate() {
@@ -23,25 +29,27 @@ pub(super) fn each_call_has_one(evidence: &Evidence) -> Claim {
         for record in records {
             by_number.entry(&record.from.number).or_default().push(record);
         }
-        for call in &evidence.seen.cast.calls {
+        for call in evidence.seen.cast.calls.iter().filter(|call| is_meant(call)) {
             let own = by_number.get(call.number.as_str()).map_or(&[][..], Vec::as_slice);
             let [record] = own else {
                 let count = own.len();
                 against.push(format!("{}: {count} records on node {}", title(call), node + 1));
                 continue;
             };
-            let wire = call.times.answered.zip(call.times.ended);
-            let wire = wire.map(|(from, to)| to.saturating_duration_since(from));
+            let wire = length_of(call);
             let kept = record.answered.map(|from| record.ended.saturating_sub(from));
-            let off = match (wire, kept) {
-                (Some(wire), Some(kept)) => wire.abs_diff(Duration::from_millis(kept)),
+            let off = match (wire, kept.map(Duration::from_millis)) {
+                (Some((least, most)), Some(kept)) => {
+                    least.saturating_sub(kept).max(kept.saturating_sub(most))
+                }
                 (None, None) => Duration::ZERO,
-                (Some(wire), None) => wire,
-                (None, Some(kept)) => Duration::from_millis(kept),
+                (Some((wire, _)), None) => wire,
+                (None, Some(kept)) => kept,
             };
             worst = worst.max(off);
             if off > DURATION_OFF_MAX {
-                let (wire, off) = (wire.unwrap_or_default().as_millis(), off.as_millis());
+                let wire = wire.map_or(Duration::ZERO, |(least, _)| least);
+                let (wire, off) = (wire.as_millis(), off.as_millis());
                 against.push(format!(
                     "{}: {wire} ms on the wire, {off} ms off in the record of node {}",
                     title(call),
@@ -56,6 +64,15 @@ pub(super) fn each_call_has_one(evidence: &Evidence) -> Claim {
     );
     Claim::against(text, against)
         .with_figures(format!("the duration most off is off by {} ms", worst.as_millis()))
+}
+
+/// From the answer to the BYE, and to the answer of that: who hangs up while nobody is there
+/// repeats it to the adopter, and only then somebody knows.
+fn length_of(call: &Call) -> Option<(Duration, Duration)> {
+    let (answered, ended) = call.times.answered.zip(call.times.ended)?;
+    let over = call.times.over.unwrap_or(ended).max(ended);
+    let since = |at: Instant| at.saturating_duration_since(answered);
+    Some((since(ended), since(over)))
 }
 
 /// Each command that was acknowledged acted once, and the sessions lived on.

@@ -1,15 +1,31 @@
-//! What is shown of the judgements: lines for the terminal, and a page.
+//! What is shown of the judgements: lines for the terminal, tables, and a page.
 
 mod page;
 
-pub(crate) use page::html;
+pub(crate) use page::{drawing, html};
 
 use super::judge::{Claim, Judged, Verdict};
+use super::summary::{Circumstances, HEADER, Kind};
 
-/// A round in full.
-pub(crate) fn lines(judged: &Judged) -> Vec<String> {
-    let mut lines =
-        vec![format!("{} round {}: {}", judged.drill, judged.round, word(judged.verdict()))];
+/// A round, in full or in one line.
+pub(crate) fn lines(judged: &Judged, is_full: bool) -> Vec<String> {
+    let title = format!("{} round {}: {}", judged.drill, judged.round, word(judged.verdict()));
+    if !is_full {
+        return vec![match judged.verdict() {
+            Verdict::Passed | Verdict::Failed => format!(
+                "{title}, {} calls, {} lost, gap {} ms, decision {} ms",
+                judged.calls,
+                judged.lost,
+                judged.gaps.words(),
+                judged.decisions.words()
+            ),
+            Verdict::Skipped => {
+                let why = judged.claims.iter().flat_map(evidence).next().unwrap_or("");
+                format!("{title}, {why}")
+            }
+        }];
+    }
+    let mut lines = vec![title];
     for claim in &judged.claims {
         lines.push(format!("  {:7} {}", word(claim.verdict), claim.text));
         lines.extend(evidence(claim).map(|line| format!("          {line}")));
@@ -21,20 +37,36 @@ fn evidence(claim: &Claim) -> impl Iterator<Item = &str> {
     claim.evidence.iter().map(String::as_str)
 }
 
-/// All rounds, one a line.
-pub(crate) fn table(all: &[Judged]) -> Vec<String> {
-    let header = ["DRILL", "ROUND", "CALLS", "LOST", "GAP MS", "DECISION MS", "CLAIMS", "RESULT"];
-    let mut rows = vec![header.map(str::to_owned)];
-    rows.extend(all.iter().map(row));
+/// What the columns hold, below the table.
+const NOTE: &str = "(gaps and decisions over all calls of all rounds: p50/p99/max, and what is \
+                    allowed: p99/each)";
+
+/// All kinds, one a line.
+pub(crate) fn table(circumstances: &Circumstances, kinds: &[Kind]) -> Vec<String> {
+    let mut rows = vec![HEADER.map(str::to_owned)];
+    rows.extend(kinds.iter().map(Kind::row));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..header.len()).map(|column| width(column).unwrap_or(0)).collect();
-    let line = |row: &[String; 8]| {
+    let widths: Vec<usize> = (0..HEADER.len()).map(|column| width(column).unwrap_or(0)).collect();
+    let line = |row: &[String; HEADER.len()]| {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     let mut lines: Vec<String> = rows.iter().map(line).collect();
-    lines.push("(gaps and decisions: p50/p99/max)".to_owned());
+    lines.push(NOTE.to_owned());
+    lines.push(circumstances.words());
     lines
+}
+
+/// The same as a document of its own.
+pub(crate) fn markdown(circumstances: &Circumstances, kinds: &[Kind]) -> String {
+    let cells = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let header = HEADER.map(str::to_lowercase);
+    let mut text = format!("# Failover drills\n\n{}.\n\n", circumstances.words());
+    text.push_str(&cells(&header));
+    text.push_str(&format!("|{}\n", "---|".repeat(HEADER.len())));
+    kinds.iter().for_each(|kind| text.push_str(&cells(&kind.row())));
+    text.push_str(&format!("\n{NOTE}\n"));
+    text
 }
 
 fn row(judged: &Judged) -> [String; 8] {

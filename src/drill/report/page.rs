@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use super::super::judge::{Gap, Judged, Lane, Verdict};
 use super::super::round::Moments;
-use super::{evidence, row, word};
+use super::super::summary::{Circumstances, HEADER, Kind};
+use super::{NOTE, evidence, row, word};
 
 /// Pixels of a second, of a lane, and of the lanes' names.
 const SECOND: f64 = 40.0;
@@ -27,18 +28,25 @@ const LEGEND: &str = "Grey: ringing or waiting. Green: answered. Red: nothing wa
     lost.";
 
 /// The whole page.
-pub(crate) fn html(all: &[Judged]) -> String {
+pub(crate) fn html(circumstances: &Circumstances, kinds: &[Kind], all: &[Judged]) -> String {
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <title>Failover drills</title><style>{STYLE}</style></head><body>\n\
-         <h1>Failover drills</h1>\n<table><tr><th>Drill<th>Round<th>Calls<th>Lost\
-         <th>Gap ms (p50/p99/max)<th>Decision ms (p50/p99/max)<th>Claims<th>Result</tr>\n"
+         <h1>Failover drills</h1>\n<p>{}</p>\n<table><tr>",
+        escape(&circumstances.words())
     );
-    for judged in all {
-        let cells: String =
-            row(judged).iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
-        let _ = writeln!(page, "<tr class=\"{}\">{cells}</tr>", class(judged.verdict()));
+    for name in HEADER {
+        let _ = write!(page, "<th>{}", name.to_lowercase());
     }
+    page.push_str("</tr>\n");
+    kinds.iter().for_each(|kind| table_row(&mut page, &kind.row(), kind.verdict()));
+    page.push_str("</table>\n<p>");
+    page.push_str(&escape(NOTE));
+    page.push_str(
+        "</p>\n<h2>Rounds</h2>\n<table><tr><th>drill<th>round<th>calls<th>lost<th>gap ms\
+         <th>decision ms<th>claims<th>result</tr>\n",
+    );
+    all.iter().for_each(|judged| table_row(&mut page, &row(judged), judged.verdict()));
     page.push_str("</table>\n");
     let _ = writeln!(page, "<p>{}</p>", escape(LEGEND));
     for judged in all {
@@ -55,8 +63,8 @@ pub(crate) fn html(all: &[Judged]) -> String {
             );
         }
         page.push_str("</ul>\n");
-        if let Some((times, lanes)) = &judged.played {
-            let _ = writeln!(page, "<div class=\"drawing\">{}</div>", drawing(*times, lanes));
+        if let Some(drawing) = drawing(judged) {
+            let _ = writeln!(page, "<div class=\"drawing\">{drawing}</div>");
         }
     }
     page.push_str("</body></html>\n");
@@ -71,14 +79,26 @@ fn class(verdict: Verdict) -> &'static str {
     }
 }
 
+fn table_row(page: &mut String, cells: &[String], verdict: Verdict) {
+    let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
+    let _ = writeln!(page, "<tr class=\"{}\">{cells}</tr>", class(verdict));
+}
+
+/// A round as a picture of its own; nothing of one that was not played.
+pub(crate) fn drawing(judged: &Judged) -> Option<String> {
+    judged.played.as_ref().map(|(times, lanes)| draw_all(*times, lanes))
+}
+
 /// One row for each call, time to the right.
-fn drawing(times: Moments, lanes: &[Lane]) -> String {
+fn draw_all(times: Moments, lanes: &[Lane]) -> String {
     let x = |at: Instant| NAMES + at.saturating_duration_since(times.begin).as_secs_f64() * SECOND;
     let last = lanes.iter().filter_map(|lane| lane.ended).max().unwrap_or(times.release);
     let (width, height) =
         (x(last.max(times.release)) + 20.0, HEAD + LANE * lanes.len() as f64 + 10.0);
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\">"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
+         font-family=\"sans-serif\" font-size=\"10\">\
+         <rect width=\"{width:.0}\" height=\"{height:.0}\" fill=\"#fff\"/>"
     );
     for (index, lane) in lanes.iter().enumerate() {
         draw(&mut svg, lane, HEAD + LANE * index as f64, (&x, last));
@@ -159,13 +179,20 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::super::judge::Claim;
+    use super::super::super::summary::Bounds;
     use super::*;
 
     #[test]
     fn what_comes_from_outside_is_no_markup() {
         let claim = Claim::failed("<b>", "\"<script>alert('x')&</script>".to_owned());
-        let page = html(&[Judged::unplayed("node-killed", 1, claim)]);
+        let rounds = [Judged::unplayed("node-killed", 1, claim)];
+        let kinds: Vec<Kind> = Kind::of(Bounds::default(), &[&rounds[0]]).into_iter().collect();
+        let circumstances =
+            Circumstances { calls: 1, side_by_side: 1, took: Duration::from_secs(1) };
+        let page = html(&circumstances, &kinds, &rounds);
         assert!(!page.contains("<script>") && !page.contains("<b>"), "{page}");
         assert!(page.contains("&quot;&lt;script&gt;alert(&#39;x&#39;)&amp;"), "{page}");
     }

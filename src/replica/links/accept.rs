@@ -69,7 +69,14 @@ fn shake(common: &Common, stream: &mut TcpStream) -> Result<(NodeId, Purpose), W
     let accepting = Accepting::new(common.secret.clone(), common.node, hello).map_err(refused)?;
     stream.write_all(&accepting.answer())?;
     let mut proof = [0; Accepting::PROOF_BYTES];
-    stream.read_exact(&mut proof)?;
+    stream.read_exact(&mut proof).inspect_err(|_| {
+        let node = accepting.from();
+        tracing::warn!(
+            node,
+            "a connection was ended by its dialler: it has another secret, or \
+            belongs to the cluster as it was before a recovery"
+        );
+    })?;
     accepting.check(&proof).map_err(refused)
 }
 

@@ -58,8 +58,10 @@ impl Line {
             let tag = response.to_tag().unwrap_or_default();
             let of_this = |ack: &&Ack| ack.cseq == news.cseq && *ack.remote_tag == *tag;
             if let Some(ack) = self.acks.iter().find(of_this) {
-                let (peer, bytes) = (ack.peer, ack.bytes.clone());
-                self.send(peer, bytes);
+                if !ack.held {
+                    let (peer, bytes) = (ack.peer, ack.bytes.clone());
+                    self.send(peer, bytes);
+                }
                 return None;
             }
             if self.acks.len() >= ACKS_MAX {
