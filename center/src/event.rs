@@ -111,6 +111,13 @@ pub enum Happened {
         /// Whom: the number.
         to: Arc<str>,
     },
+    /// Who was asked has answered.
+    ConsultationAnswered {
+        /// Who asks.
+        agent: AgentId,
+        /// The call.
+        call: CallId,
+    },
     /// Nobody is asked any more, and the agent is back in the conversation.
     ConsultationEnded {
         /// Who asked.

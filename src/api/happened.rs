@@ -90,6 +90,13 @@ pub enum EventView {
         /// Whom.
         to: String,
     },
+    /// Who was asked has answered.
+    ConsultationAnswered {
+        /// Who asks.
+        agent: String,
+        /// The call.
+        call: String,
+    },
     /// Nobody is asked any more, and the agent is back in the conversation.
     ConsultationEnded {
         /// Who asked.
@@ -263,6 +270,9 @@ impl EventView {
                 call: call.to_string(),
                 to: to.to_string(),
             },
+            Happened::ConsultationAnswered { agent, call } => {
+                Self::ConsultationAnswered { agent: agent.to_string(), call: call.to_string() }
+            }
             Happened::ConsultationEnded { agent, call, cause } => Self::ConsultationEnded {
                 agent: agent.to_string(),
                 call: call.to_string(),

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::audio::{Ear, Mouth};
 use super::leg::Leg;
-use super::phases::{Begins, Callee, Dials, PATIENT, Phase, Plan, SPREAD, URGENT};
+use super::phases::{Begins, Callee, Dials, Hands, PATIENT, Phase, Plan, SPREAD, URGENT};
 
 /// The last byte of the first node's address, and how far behind it the parties' are.
 #[derive(Clone, Copy, Debug)]
@@ -252,6 +252,9 @@ impl Cast {
                 | Phase::Digits
                 | Phase::WebRequest
                 | Phase::Recorded
+                | Phase::Transferred
+                | Phase::Consulting
+                | Phase::Conference
                 | Phase::Urgent
                 | Phase::Patient => carrier,
             };
@@ -273,6 +276,11 @@ impl Cast {
         };
         if let (Some(callee), false) = (plan.callee, plan.is_served_by_all()) {
             self.add_callee(addresses, index, &plan, callee)?;
+        }
+        if let Some((hands, second)) = plan.hands {
+            let to = hands.number(index);
+            let party = self.add_party(addresses.callees(), to.clone(), Role::Callee(second))?;
+            self.targets.push((to, self.parties[party].sip.local_addr()?));
         }
         let party =
             self.add_party(addresses.callers(), number.clone(), Role::Caller { call: index })?;
@@ -342,6 +350,15 @@ impl Cast {
             strays: Vec::new(),
         });
         Ok(index)
+    }
+
+    /// What an agent's desk does with its call, and the number of whoever gets it. An agent of such
+    /// a queue is made for one call and named after it.
+    pub(crate) fn hands_of(&self, agent: &Agent) -> Option<(Hands, String)> {
+        let all = [Hands::Transfers, Hands::Consults, Hands::Confers];
+        let hands = all.into_iter().find(|hands| agent.queues == [hands.queue()])?;
+        let call: usize = agent.id.strip_prefix(hands.queue())?.parse().ok()?;
+        Some((hands, hands.number(call)))
     }
 
     /// The call of this caller's number.

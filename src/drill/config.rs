@@ -27,7 +27,7 @@ pub(crate) const ADMINISTRATOR: &str = "operator";
 const TONE_SECONDS: u32 = 115;
 
 /// The queues, and whether their conversations are recorded.
-const QUEUES: [(&str, bool); 9] = [
+const QUEUES: [(&str, bool); 12] = [
     (URGENT, false),
     (PATIENT, false),
     ("bridge", false),
@@ -35,6 +35,9 @@ const QUEUES: [(&str, bool); 9] = [
     ("offer", false),
     ("phonehold", false),
     ("desk", false),
+    ("transfer", false),
+    ("consult", false),
+    ("conference", false),
     ("wait", false),
     ("probe", false),
 ];

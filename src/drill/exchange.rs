@@ -222,6 +222,7 @@ impl Exchange {
     /// The dialogs to a party go on.
     fn attend(&mut self, index: usize) {
         let change = self.marks.change;
+        let is_handed_over = |call: &Call| call.plan.hands.is_some() && call.callee != Some(index);
         let party = &mut self.cast.parties[index];
         let Role::Callee(callee) = party.role else { return };
         for session in &mut party.sessions {
@@ -239,7 +240,12 @@ impl Exchange {
             out.iter().for_each(|(to, bytes)| drop(party.sip.send_to(bytes, to)));
             let call = &mut self.cast.calls[session.call];
             for event in events {
-                hear_callee(session, call, &event, now);
+                // Who has handed a call over is let go while it goes on.
+                if is_handed_over(call) && matches!(event, Event::Ended { .. }) {
+                    session.ended = Some(now);
+                } else {
+                    hear_callee(session, call, &event, now);
+                }
             }
             if session.leg.phase == Dialog::Early && picks_up <= now {
                 session.leg.answer(now);

@@ -17,6 +17,7 @@ mod config;
 mod desks;
 mod exchange;
 mod fault;
+mod hands;
 mod judge;
 mod leg;
 mod message;

@@ -19,6 +19,9 @@ pub(crate) enum Phase {
     Digits,
     WebRequest,
     Recorded,
+    Transferred,
+    Consulting,
+    Conference,
     /// A call that comes after the fault, to a node that has none: how long a decision takes.
     Probe,
     /// Callers of a drill of the queues.
@@ -35,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) dials: Dials,
     pub(crate) begins: Begins,
     pub(crate) callee: Option<Callee>,
+    /// Whom the callee, who has a desk, hands the call to, and how.
+    pub(crate) hands: Option<(Hands, Callee)>,
     /// What has to be reached before the fault.
     pub(crate) settled: Settled,
     /// What the caller does.
@@ -80,6 +85,33 @@ pub(crate) enum Callee {
     AnswersBriefly,
 }
 
+/// What the desk of a callee does with its call before the fault, and at the change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hands {
+    /// Leaves it to somebody whose phone rings.
+    Transfers,
+    /// Asks somebody while the caller waits; leaves the call to them.
+    Consults,
+    /// The same, but all three talk first; hangs up.
+    Confers,
+}
+
+impl Hands {
+    /// The queue whose agents do so.
+    pub(crate) fn queue(self) -> &'static str {
+        match self {
+            Self::Transfers => "transfer",
+            Self::Consults => "consult",
+            Self::Confers => "conference",
+        }
+    }
+
+    /// The number of whoever is asked, for this call.
+    pub(crate) fn number(self, call: usize) -> String {
+        format!("{}-to-{call:04}", self.queue())
+    }
+}
+
 /// When a call is where the fault is to find it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Settled {
@@ -122,7 +154,7 @@ pub(crate) enum Hears {
 }
 
 /// Calls are spread over these, one after the other.
-pub(crate) const SPREAD: [Phase; 13] = [
+pub(crate) const SPREAD: [Phase; 16] = [
     Phase::Bridged,
     Phase::Offered,
     Phase::Prompt,
@@ -130,11 +162,14 @@ pub(crate) const SPREAD: [Phase; 13] = [
     Phase::Echo,
     Phase::DialingOut,
     Phase::HeldAtDesk,
+    Phase::Consulting,
     Phase::EarlyMedia,
     Phase::HeldByPhone,
     Phase::Digits,
+    Phase::Transferred,
     Phase::Recorded,
     Phase::WebRequest,
+    Phase::Conference,
     Phase::Inviting,
 ];
 
@@ -145,6 +180,7 @@ impl Plan {
         dials: Dials::Queue("bridge"),
         begins: Begins::Before,
         callee: Some(Callee::Answers),
+        hands: None,
         settled: Settled::Answered,
         caller: Caller::Listens,
         during: [Hears::Far, Hears::Far],
@@ -251,6 +287,33 @@ impl Phase {
                 dials: Dials::Queue("desk"),
                 callee: Some(Callee::AtDesk),
                 during: [Hears::Played, Hears::Nothing],
+                changes: true,
+                ..Plan::TALK
+            },
+            Self::Transferred => Plan {
+                name: "being transferred",
+                dials: Dials::Queue("transfer"),
+                callee: Some(Callee::AtDesk),
+                hands: Some((Hands::Transfers, Callee::Rings)),
+                during: Plan::SILENT,
+                changes: true,
+                ..Plan::TALK
+            },
+            Self::Consulting => Plan {
+                name: "waiting during a consultation",
+                dials: Dials::Queue("consult"),
+                callee: Some(Callee::AtDesk),
+                hands: Some((Hands::Consults, Callee::Answers)),
+                during: [Hears::Played, Hears::Any],
+                changes: true,
+                ..Plan::TALK
+            },
+            Self::Conference => Plan {
+                name: "conference of three",
+                dials: Dials::Queue("conference"),
+                callee: Some(Callee::AtDesk),
+                hands: Some((Hands::Confers, Callee::Answers)),
+                during: [Hears::Any, Hears::Any],
                 changes: true,
                 ..Plan::TALK
             },

@@ -16,6 +16,7 @@ use super::config::{self, PASSWORD, SUPERVISOR};
 use super::desks::{Desk, Log};
 use super::exchange::{Exchange, Order, Progress, Seen};
 use super::fault::{Fault, Place};
+use super::hands::Hander;
 use super::phases::Phase;
 use super::tries::{Trier, Try};
 use super::under::{Set, Under};
@@ -165,6 +166,7 @@ struct Desks {
     observer: Desk,
     holding: Vec<Desk>,
     serving: Vec<Desk>,
+    handing: Vec<Hander>,
 }
 
 /// Plays one round in `folder`.
@@ -198,11 +200,11 @@ pub(crate) async fn play(
     cast.place((carrier, fault_at), with_calls);
     let asking = cast.calls.iter().filter(|call| call.phase == Phase::WebRequest).count();
     let accepted = cast.calls.len();
-    let desks = Desks::open(&cast, &cluster, (fault_at, with_calls)).await?;
+    let mut desks = Desks::open(&cast, &cluster, (fault_at, with_calls)).await?;
     let parties = Parties::start(cast, &cluster)?;
     let begin = Instant::now();
     parties.tell(Order::Begin);
-    settle(&parties, &desks, &web, asking).await?;
+    settle(&parties, &mut desks, &web, asking).await?;
     let trier = drill.tries(&cluster)?;
     set.before_fault()?;
     sleep(BASELINE).await;
@@ -238,21 +240,32 @@ pub(crate) async fn play(
 }
 
 /// Waits until each call is where the fault is to find it.
-async fn settle(parties: &Parties, desks: &Desks, web: &Web, asking: usize) -> anyhow::Result<()> {
+async fn settle(
+    parties: &Parties,
+    desks: &mut Desks,
+    web: &Web,
+    asking: usize,
+) -> anyhow::Result<()> {
     let deadline = Instant::now() + SETTLE_WITHIN;
     let mut held = vec![false; desks.holding.len()];
     sleep(LOOK).await;
     loop {
         desks.hold(&mut held).await;
+        let mut handed = 0;
+        for hander in &mut desks.handing {
+            handed += usize::from(hander.hand().await);
+        }
         let unsettled = parties.progress().unsettled;
         let holding = desks.count(|event| matches!(event, EventView::Held { .. }));
-        if unsettled.is_empty() && holding >= held.len() && web.callers() >= asking {
+        let handing = desks.handing.len();
+        let is_ready = holding >= held.len() && handed == handing;
+        if unsettled.is_empty() && is_ready && web.callers() >= asking {
             return Ok(());
         }
         if Instant::now() > deadline {
             bail!(
                 "the calls did not come as far as they should before the fault: {unsettled:?}, \
-                 {holding} of {} held, {} of {asking} at the web service",
+                 {holding} of {} held, {handed} of {handing} handed over, {} of {asking} at the web service",
                 held.len(),
                 web.callers()
             );
@@ -296,17 +309,21 @@ impl Desks {
             (0..nodes).map(|node| cluster.base((first + node) % nodes)).collect::<Vec<_>>()
         };
         let observer = Desk::open(SUPERVISOR, servers(fault_at + 1)).await?;
-        let (mut holding, mut serving) = (Vec::new(), Vec::new());
+        let (mut holding, mut serving, mut handing) = (Vec::new(), Vec::new(), Vec::new());
         for (index, agent) in cast.agents.iter().filter(|agent| agent.desk).enumerate() {
             let desk = Desk::open(&agent.id, servers(fault_at + index)).await?;
-            if agent.queues == ["desk"] {
+            let hands = cast.hands_of(agent);
+            if let Some((does, to)) = hands {
+                desk.ask(Do::Ready(Whom::default())).await;
+                handing.push(Hander::new(desk, does, to));
+            } else if agent.queues == ["desk"] {
                 desk.ask(Do::Ready(Whom::default())).await;
                 holding.push(desk);
             } else {
                 serving.push(desk);
             }
         }
-        let desks = Self { observer, holding, serving };
+        let desks = Self { observer, holding, serving, handing };
         let deadline = Instant::now() + SETTLE_WITHIN;
         while !desks.all().all(|desk| desk.read(|log| log.welcome)) {
             if Instant::now() > deadline {
@@ -318,11 +335,16 @@ impl Desks {
     }
 
     fn all(&self) -> impl Iterator<Item = &Desk> {
-        self.holding.iter().chain(&self.serving).chain([&self.observer])
+        self.agents().chain([&self.observer])
+    }
+
+    fn agents(&self) -> impl Iterator<Item = &Desk> {
+        let handing = self.handing.iter().map(|hander| &hander.desk);
+        self.holding.iter().chain(&self.serving).chain(handing)
     }
 
     fn logs(&self) -> Vec<Log> {
-        self.holding.iter().chain(&self.serving).map(|desk| desk.read(Log::clone)).collect()
+        self.agents().map(|desk| desk.read(Log::clone)).collect()
     }
 
     /// Holds what is talked to and was not held yet.
@@ -361,6 +383,9 @@ impl Desks {
         }
         for desk in &self.serving {
             desk.ask(Do::Ready(Whom::default())).await;
+        }
+        for hander in &self.handing {
+            hander.change().await;
         }
     }
 }

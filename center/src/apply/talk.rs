@@ -183,12 +183,18 @@ impl Center {
 
     /// Who was asked has answered.
     pub(super) fn asked_answered(&mut self, turn: &mut Turn, id: CallId, number: LegNumber) {
-        let agent = self.edit_call(turn, id, |call| {
+        let (agent, asks) = self.edit_call(turn, id, |call| {
+            let mut by = None;
             if let Phase::Bridged { consultation: Some(consultation), .. } = &mut call.phase {
                 consultation.reach = Reach::Talking { leg: number };
+                by = Some(consultation.by);
             }
-            call.legs.get(&number).and_then(|leg| leg.role.agent()).cloned()
+            let of = |number| call.legs.get(&number).and_then(|leg| leg.role.agent()).cloned();
+            (of(number), by.and_then(of))
         });
+        if let Some(agent) = asks {
+            turn.tell(&agent.clone(), Happened::ConsultationAnswered { agent, call: id });
+        }
         if let Some(agent) = agent {
             self.begin_talk(turn, id, &agent);
         }

@@ -47,6 +47,8 @@ fn an_agent_asks_another_while_the_caller_hears_music() {
     );
     assert_eq!(script.call(call).wants().record, None, "what is said aside is not recorded");
     script.answers(call, 2);
+    let answered = Happened::ConsultationAnswered { agent: agent("ana"), call };
+    assert_eq!(script.told("ana"), [&answered]);
     assert_eq!((script.state("ana"), script.state("cyd")), ("talking", "talking"));
     assert_eq!(hears(&script, call, [0, 1, 2]), [Some(Hears::Music), other(2), other(1)]);
 }

@@ -329,6 +329,9 @@ impl Desk {
             EventView::Consulting { agent, to, .. } => {
                 self.own(agent, "consulting", |_| format!("* asking {to}"))
             }
+            EventView::ConsultationAnswered { agent, .. } => {
+                self.own(agent, "consultation-answered", |_| "* they have answered".to_owned())
+            }
             EventView::ConsultationEnded { agent, cause, .. } => {
                 self.own(agent, "consultation-ended", |_| {
                     format!("* back in the conversation: {}", word(cause))

@@ -121,7 +121,11 @@ pub(super) fn nobody_is_offered_twice(evidence: &Evidence) -> Claim {
         });
         let mut offers: Vec<(Instant, &str)> = sessions.collect();
         offers.sort_unstable();
-        if let [_, second, ..] = offers[..] {
+        let to_two_in_turn = call.plan.hands.is_some()
+            && matches!(offers[..], [(_, first), (_, second)] if first != second);
+        if let [_, second, ..] = offers[..]
+            && !to_two_in_turn
+        {
             let names: Vec<&str> = offers.iter().map(|(_, name)| *name).collect();
             against.push(format!(
                 "{} was offered to {}, the second time at {}",

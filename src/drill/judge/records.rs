@@ -128,23 +128,32 @@ fn effects(asked: &Asked, desk: &Log, observer: &Log) -> Option<usize> {
         (Do::Retrieve(of), EventView::Retrieved { agent, call, by }) => {
             *call == of.call && by_agent(agent, by)
         }
+        (Do::Consult(of), EventView::Consulting { agent, call, .. }) => {
+            *agent == desk.user && *call == of.call
+        }
+        (Do::Conference(of), EventView::Conferenced { agent, call, .. }) => {
+            *agent == desk.user && *call == of.call
+        }
+        (Do::Transfer(of), EventView::Transferred { agent, call, .. }) => {
+            *agent == desk.user && *call == of.call
+        }
         _ => false,
     };
     match asked.command {
-        Do::Dispose(_) | Do::Hold(_) | Do::Retrieve(_) => {
-            Some(observer.events.iter().filter(|(_, event)| is_it(event)).count())
-        }
+        Do::Dispose(_)
+        | Do::Hold(_)
+        | Do::Retrieve(_)
+        | Do::Consult(_)
+        | Do::Conference(_)
+        | Do::Transfer(_) => Some(observer.events.iter().filter(|(_, event)| is_it(event)).count()),
         Do::Ready(_)
         | Do::NotReady(_)
         | Do::Accept(_)
         | Do::Decline(_)
         | Do::HangUp(_)
         | Do::Dial(_)
-        | Do::Consult(_)
         | Do::Alternate(_)
         | Do::Reconnect(_)
-        | Do::Conference(_)
-        | Do::Transfer(_)
         | Do::EndWrapUp(_)
         | Do::SignOut(_) => None,
     }
