@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::cast::{Call, Cast, Party, Role, Session};
 use super::leg::{Event, Leg, Phase as Dialog};
 use super::message::{Message, user};
-use super::phases::{Begins, Callee, Caller, KEYS, Settled};
+use super::phases::{Begins, Callee, Caller, Hands, KEYS, Settled};
 
 /// The pause between two turns.
 const TURN: Duration = Duration::from_millis(5);
@@ -222,7 +222,13 @@ impl Exchange {
     /// The dialogs to a party go on.
     fn attend(&mut self, index: usize) {
         let change = self.marks.change;
-        let is_handed_over = |call: &Call| call.plan.hands.is_some() && call.callee != Some(index);
+        // Who hands a call over is let go while it goes on.
+        let is_let_go = |callee: Callee, call: &Call| match call.plan.hands {
+            Some((hands, _)) if callee == Callee::AtDesk => {
+                hands == Hands::Transfers || change.is_some()
+            }
+            Some(_) | None => false,
+        };
         let party = &mut self.cast.parties[index];
         let Role::Callee(callee) = party.role else { return };
         for session in &mut party.sessions {
@@ -240,8 +246,7 @@ impl Exchange {
             out.iter().for_each(|(to, bytes)| drop(party.sip.send_to(bytes, to)));
             let call = &mut self.cast.calls[session.call];
             for event in events {
-                // Who has handed a call over is let go while it goes on.
-                if is_handed_over(call) && matches!(event, Event::Ended { .. }) {
+                if is_let_go(callee, call) && matches!(event, Event::Ended { .. }) {
                     session.ended = Some(now);
                 } else {
                     hear_callee(session, call, &event, now);
