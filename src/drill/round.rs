@@ -366,7 +366,7 @@ impl Desks {
 
     /// Each desk says something about its call that nobody says again.
     async fn write(&self, note: usize) {
-        for desk in &self.holding {
+        for desk in self.holding.iter().chain(self.handing.iter().map(|hander| &hander.desk)) {
             if let Some(call) = desk.read(|log| log.call.clone()) {
                 let disposition = format!("{}-note{note}", desk.read(|log| log.user.clone()));
                 desk.ask(Do::Dispose(Disposition { call, disposition, note: None })).await;
