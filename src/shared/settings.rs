@@ -29,7 +29,7 @@ pub struct Shared {
     /// ends. 1500 ms. Below what the disk takes on a bad day, the active machine ends for nothing; at
     /// least three heartbeats.
     pub lease_ms: LeaseMs,
-    /// How long the standby sees no heartbeat before it takes over. 2500 ms; at least 500 ms more than
+    /// How long the standby sees no heartbeat before it takes over. 2000 ms; at least 500 ms more than
     /// `lease_ms`, so that the lease has ended. Longer delays the takeover by as much.
     pub takeover_ms: TakeoverMs,
     /// The program that ends the other machine's access to the disk before the directory is
@@ -53,7 +53,7 @@ impl Default for Shared {
             name: None,
             heartbeat_ms: HeartbeatMs::of::<200>(),
             lease_ms: LeaseMs::of::<1_500>(),
-            takeover_ms: TakeoverMs::of::<2_500>(),
+            takeover_ms: TakeoverMs::of::<2_000>(),
             fence_command: None,
             fence_timeout_ms: FenceTimeoutMs::of::<10_000>(),
             fence_waived: false,
