@@ -66,9 +66,11 @@ const DISK_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 /// What stands in the way of starting, and what to do about it.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
+    // Before a standby is waited for: it is to take over without looking for voices.
+    let voice = voice(&config).await;
     let Some((config, holder)) = hold(config, &metrics).await? else { return Ok(()) };
     let lease = holder.as_ref().map_or_else(DirectoryLease::alone, Holder::lease);
-    let running = Running::start_with(config, metrics, lease).await?;
+    let running = Running::start_with(config, metrics, lease, voice).await?;
     let config = &running.node.config;
     let listen = config.http.listen;
     let api = serve(
@@ -137,7 +139,8 @@ impl Running {
     /// # Errors
     /// What stands in the way, and what to do about it.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        Self::start_with(config, Arc::new(Metrics::new()), DirectoryLease::alone()).await
+        let voice = voice(&config).await;
+        Self::start_with(config, Arc::new(Metrics::new()), DirectoryLease::alone(), voice).await
     }
 
     /// The same, in a data directory that is held for as long as the lease.
@@ -148,6 +151,7 @@ impl Running {
         config: Config,
         metrics: Arc<Metrics>,
         directory_lease: DirectoryLease,
+        voice: Arc<dyn SpeechSynthesizer>,
     ) -> anyhow::Result<Self> {
         let data = config.node.data.clone();
         std::fs::create_dir_all(&data)
@@ -169,7 +173,7 @@ impl Running {
         let (told, kept) = (Arc::clone(&outlet), Arc::clone(&recordings));
         let leases = (handle.lease(), directory_lease.clone());
         let engine = start_engine(&config, leases, told, kept)?;
-        let prompts = Arc::new(prompts(&config).await?);
+        let prompts = Arc::new(prompts(&config, voice)?);
         let (folder, directory) = directory(&config, &prompts);
         let node = Arc::new(Node {
             id,
@@ -389,29 +393,32 @@ fn trunks(config: &Config) -> anyhow::Result<BTreeMap<Arc<str>, Trunk>> {
     config.trunk.iter().map(trunk).collect()
 }
 
-/// The voices: recorded prompts, and the engine for those that are text. A node without the engine
-/// runs all the same; what it cannot say is logged and skipped.
-async fn prompts(config: &Config) -> anyhow::Result<PromptStore> {
+/// The engine for prompts that are text. A node without it runs all the same; what it cannot say is
+/// logged and skipped.
+async fn voice(config: &Config) -> Arc<dyn SpeechSynthesizer> {
+    // A witness says nothing.
+    if config.is_witness() {
+        return Arc::new(NoVoice);
+    }
     let speech = &config.speech;
     let espeak = EspeakConfig {
         command: speech.command.clone(),
         voices: speech.voices.clone(),
         ..EspeakConfig::default()
     };
-    let engine: Arc<dyn SpeechSynthesizer> = if config.is_witness() {
-        Arc::new(NoVoice)
-    } else {
-        match EspeakNg::start(espeak).await {
-            Ok(engine) => Arc::new(engine),
-            Err(error) => {
-                let missing = "no text is spoken; install espeak-ng or set [speech] command";
-                tracing::error!(%error, missing);
-                Arc::new(NoVoice)
-            }
+    match EspeakNg::start(espeak).await {
+        Ok(engine) => Arc::new(engine),
+        Err(error) => {
+            tracing::error!(%error, "no text is spoken; install espeak-ng or set [speech] command");
+            Arc::new(NoVoice)
         }
-    };
+    }
+}
+
+/// The voices: recorded prompts, and the engine for those that are text.
+fn prompts(config: &Config, engine: Arc<dyn SpeechSynthesizer>) -> anyhow::Result<PromptStore> {
     let cache = config.node.data.join("speech");
-    let bytes_max = speech.cache_mb_max.get() << 20;
+    let bytes_max = config.speech.cache_mb_max.get() << 20;
     let disk = DiskCache::open(&cache, bytes_max)?;
     Ok(PromptStore::new(config.input(&config.prompts.directory), engine, Some(disk)))
 }
