@@ -56,10 +56,10 @@ fn a_second_machine_may_end_after_every_output_of_a_takeover() {
 
 /// How many outputs each driver has from the first fault on.
 fn outputs(calls: &str) -> [u64; 3] {
-    let mut world = World::new(Plan::of(&Schedule::parse(calls).unwrap()));
-    world.run_for(FIRST).unwrap();
+    let mut world = World::new(Plan::of(&Schedule::parse(calls).expect("it is a schedule")));
+    world.run_for(FIRST).expect("all claims hold");
     let before = [1, 2, 3].map(|node| world.outputs(node));
-    world.run_for(WINDOW).unwrap();
+    world.run_for(WINDOW).expect("all claims hold");
     [1, 2, 3].map(|node| world.outputs(node) - before[node as usize - 1])
 }
 
@@ -71,7 +71,7 @@ fn ends_after(calls: &str, node: u64, outputs: u64) {
     let at = FIRST + 1;
     let step = format!("at={at} end-after node={node} outputs={outputs} how={how} down=1200000\n");
     let text = format!("{calls}{step}");
-    let schedule = Schedule::parse(&text).unwrap();
+    let schedule = Schedule::parse(&text).expect("it is a schedule");
     if let Err(failure) = replay::play(&schedule) {
         panic!("{}\n{text}", replay::describe(&Plan::of(&schedule), schedule.time, &failure));
     }

@@ -52,7 +52,8 @@ fn every_schedule_that_was_kept_does_what_it_says() {
 }
 
 fn read(path: &Path) -> Schedule {
-    Schedule::parse(&std::fs::read_to_string(path).unwrap()).unwrap()
+    let text = std::fs::read_to_string(path).expect("the schedule is there");
+    Schedule::parse(&text).expect("the schedule is one")
 }
 
 /// `TANDEM_SCHEDULE=path cargo test -p chaos-tests --test schedules one -- --nocapture`

@@ -86,7 +86,7 @@ impl Wire {
         let near = |&(from, until): &(Micros, Micros)| {
             from <= at + APART_MAX && at <= until + 2 * APART_MAX
         };
-        !self.troubles.iter().any(|trouble| near(trouble))
+        !self.troubles.iter().any(near)
     }
 }
 
