@@ -18,7 +18,7 @@ const RUNS: usize = 250;
 
 /// What is left of a storm of some forty faults and a hundred calls.
 const FAULTS_MAX: usize = 6;
-const CALLS_MAX: usize = 8;
+const CALLS_MAX: usize = 24;
 
 #[test]
 fn every_mutant_is_caught_by_a_schedule_that_becomes_small() {
