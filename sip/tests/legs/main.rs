@@ -8,6 +8,7 @@ mod adoption;
 mod called;
 mod calling;
 mod dialog;
+mod kept;
 mod lossy;
 mod noise;
 mod reliable;
