@@ -17,6 +17,7 @@ use tokio::time::sleep;
 
 use super::cast::{Addresses, NODES};
 use super::config::{HTTP_PORT, SIP_PORT};
+use super::machines::Machines;
 
 /// How long a node may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -46,11 +47,23 @@ pub(crate) struct Cluster {
     client: reqwest::Client,
     /// Whether each node runs in a group of its own; only root can do that.
     groups: bool,
+    /// The machine of each node, where it has one of its own. Behind the nodes, which end first.
+    pub(crate) machines: Option<Machines>,
 }
 
 impl Cluster {
-    /// Starts the nodes. `groups` sets their groups.
+    /// Starts the nodes on this machine. `groups` sets their groups.
     pub(crate) fn start(
+        configs: &[PathBuf],
+        addresses: Addresses,
+        groups: bool,
+    ) -> anyhow::Result<Self> {
+        Self::start_on(None, configs, addresses, groups)
+    }
+
+    /// The same, on machines of their own.
+    pub(crate) fn start_on(
+        machines: Option<Machines>,
         configs: &[PathBuf],
         addresses: Addresses,
         groups: bool,
@@ -59,7 +72,7 @@ impl Cluster {
         let _chosen = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).no_proxy();
         let client = client.tls_certs_only([]).build()?;
-        let mut cluster = Self { nodes: Vec::new(), addresses, client, groups };
+        let mut cluster = Self { nodes: Vec::new(), addresses, client, groups, machines };
         for config in configs {
             let log = config.with_extension("log");
             let child = cluster.spawn(config, &log, cluster.nodes.len())?;
@@ -71,7 +84,10 @@ impl Cluster {
     fn spawn(&self, config: &Path, log: &Path, node: usize) -> anyhow::Result<Child> {
         let output = fs::OpenOptions::new().create(true).append(true).open(log)?;
         let program = std::env::current_exe()?;
-        let mut command = Command::new(&program);
+        let mut command = match &self.machines {
+            Some(machines) => machines.command(node, &program),
+            None => Command::new(&program),
+        };
         command.args(["run", "--config"]).arg(config);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         if self.groups {
@@ -86,7 +102,7 @@ impl Cluster {
     }
 
     pub(crate) fn sip(&self, node: usize) -> SocketAddr {
-        (self.addresses.node(node), SIP_PORT).into()
+        (self.addresses.service(node), SIP_PORT).into()
     }
 
     /// The base of its HTTP addresses.

@@ -16,6 +16,8 @@ mod exchange;
 mod fault;
 mod judge;
 mod leg;
+mod machines;
+mod means;
 mod message;
 mod phases;
 mod report;
@@ -31,6 +33,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use self::cast::Addresses;
 use self::fault::{Fault, Place};
 use self::judge::{Claim, Judged, Verdict};
+use self::means::Means;
 
 /// A drill, by what is played.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +43,7 @@ enum Drill {
 }
 
 /// All drills.
-const DRILLS: [Drill; 10] = [
+const DRILLS: [Drill; 17] = [
     calls("node-killed", Fault::Killed, Place::Carrier),
     calls("node-frozen", Fault::Frozen, Place::Carrier),
     calls("node-cut-off", Fault::CutOff, Place::Carrier),
@@ -51,10 +54,21 @@ const DRILLS: [Drill; 10] = [
     calls("leader-frozen", Fault::Frozen, Place::BareLeader),
     calls("leader-cut-off", Fault::CutOff, Place::BareLeader),
     calls("leader-transferred", Fault::Transferred, Place::BareLeader),
+    calls_by(Means::Interface, "interface-killed", Fault::Killed, Place::Carrier),
+    calls_by(Means::Interface, "interface-frozen", Fault::Frozen, Place::Carrier),
+    calls_by(Means::Interface, "interface-cut-off", Fault::CutOff, Place::Carrier),
+    calls_by(Means::Hook, "hook-killed", Fault::Killed, Place::Carrier),
+    calls_by(Means::Hook, "hook-frozen", Fault::Frozen, Place::Carrier),
+    calls_by(Means::Reinvite, "reinvite-killed", Fault::Killed, Place::Carrier),
+    calls_by(Means::Reinvite, "reinvite-frozen", Fault::Frozen, Place::Carrier),
 ];
 
 const fn calls(name: &'static str, fault: Fault, place: Place) -> Drill {
-    Drill::Calls(round::Drill { name, fault, place })
+    calls_by(Means::Loopback, name, fault, place)
+}
+
+const fn calls_by(means: Means, name: &'static str, fault: Fault, place: Place) -> Drill {
+    Drill::Calls(round::Drill { name, fault, place, means })
 }
 
 impl Drill {
@@ -67,14 +81,21 @@ impl Drill {
     /// Needs a network namespace of its own.
     fn needs_namespace(self) -> bool {
         match self {
-            Self::Calls(drill) => drill.fault == Fault::CutOff,
+            Self::Calls(drill) => drill.fault == Fault::CutOff || drill.means.has_machines(),
         }
     }
 
     /// Why it cannot be done here, if it cannot.
     fn impossible(self) -> Option<String> {
         match self {
-            Self::Calls(drill) => drill.fault.impossible(),
+            Self::Calls(drill) => drill.fault.impossible().or_else(|| drill.means.impossible()),
+        }
+    }
+
+    /// How its nodes take over.
+    fn means(self) -> Means {
+        match self {
+            Self::Calls(drill) => drill.means,
         }
     }
 
@@ -141,9 +162,9 @@ pub(crate) async fn run(order: &Order, says: impl Fn(&str)) -> anyhow::Result<()
     let drills = chosen(&order.name)?;
     allow_sockets();
     let folder = Folder::new(order.keep)?;
-    let addresses = Addresses { first: order.first };
     let mut all = Vec::new();
     for drill in drills {
+        let addresses = Addresses { first: order.first, means: drill.means() };
         for round in 1..=order.rounds {
             let place = folder.path.join(format!("{}-{round}", drill.name()));
             let judged = one(drill, round, (order, addresses), &place).await;

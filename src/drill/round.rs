@@ -16,6 +16,8 @@ use super::config::{self, PASSWORD, SUPERVISOR};
 use super::desks::{Desk, Log};
 use super::exchange::{Exchange, Order, Progress, Seen};
 use super::fault::{Fault, Place};
+use super::machines::Machines;
+use super::means::Means;
 use super::phases::Phase;
 use super::web::Web;
 use crate::api::frame::{Disposition, Do, OfCall, Whom};
@@ -66,6 +68,7 @@ pub(crate) struct Drill {
     pub(crate) name: &'static str,
     pub(crate) fault: Fault,
     pub(crate) place: Place,
+    pub(crate) means: Means,
 }
 
 /// Everything that a round brought to light.
@@ -140,11 +143,12 @@ pub(crate) async fn play(
     addresses: Addresses,
     folder: &Path,
 ) -> anyhow::Result<Evidence> {
+    let machines = drill.means.has_machines().then(|| Machines::lay(addresses)).transpose()?;
     let web = Web::start(addresses.web()).await?;
     let mut cast = Cast::new(addresses, calls)?;
     let configs = config::write(folder, addresses, &cast, web.address)?;
-    let groups = super::fault::cut_off::is_own_namespace();
-    let mut cluster = Cluster::start(&configs, addresses, groups)?;
+    let groups = machines.is_none() && super::fault::cut_off::is_own_namespace();
+    let mut cluster = Cluster::start_on(machines, &configs, addresses, groups)?;
     for node in 0..NODES {
         cluster.wait_ready(node).await?;
     }
