@@ -28,6 +28,17 @@ fn no_call_is_lost_when_its_node_is_cut_off() {
     passes("node-cut-off");
 }
 
+/// A frozen node keeps the address for two seconds: the announcement of its adopter must win.
+#[test]
+fn no_call_is_lost_when_its_node_is_frozen_and_its_address_goes_to_another_machine() {
+    passes("interface-frozen");
+}
+
+#[test]
+fn no_answered_call_is_lost_when_its_node_is_killed_and_its_address_stays_dead() {
+    passes("reinvite-killed");
+}
+
 fn passes(drill: &str) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let output = Command::new(env!("CARGO_BIN_EXE_tandem"))

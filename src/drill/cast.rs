@@ -170,8 +170,9 @@ impl Cast {
     /// So many calls, and the further ones that judge the nodes without them.
     pub(crate) fn new(addresses: Addresses, calls: usize) -> io::Result<Self> {
         let mut cast = Self::default();
-        for index in 0..calls {
-            cast.add(addresses, SPREAD[index % SPREAD.len()])?;
+        let spread = SPREAD.into_iter().filter(|phase| addresses.means.keeps(*phase));
+        for phase in spread.cycle().take(calls) {
+            cast.add(addresses, phase)?;
         }
         for _ in 0..WITNESSES {
             cast.add(addresses, Phase::Witness)?;

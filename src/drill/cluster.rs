@@ -52,17 +52,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts the nodes on this machine. `groups` sets their groups.
+    /// Starts the nodes: on machines of their own, or all on this one. `groups` sets their groups.
     pub(crate) fn start(
-        configs: &[PathBuf],
-        addresses: Addresses,
-        groups: bool,
-    ) -> anyhow::Result<Self> {
-        Self::start_on(None, configs, addresses, groups)
-    }
-
-    /// The same, on machines of their own.
-    pub(crate) fn start_on(
         machines: Option<Machines>,
         configs: &[PathBuf],
         addresses: Addresses,

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::machines::{self, INTERFACE};
+use super::phases::Phase;
 
 /// The program of [`Means::Hook`], in the drill's folder.
 const HOOK: &str = "move-address";
@@ -32,6 +33,17 @@ impl Means {
             Self::Interface | Self::Hook => true,
             Self::Loopback | Self::Reinvite => false,
         }
+    }
+
+    /// Whether a call survives in this phase. What is not answered has no dialog in which a far end
+    /// could be told another address: an invited phone is cancelled, and its caller looks for
+    /// another way.
+    pub(crate) fn keeps(self, phase: Phase) -> bool {
+        let is_unanswered = matches!(
+            phase,
+            Phase::Inviting | Phase::Offered | Phase::DialingOut | Phase::EarlyMedia
+        );
+        self != Self::Reinvite || !is_unanswered
     }
 
     /// Why it cannot be drilled here, if it cannot.

@@ -1,8 +1,8 @@
 //! Failover drills: three real nodes, calls in every phase, a fault, and a judgement from outside.
 //!
-//! Starts processes of this program on loopback addresses of its own, plays all phones, desks and
-//! web services around them, does something to one of them, and says which claims held. Believes
-//! no node: what counts is what arrived at the phones and desks, and the records.
+//! Starts processes of this program on addresses of its own, on loopback or on `machines`, plays all
+//! phones, desks and web services around them, does something to one of them, and says which claims
+//! held. Believes no node: what counts is what arrived at the phones and desks, and the records.
 //!
 //! Read [`round`] first (the order of events), then `phases` (what calls do), `exchange` (the
 //! phones at work, on `leg` and `audio`), `fault`, and `judge` (what it is worth).

@@ -148,7 +148,7 @@ pub(crate) async fn play(
     let mut cast = Cast::new(addresses, calls)?;
     let configs = config::write(folder, addresses, &cast, web.address)?;
     let groups = machines.is_none() && super::fault::cut_off::is_own_namespace();
-    let mut cluster = Cluster::start_on(machines, &configs, addresses, groups)?;
+    let mut cluster = Cluster::start(machines, &configs, addresses, groups)?;
     for node in 0..NODES {
         cluster.wait_ready(node).await?;
     }

@@ -29,9 +29,18 @@ impl Cluster {
     /// Three nodes on addresses that begin with this; the number of the node follows. Desks may
     /// be without their socket for so long.
     pub fn start(prefix: &str, grace_seconds: u64) -> Self {
+        Self::start_with(prefix, grace_seconds, |_| String::new())
+    }
+
+    /// The same, with these entries in the configuration of each node.
+    pub fn start_with(prefix: &str, grace_seconds: u64, entries: impl Fn(usize) -> String) -> Self {
         let folder = fresh_directory("cluster");
         let configs: Vec<_> =
             (1..=3).map(|node| config(&folder, node, prefix, grace_seconds)).collect();
+        for (config, node) in configs.iter().zip(1..) {
+            let text = fs::read_to_string(config).unwrap();
+            fs::write(config, format!("{text}\n{}", entries(node))).unwrap();
+        }
         let start = |node: usize| {
             let data = fresh_directory("member");
             Node::start_in(&configs[node - 1], &format!("{prefix}{node}:8080"), &data)

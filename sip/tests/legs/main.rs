@@ -9,6 +9,7 @@ mod called;
 mod calling;
 mod dialog;
 mod lossy;
+mod moved;
 mod noise;
 mod reliable;
 mod requests;
