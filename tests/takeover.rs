@@ -84,6 +84,28 @@ fn a_call_goes_on_when_the_leader_that_carries_it_is_killed() {
 }
 
 #[test]
+fn a_hold_while_nobody_leads_is_answered_when_somebody_does() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut cluster = Cluster::start("127.0.0.19", 15);
+    let leader = cluster.leader();
+    let [carrier, _] = others(leader);
+    let mut alice = Line::new("127.0.0.201", cluster.sip(carrier));
+    let offer = alice.sdp("sendrecv");
+    alice.calls("alice", "echo", &offer);
+    alice.is_told(200);
+    alice.acks("");
+    cluster.wait_for_owned_call(&[carrier]);
+    cluster.nodes[leader - 1].kill();
+    let hold = alice.sdp("sendonly");
+    alice.reinvites(&hold);
+    let ok = alice.is_told(200);
+    assert!(ok.says("a=recvonly"), "{ok:?}");
+    alice.acks("");
+    alice.hangs_up();
+    cluster.records_are(carrier, 1);
+}
+
+#[test]
 fn a_call_goes_on_when_the_node_that_carries_it_is_frozen_and_wakes_again() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let cluster = Cluster::start("127.0.0.7", 15);

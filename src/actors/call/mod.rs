@@ -376,7 +376,9 @@ impl State {
             && let Some(live) = self.legs.get(&leg)
         {
             let wire = live.committed(now).encode();
-            return self.propose(Command::WireChanged { call, leg, wire });
+            // Who waits for the answer to a re-INVITE waits for this commit.
+            let then = live.dialog.awaits_reanswer().then_some(Message::Reanswer(leg));
+            return self.propose_and(Command::WireChanged { call, leg, wire }, then);
         }
         self.propose(command);
     }
