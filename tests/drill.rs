@@ -31,6 +31,17 @@ fn nobody_hears_that_a_leader_is_lost() {
     passes(&["leader-killed", "leader-frozen"]);
 }
 
+/// A frozen node keeps the address for two seconds: the announcement of its adopter must win.
+#[test]
+fn no_call_is_lost_when_its_node_is_frozen_and_its_address_goes_to_another_machine() {
+    passes(&["interface-frozen"]);
+}
+
+#[test]
+fn no_answered_call_is_lost_when_its_node_is_killed_and_its_address_stays_dead() {
+    passes(&["reinvite-killed"]);
+}
+
 #[test]
 fn an_acknowledged_command_is_done_once_whoever_leads() {
     passes(&["commands"]);

@@ -28,7 +28,7 @@ fn what_a_caller_says_while_nobody_has_the_call_is_answered_by_the_adopter() {
     let callee = Line::new("127.0.0.1", "127.0.0.1:9".parse().unwrap());
     let target =
         format!("\n[[number]]\nnumber = \"rings\"\ntarget = \"sip:rings@{}\"\n", callee.address());
-    let mut cluster = Cluster::start_with("127.0.0.10", 15, |text| text + &target);
+    let mut cluster = Cluster::start_with("127.0.0.10", 15, |_, text| text + &target);
     let leader = cluster.leader();
     let [carrier, adopter] = others(leader);
     let at = |node| cluster.sip(node);
@@ -95,7 +95,7 @@ fn a_request_of_a_flow_is_sent_again_only_if_it_may_be() {
     }
     let numbers = "\n[[number]]\nnumber = \"gets\"\nflow = \"GET\"\n\
                    [[number]]\nnumber = \"posts\"\nflow = \"POST\"\n";
-    let mut cluster = Cluster::start_with("127.0.0.14", 15, |text| {
+    let mut cluster = Cluster::start_with("127.0.0.14", 15, |_, text| {
         let shipped =
             text.lines().find(|line| line.starts_with("directory = ") && line.contains("flows"));
         let ours = format!("directory = {flows:?}");

@@ -1,8 +1,8 @@
 //! Failover drills: three real nodes, calls in every phase, a fault, and a judgement from outside.
 //!
-//! Starts processes of this program on loopback addresses of its own, plays all phones, desks and
-//! web services around them, does something to one of them, and says which claims held. Believes
-//! no node: what counts is what arrived at the phones and desks, and the records.
+//! Starts processes of this program on addresses of its own, on loopback or on `machines`, plays all
+//! phones, desks and web services around them, does something to one of them, and says which claims
+//! held. Believes no node: what counts is what arrived at the phones and desks, and the records.
 //!
 //! Read [`round`] first (the order of events), then `phases` (what calls do), `exchange` (the
 //! phones at work, on `leg` and `audio`), `fault`, and `judge` (what it is worth). `suite` plays
@@ -19,6 +19,8 @@ mod exchange;
 mod fault;
 mod judge;
 mod leg;
+mod machines;
+mod means;
 mod message;
 mod no_quorum;
 mod phases;
@@ -42,6 +44,7 @@ use anyhow::bail;
 use self::cast::Addresses;
 use self::fault::{Fault, Place};
 use self::judge::Judged;
+use self::means::Means;
 use self::no_quorum::Survivor;
 pub(crate) use self::suite::{Order, SIDE_BY_SIDE_MAX, Wish, run};
 use self::summary::{Bounds, Gap};
@@ -65,7 +68,7 @@ enum Drill {
 }
 
 /// All drills.
-const DRILLS: [Drill; 26] = [
+const DRILLS: [Drill; 33] = [
     calls("node-killed", Fault::Killed, Place::Carrier),
     calls("node-frozen", Fault::Frozen, Place::Carrier),
     calls("node-cut-off", Fault::CutOff, Place::Carrier),
@@ -92,6 +95,13 @@ const DRILLS: [Drill; 26] = [
     Drill::Busy(busy::Drill { name: "busy-fourfold", load: 4 }),
     shared_storage("shared-storage-killed", shared_storage::Fault::Killed),
     shared_storage("shared-storage-frozen", shared_storage::Fault::Frozen),
+    calls_by(Means::Interface, "interface-killed", Fault::Killed, Place::Carrier),
+    calls_by(Means::Interface, "interface-frozen", Fault::Frozen, Place::Carrier),
+    calls_by(Means::Interface, "interface-cut-off", Fault::CutOff, Place::Carrier),
+    calls_by(Means::Hook, "hook-killed", Fault::Killed, Place::Carrier),
+    calls_by(Means::Hook, "hook-frozen", Fault::Frozen, Place::Carrier),
+    calls_by(Means::Reinvite, "reinvite-killed", Fault::Killed, Place::Carrier),
+    calls_by(Means::Reinvite, "reinvite-frozen", Fault::Frozen, Place::Carrier),
 ];
 
 const fn calls(name: &'static str, fault: Fault, place: Place) -> Drill {
@@ -100,11 +110,23 @@ const fn calls(name: &'static str, fault: Fault, place: Place) -> Drill {
 
 /// The same with two nodes and a witness.
 const fn witness(name: &'static str, fault: Fault, place: Place) -> Drill {
-    Drill::Calls(round::Drill { name, fault, place, under: Under::Nothing, witness: true })
+    Drill::Calls(round::Drill {
+        name,
+        fault,
+        place,
+        under: Under::Nothing,
+        witness: true,
+        means: Means::Loopback,
+    })
+}
+
+/// The same by other means than the loopback's.
+const fn calls_by(means: Means, name: &'static str, fault: Fault, place: Place) -> Drill {
+    Drill::Calls(round::Drill { name, fault, place, under: Under::Nothing, witness: false, means })
 }
 
 const fn under(name: &'static str, fault: Fault, place: Place, under: Under) -> Drill {
-    Drill::Calls(round::Drill { name, fault, place, under, witness: false })
+    Drill::Calls(round::Drill { name, fault, place, under, witness: false, means: Means::Loopback })
 }
 
 const fn shared_storage(name: &'static str, fault: shared_storage::Fault) -> Drill {
@@ -126,7 +148,11 @@ impl Drill {
     /// Needs namespaces of its own.
     fn needs_namespace(self) -> bool {
         match self {
-            Self::Calls(drill) => drill.fault == Fault::CutOff || drill.under.needs_namespace(),
+            Self::Calls(drill) => {
+                drill.fault == Fault::CutOff
+                    || drill.under.needs_namespace()
+                    || drill.means.has_machines()
+            }
             Self::Queue(_)
             | Self::Commands(_)
             | Self::Busy(_)
@@ -138,7 +164,10 @@ impl Drill {
     /// Why it cannot be done here, if it cannot.
     fn impossible(self) -> Option<String> {
         match self {
-            Self::Calls(drill) => drill.fault.impossible().or(drill.under.impossible()),
+            Self::Calls(drill) => {
+                let under = || drill.under.impossible();
+                drill.fault.impossible().or_else(under).or_else(|| drill.means.impossible())
+            }
             Self::Queue(_)
             | Self::Commands(_)
             | Self::Busy(_)
@@ -179,6 +208,18 @@ impl Drill {
             | Self::Busy(_)
             | Self::SharedStorage(_)
             | Self::NoQuorum(..) => Bounds::default(),
+        }
+    }
+
+    /// How its nodes take over.
+    fn means(self) -> Means {
+        match self {
+            Self::Calls(drill) => drill.means,
+            Self::Queue(_)
+            | Self::Commands(_)
+            | Self::Busy(_)
+            | Self::SharedStorage(_)
+            | Self::NoQuorum(..) => Means::Loopback,
         }
     }
 

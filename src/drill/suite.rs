@@ -160,10 +160,11 @@ fn side_by_side(
     let lane = |lane: u8| {
         // The orders of one round must not wait for the judgement of another.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let addresses = Addresses { first: order.first.saturating_add(lane * ADDRESSES) };
+        let first = order.first.saturating_add(lane * ADDRESSES);
         loop {
             let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             let Some(job) = next else { return Ok(()) };
+            let addresses = Addresses { first, means: job.drill.means() };
             let judged = runtime.block_on(one(job, (order, addresses), (folder, tells)));
             tells(&judged);
             done.lock().unwrap_or_else(PoisonError::into_inner).push((job, judged));

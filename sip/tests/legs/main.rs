@@ -10,6 +10,7 @@ mod calling;
 mod dialog;
 mod kept;
 mod lossy;
+mod moved;
 mod noise;
 mod reliable;
 mod requests;

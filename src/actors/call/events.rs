@@ -32,9 +32,13 @@ impl State {
             LegEvent::Acked { sdp: None } => (),
             LegEvent::Reoffered { sdp } => self.far_reoffers(now, number, sdp),
             LegEvent::ReofferAnswered { sdp: Some(answer) } => {
+                if let Some(leg) = self.legs.get_mut(&number) {
+                    leg.untold = None;
+                }
                 self.late_answer(now, number, answer);
             }
-            LegEvent::ReofferAnswered { sdp: None } | LegEvent::ReofferRefused { .. } => (),
+            LegEvent::ReofferAnswered { sdp: None } => (),
+            LegEvent::ReofferRefused { status } => self.reoffer_refused(now, number, status),
             LegEvent::ByeReceived => self.far_hangs_up(now, number),
             LegEvent::Ended { cause } => self.leg_ended(number, cause),
             LegEvent::Digit(digit) => {
@@ -202,8 +206,9 @@ impl State {
     /// The re-INVITE's answer is committed: send it.
     pub(super) fn reanswer(&mut self, now: Instant, number: LegNumber) {
         if let Some(leg) = self.legs.get_mut(&number) {
-            expected(leg.dialog.answer_reoffer(now, leg.audio.local.clone()));
+            leg.answer_reoffer(now);
         }
+        self.tell_again(now, number);
         self.refresh_audio();
     }
 
@@ -258,7 +263,7 @@ impl State {
         }
     }
 
-    fn ended(&mut self, number: LegNumber, cause: Cause) {
+    pub(super) fn ended(&mut self, number: LegNumber, cause: Cause) {
         let call = self.id;
         self.ends.entry(number).or_insert_with(Instant::now);
         self.farewell(number, Command::LegEnded { call, leg: number, cause });

@@ -7,13 +7,15 @@
 //! dialogs come back from their committed form, ports were never closed.
 //!
 //! Read in this order: this file (messages, and the loop of a call), [`reconcile`] (what the value
-//! wants), [`events`] (what happens on the wire), [`leg`] (one leg), [`audio`] (media plans),
-//! [`performer`] (IVR actions), [`wire`] (what is committed of a leg).
+//! wants), [`moved`] (a call that goes on at another address), [`events`] (what happens on the
+//! wire), [`leg`] (one leg), [`audio`] (media plans), [`performer`] (IVR actions), [`wire`] (what is
+//! committed of a leg).
 
 mod arrival;
 mod audio;
 mod events;
 mod leg;
+mod moved;
 mod performer;
 mod reconcile;
 mod wire;
@@ -71,6 +73,8 @@ pub enum Message {
     AnswerKept(LegNumber),
     /// The answer to a re-INVITE on this leg is committed.
     Reanswer(LegNumber),
+    /// A far end is to be told our address once more.
+    TellAgain(LegNumber),
     /// The address that the call lives on goes to another node: let go of it without a word.
     Forsake,
     /// A test of the supervision: die.
@@ -240,6 +244,7 @@ impl State {
                 self.propose_again(now, *command, then.map(|then| *then));
             }
             Message::Reanswer(number) => self.reanswer(now, number),
+            Message::TellAgain(number) => self.tell_again(now, number),
             Message::Forsake => self.forsake(reconcile::Close::Silently),
             #[expect(clippy::panic, reason = "the hook that tests of the supervision pull")]
             Message::Panic => panic!("the test hook was pulled"),
@@ -427,6 +432,9 @@ impl State {
             && let Some(live) = self.legs.get(&leg)
         {
             let wire = live.committed(now).encode();
+            // Who waits for the answer to a re-INVITE waits for this commit.
+            let waits = live.dialog.awaits_reanswer();
+            let then = then.or_else(|| waits.then_some(Message::Reanswer(leg)));
             return self.propose_and(Command::WireChanged { call, leg, wire }, then);
         }
         self.propose_and(command, then);

@@ -10,11 +10,10 @@ use tandem_center::{Call, CallId, Cause, Command, Direction, LegNumber, LegState
 use tandem_sip::leg::LegStatus;
 
 use super::super::replica;
-use super::leg::{Far, Here, Invitation, LiveLeg, expected};
+use super::leg::{Far, Here, Invitation, LiveLeg};
 use super::wire::{CommittedLeg, LegNames};
 use super::{Arguments, Message, State, leg};
 use crate::media_engine::PortKey;
-use crate::node::contact;
 
 impl State {
     pub(super) fn here(&self) -> Here<'_> {
@@ -44,9 +43,10 @@ impl State {
             if committed.wire.0.is_empty() {
                 continue;
             }
-            let restored = CommittedLeg::decode(&committed.wire)
-                .map_err(|error| error.to_string())
-                .and_then(|leg| LiveLeg::restore(now, leg).map_err(|error| error.to_string()));
+            let restored =
+                CommittedLeg::decode(&committed.wire).map_err(|error| error.to_string()).and_then(
+                    |leg| LiveLeg::restore(now, leg, call.epoch).map_err(|error| error.to_string()),
+                );
             match restored {
                 Ok(mut live) => {
                     // Secrets are not committed: they are looked up again.
@@ -55,14 +55,22 @@ impl State {
                         live.dialog.set_credentials(way.credentials);
                     }
                     if live.dialog.awaits_reanswer() {
-                        // Its event was told to an actor that is gone.
+                        // Its event was told to an actor that is gone, which may have answered.
+                        live.was_answered();
                         drop(self.me.send_message(Message::Reanswer(number)));
                     }
                     if number == LegNumber::FIRST && call.direction == Direction::Inbound {
                         self.node.journal.taken_up(self.id);
                     }
                     self.node.router.bind(live.sip_call_id.as_bytes(), self.id);
-                    if live.sip == self.station.sip {
+                    let is_arriving = live.dialog.status() == LegStatus::Arriving;
+                    if is_arriving && matches!(committed.state, LegState::Answered { .. }) {
+                        live.was_answered();
+                    }
+                    // Where addresses do not move, an adopter that died may have told the far end
+                    // its own without committing that.
+                    let may_be_told = call.home.is_none() && call.epoch > 0;
+                    if live.sip == self.station.sip && !may_be_told {
                         let (key, ip) = (port_key(self.id, number), self.station.media_ip);
                         self.node.hold_port(key, ip, live.rtp_port);
                     } else {
@@ -77,43 +85,6 @@ impl State {
                     self.propose(Command::LegEnded { call, leg: number, cause: Cause::Failed });
                 }
             }
-        }
-    }
-
-    /// The far end knows an address that is not ours: we go on at our own, and tell it so by a
-    /// re-INVITE (RFC 3261 §12.2.1.1, target refresh). An INVITE of ours that is not answered
-    /// cannot be moved: it is cancelled, and the call looks for another way.
-    fn move_leg(&mut self, now: Instant, call: &Call, number: LegNumber, live: &mut LiveLeg) {
-        let names = LegNames::derive(self.id, call.salt, number);
-        let station = &self.station;
-        live.dialog.move_to(contact(&names, station), station.host.clone(), station.sip);
-        live.sip = station.sip;
-        let key = port_key(self.id, number);
-        match self.node.open_port(key, station.media_ip) {
-            Ok(port) => live.rtp_port = port,
-            Err(error) => {
-                tracing::error!(call = %self.id, leg = number.0, %error, "no port for an adopted leg");
-            }
-        }
-        match live.dialog.status() {
-            LegStatus::Arriving => {
-                let codec = live.codec();
-                if let Err(error) = live.prepare(self.here(), key, codec) {
-                    tracing::warn!(call = %self.id, %error, "the caller's offer cannot be answered again");
-                }
-            }
-            LegStatus::Calling => {
-                live.dialog.hang_up(now);
-                let failed = Command::LegFailed { call: self.id, leg: number, status: 503 };
-                live.farewell = Some(failed.clone());
-                self.propose(failed);
-            }
-            LegStatus::Talking => expected(live.offer_again(now, self.here(), key)),
-            LegStatus::Cancelling
-            | LegStatus::ByeReceived
-            | LegStatus::HangingUp
-            | LegStatus::Over
-            | LegStatus::Terminated => (),
         }
     }
 
