@@ -1,5 +1,7 @@
 //! What a fault does to the world when its time has come.
 
+use std::collections::BTreeSet;
+
 use tandem_cluster::driver::ChangeError;
 use tandem_cluster::{MembershipChange, MemoryLog, ProposalId};
 
@@ -138,7 +140,7 @@ impl World {
             return Ok(());
         };
         if is_full && running.driver.role().leading {
-            running.driver.hand_over();
+            running.driver.hand_over(&BTreeSet::new());
             return self.perform(id);
         }
         Ok(())
