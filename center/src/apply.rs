@@ -141,6 +141,8 @@ impl Center {
             }
             Command::EndWrapUp { agent, .. } => self.end_wrap_up(turn, &agent),
             Command::HomeYielded { home, epoch } => Ok(self.home_yielded(turn, home, epoch)),
+            Command::Drain { node } => self.drain(turn, node),
+            Command::Resume { node } => self.resume(turn, node),
             Command::Registered { agent, contacts, until } => {
                 self.registered(turn, agent, Registration { contacts, until })
             }

@@ -14,7 +14,7 @@ use crate::flow::IvrResult;
 use crate::ids::{AgentId, CallId, CommandId, HomeId, LegNumber, Millis, NodeId, SessionId};
 
 /// The version that [`Command::encode`] writes and the newest that [`Command::decode`] reads.
-pub const COMMAND_VERSION: u8 = 2;
+pub const COMMAND_VERSION: u8 = 3;
 
 /// Calls that one [`Command::Cleared`] may name. A node splits longer lists.
 pub const CLEARED_MAX: usize = 4096;
@@ -100,10 +100,15 @@ pub enum Command {
     /// The phones that an agent has registered are now these; the last of them expires at
     /// `until`. No bytes: there are none any more.
     Registered { agent: AgentId, contacts: Wire, until: Millis },
-    /// The holder of another node's service address acts for it no more: the address and its calls
-    /// go back to the node that brought it. If that is not up the holder keeps it, in a new epoch.
-    /// Nothing if `epoch` is not the present one.
+    /// The holder of a service address acts for it no more: the address and its calls go to whom
+    /// [`crate::Center::heir`] names. If that is nobody any more the holder keeps it, in a new
+    /// epoch. Nothing if `epoch` is not the present one.
     HomeYielded { home: HomeId, epoch: u32 },
+    /// The node is to be stopped: its service addresses and the calls on them are to go to others,
+    /// and it gets none, until it is started again or told to resume.
+    Drain { node: NodeId },
+    /// The node is not to be stopped after all.
+    Resume { node: NodeId },
 }
 
 /// An INVITE that came in.
@@ -221,7 +226,9 @@ impl Command {
             | Self::SetState { .. }
             | Self::EndWrapUp { .. }
             | Self::Registered { .. }
-            | Self::HomeYielded { .. } => None,
+            | Self::HomeYielded { .. }
+            | Self::Drain { .. }
+            | Self::Resume { .. } => None,
         }
     }
 
@@ -257,7 +264,9 @@ impl Command {
             | Self::SessionLost { .. }
             | Self::SessionBack { .. }
             | Self::Registered { .. }
-            | Self::HomeYielded { .. } => None,
+            | Self::HomeYielded { .. }
+            | Self::Drain { .. }
+            | Self::Resume { .. } => None,
         }
     }
 }

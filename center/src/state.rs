@@ -59,10 +59,12 @@ pub struct Counts {
 }
 
 /// A node of the cluster as calls see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Node {
     /// It may own calls.
     pub up: bool,
+    /// It is about to be stopped: it gives away what it has, and gets nothing.
+    pub draining: bool,
     /// Index: the calls that it owns.
     pub calls: u32,
 }
@@ -344,7 +346,7 @@ impl Center {
             for (node, by) in loads.into_iter().filter_map(|(node, by)| Some((node?, by))) {
                 let node = self.nodes.entry(node).or_insert_with(|| {
                     turn.outcome.touched.nodes.insert(node);
-                    Node { up: true, calls: 0 }
+                    Node { up: true, ..Node::default() }
                 });
                 node.calls = node.calls.wrapping_add(by);
             }

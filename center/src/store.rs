@@ -24,7 +24,7 @@ use crate::{
 
 /// The version of all stored values and snapshots that this program writes, and the newest that
 /// it reads.
-pub const STATE_VERSION: u8 = 2;
+pub const STATE_VERSION: u8 = 3;
 
 /// What a snapshot begins with.
 const MAGIC: &[u8; 4] = b"TCtr";
@@ -111,8 +111,8 @@ impl Center {
             pairs.push((key(tag::QUEUE, id.as_str()), totals));
         }
         for id in &touched.nodes {
-            let up = self.nodes.get(id).map(|node| encode(&node.up));
-            pairs.push((key_u64(tag::NODE, id.0), up));
+            let node = self.nodes.get(id).map(|node| encode(&(node.up, node.draining)));
+            pairs.push((key_u64(tag::NODE, id.0), node));
         }
         for id in &touched.homes {
             pairs.push((key_u64(tag::HOME, id.0), self.homes.get(id).map(encode)));
@@ -272,8 +272,9 @@ impl Loader {
                 center.queues.insert(id.clone(), Queue { totals, ..Queue::new(id) });
             }
             tag::NODE => {
-                let up = decode("node", value)?;
-                center.nodes.insert(NodeId(number(id)?), Node { up, calls: 0 });
+                let (up, draining) = decode("node", value)?;
+                let node = Node { up, draining, ..Node::default() };
+                center.nodes.insert(NodeId(number(id)?), node);
             }
             tag::HOME => {
                 center.homes.insert(HomeId(number(id)?), decode("home", value)?);

@@ -408,6 +408,11 @@ impl World {
                 if self.dice.one_in(3) {
                     let epoch = self.dice.below(4) as u32;
                     Command::HomeYielded { home: HomeId::first_of(node), epoch }
+                } else if self.dice.one_in(3) {
+                    match self.dice.one_in(2) {
+                        true => Command::Drain { node },
+                        false => Command::Resume { node },
+                    }
                 } else {
                     Command::NodeUp { node, homes, sockets_are_lost: self.dice.one_in(2) }
                 }
