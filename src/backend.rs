@@ -66,6 +66,7 @@ fn unavailable(error: ProposalError) -> SubmitError {
     match error {
         ProposalError::NoLeader => Unavailable::NoLeader.into(),
         ProposalError::Full | ProposalError::TooLarge { .. } => Unavailable::Busy.into(),
+        ProposalError::NotYet => Unavailable::Upgrading.into(),
         ProposalError::Unknown => SubmitError::Unknown,
         ProposalError::Stopped => Unavailable::Stopping.into(),
     }
@@ -96,7 +97,7 @@ impl Backend for NodeBackend {
     }
 
     fn submit(&self, command: Command) -> Answer<'_, Result<Applied, SubmitError>> {
-        let proposal = self.node.replica.propose(command.encode());
+        let proposal = self.node.propose(&command);
         Box::pin(async move {
             let answer = proposal.await.map_err(unavailable)?;
             Ok(Applied { index: answer.index, reply: answer.reply? })
@@ -230,7 +231,7 @@ impl Backend for NodeBackend {
     }
 
     fn readiness(&self) -> Readiness {
-        if self.node.draining.load(Ordering::Relaxed) {
+        if self.node.draining.load(Ordering::Relaxed) || self.node.drains() {
             return Readiness::Draining;
         }
         let mut reasons = Vec::new();

@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 use tandem_center::flow::Surroundings;
+use tandem_center::version::OLDEST;
 use tandem_center::{CallId, Directory, HomeId, NodeId};
 use tandem_sip::auth::Credentials;
 use tandem_sip::leg::{SessionTimer, Settings};
@@ -31,6 +32,7 @@ use crate::audit::journal::Journal;
 use crate::backend::NodeBackend;
 use crate::config::sections::Codec;
 use crate::config::{Config, Origin};
+use crate::drain;
 use crate::flows::{self, FlowFolder};
 use crate::measure;
 use crate::media_engine::{Engine, EngineConfig, PortEvent};
@@ -73,8 +75,18 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     )
     .with_context(|| format!("HTTP cannot listen on {listen}"))?;
     tracing::info!(sip = %running.node.stations.own().host, http = %api.address, "the node is up");
-    told_to_end().await?;
-    api.drain();
+    let mut desks_go = running.node.desks_go.subscribe();
+    let told = async {
+        while desks_go.changed().await.is_ok() {
+            api.drain(*desks_go.borrow_and_update());
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        told = told_to_end() => told?,
+        () = told => (),
+    }
+    api.drain(true);
     running.drain(api).await;
     Ok(())
 }
@@ -145,11 +157,13 @@ impl Running {
             ringback: sounds::ringback(),
             lag: Default::default(),
             draining: AtomicBool::new(false),
+            desks_go: tokio::sync::watch::Sender::new(false),
             disk_full: AtomicBool::new(false),
             settings: Arc::new(settings(&config)),
             dispatcher: OnceLock::new(),
             arrivals_uncommitted: AtomicUsize::new(0),
             call_counter: Default::default(),
+            writes: AtomicU8::new(OLDEST),
             announced: AtomicBool::new(false),
             phones: phones(&config),
             nonce_key: nonce_key(&config),
@@ -158,6 +172,8 @@ impl Running {
             config,
         });
         let _ = outlet.set(Arc::downgrade(&node));
+        // From here on it follows what is applied.
+        node.replica.read_local(|machine| machine.tell_version(&node));
         Supervisor::start(&node).await?;
         tokio::spawn(recordings.keep(chores));
         tokio::spawn(watch_disk(Arc::downgrade(&node)));
@@ -172,9 +188,14 @@ impl Running {
         NodeBackend::new(Arc::clone(&self.node), records::Reader::new(&records))
     }
 
-    /// Refuses new calls and waits until those in progress have ended, at most as long as is
-    /// configured; then stops.
+    /// Hands the address with its calls, and the leadership, to other nodes. Where nobody takes
+    /// them, refuses new calls and waits until those in progress have ended, at most as long as is
+    /// configured. Then stops.
     pub async fn drain(self, api: ApiHandle) {
+        match drain::hand_over(&self.node).await {
+            Ok(()) => tracing::info!("everything is handed over"),
+            Err(error) => tracing::warn!("calls are not handed over: {error}"),
+        }
         self.node.draining.store(true, Ordering::Relaxed);
         let patience = Duration::from_secs(self.node.config.node.drain_seconds.get().into());
         let drained = async {

@@ -65,6 +65,8 @@ pub struct Touched {
     pub registrations: BTreeSet<AgentId>,
     /// The directory.
     pub directory: bool,
+    /// The version that is written: everything is stored anew.
+    pub version: bool,
     /// Remembered results of an agent's commands, by slot.
     pub results: BTreeSet<(AgentId, u8)>,
 }
@@ -81,6 +83,7 @@ impl Touched {
         self.flows.extend(more.flows.iter().cloned());
         self.registrations.extend(more.registrations.iter().cloned());
         self.directory |= more.directory;
+        self.version |= more.version;
         self.results.extend(more.results.iter().cloned());
     }
 

@@ -16,3 +16,4 @@ pub mod router;
 pub mod sip_sockets;
 pub mod sip_transport;
 pub mod supervisor;
+mod version;

@@ -341,6 +341,19 @@ impl Line {
         false
     }
 
+    /// The first lines of the requests that have come and that nobody waited for.
+    pub fn unasked(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut buffer = [0; 65_536];
+        while let Ok((length, _)) = self.socket.recv_from(&mut buffer) {
+            let message = Message(String::from_utf8_lossy(&buffer[..length]).into_owned());
+            if message.is_request() {
+                lines.push(message.0.lines().next().unwrap_or("").to_owned());
+            }
+        }
+        lines
+    }
+
     /// Waits for a BYE and answers it.
     pub fn is_hung_up(&mut self) {
         let bye =

@@ -8,6 +8,7 @@ use crate::event::Happened;
 use crate::home::{HOMES_OF_NODE_MAX, Home};
 use crate::state::Node;
 use crate::timeline::What;
+use crate::version::Reads;
 use crate::{CallId, Center, HomeId, NodeId, Phase, Rejected, Reply, SessionId};
 
 /// A node that says that it is up.
@@ -29,6 +30,9 @@ impl Center {
         let was_up = std::mem::replace(&mut known.up, true);
         // Whoever was to be stopped has been, and is another process now.
         let has_drained = sockets_are_lost && std::mem::take(&mut known.draining);
+        if sockets_are_lost {
+            known.reads = Reads::default();
+        }
         turn.outcome.touched.nodes.insert(node);
         if sockets_are_lost {
             self.lose_sessions_of(turn, node);
@@ -49,6 +53,7 @@ impl Center {
         if !std::mem::replace(&mut known.up, false) {
             return Reply::Already;
         }
+        known.reads = Reads::default();
         turn.outcome.touched.nodes.insert(node);
         turn.announce(Happened::NodeChanged { node, up: false });
         self.lose_sessions_of(turn, node);
@@ -195,6 +200,33 @@ impl Center {
         }
         self.adopt_orphans(turn, 0);
         Ok(Reply::Done)
+    }
+
+    pub(super) fn reads(
+        &mut self,
+        turn: &mut Turn,
+        id: NodeId,
+        reads: Reads,
+    ) -> Result<Reply, Rejected> {
+        let node = self.nodes.get_mut(&id).ok_or(Rejected::NoSuchNode { node: id })?;
+        if !node.up {
+            return Err(Rejected::NodeIsLost { node: id });
+        }
+        node.reads = reads;
+        turn.outcome.touched.nodes.insert(id);
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn agree(&mut self, turn: &mut Turn, version: u8, nodes: &[NodeId]) -> Reply {
+        let reads = |node: &NodeId| {
+            self.nodes.get(node).is_some_and(|node| node.up && node.reads.includes(version))
+        };
+        if version <= self.version() || nodes.is_empty() || !nodes.iter().all(reads) {
+            return Reply::Already;
+        }
+        self.version = version;
+        turn.outcome.touched.version = true;
+        Reply::Done
     }
 
     fn set_draining(&mut self, turn: &mut Turn, id: NodeId, draining: bool) {

@@ -69,6 +69,8 @@ pub enum Message {
     Reanswer(LegNumber),
     /// The address that the call lives on goes to another node: let go of it without a word.
     Forsake,
+    /// Another version is written now: what is committed of the legs is to be in it.
+    Recommit,
     /// A test of the supervision: die.
     Panic,
 }
@@ -214,6 +216,10 @@ impl State {
             Message::Again(command) => self.propose_again(now, *command),
             Message::Reanswer(number) => self.reanswer(now, number),
             Message::Forsake => self.forsake(reconcile::Close::Silently),
+            Message::Recommit => {
+                let legs: Vec<_> = self.legs.keys().copied().collect();
+                self.commit_wires(now, &legs);
+            }
             #[expect(clippy::panic, reason = "the hook that tests of the supervision pull")]
             Message::Panic => panic!("the test hook was pulled"),
         }
@@ -329,7 +335,11 @@ impl State {
 
     fn propose_and(&self, command: Command, then: Option<Message>) {
         let me = self.me.clone();
-        let bytes = command.encode();
+        let bytes = command.encode(self.node.version());
+        let Ok(bytes) = bytes else {
+            let not_yet = Message::NotCommitted(Box::new(command), ProposalError::NotYet);
+            return drop(me.send_message(not_yet));
+        };
         self.node.replica.propose_then(bytes, move |outcome| match outcome {
             Ok(answer) => {
                 if let Err(rejected) = answer.reply {
@@ -350,7 +360,10 @@ impl State {
     /// an arrival that is not committed is refused at once, and SIP timers end the rest.
     fn not_committed(&mut self, now: Instant, command: Box<Command>, error: ProposalError) {
         tracing::debug!(call = %self.id, %error, "not committed");
-        let passes = matches!(error, ProposalError::NoLeader | ProposalError::Unknown);
+        let passes = matches!(
+            error,
+            ProposalError::NoLeader | ProposalError::Unknown | ProposalError::NotYet
+        );
         if matches!(*command, Command::Arrived { .. }) && !passes {
             return self.refuse_uncommitted(now, 503);
         }
@@ -370,7 +383,7 @@ impl State {
         if let Command::WireChanged { call, leg, .. } = command
             && let Some(live) = self.legs.get(&leg)
         {
-            let wire = live.committed(now).encode();
+            let wire = live.committed(now).encode(self.node.version());
             return self.propose(Command::WireChanged { call, leg, wire });
         }
         self.propose(command);

@@ -30,7 +30,7 @@ impl State {
         }
         for number in legs {
             if let Some(leg) = self.legs.get(number) {
-                let wire = leg.committed(now).encode();
+                let wire = leg.committed(now).encode(self.node.version());
                 self.propose(Command::WireChanged { call: self.id, leg: *number, wire });
             }
         }
@@ -211,7 +211,7 @@ impl State {
         let Some(leg) = self.legs.get_mut(&number) else { return };
         match state {
             Some(LegState::Answering) => {
-                let wires = vec![(number, leg.committed(now).encode())];
+                let wires = vec![(number, leg.committed(now).encode(self.node.version()))];
                 self.propose(Command::LegAnswered { call: self.id, leg: number, wires });
             }
             Some(_) | None => {
