@@ -55,8 +55,11 @@ bench:
 
 drill:
 	$(call install,$(DRILL_PACKAGES))
+	cargo build --release --locked --features next-version
+	cp target/release/tandem target/release/tandem-next
 	cargo build --release --locked
-	target/release/tandem drill all --calls 100 --rounds $${TANDEM_ROUNDS:-10} --report target/drill.html
+	TANDEM_OTHER=target/release/tandem-next \
+	  target/release/tandem drill all --calls 100 --rounds $${TANDEM_ROUNDS:-10} --report target/drill.html
 	TANDEM_SEEDS=$${TANDEM_SEEDS:-5000} cargo test --release --locked -p chaos-tests
 
 fuzz:

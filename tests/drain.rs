@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use support::cluster::{Cluster, others};
 use support::line::Line;
-use support::wait_until;
+use support::{get, request, wait_until};
 
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
 
@@ -107,6 +107,40 @@ fn a_node_that_leads_is_drained_resumed_and_ended_without_losing_its_call() {
     assert_eq!(line.unasked(), Vec::<String>::new());
     line.hangs_up();
     cluster.records_are(other, 1);
+}
+
+#[test]
+fn who_has_just_hung_up_hears_no_word_more_when_the_call_moves() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let cluster = Cluster::start("127.0.1.7", 15);
+    let token = logged_in(&cluster, 1);
+    let mut line = Line::new("127.0.0.1", cluster.sip(2));
+    calls_echo(&mut line);
+    line.hangs_up();
+    // For a quarter of a second the state still knows the call, and its answer as the next step.
+    let drained = request(cluster.http(1), "POST", "/api/v1/nodes/2/drain", Some(&token), "{}");
+    assert_eq!(drained.unwrap().0, 204);
+    wait_until("another node has the address", HALF_A_MINUTE, || {
+        let nodes = get(cluster.http(1), "/api/v1/nodes", Some(&token)).unwrap().1;
+        let nodes: serde_json::Value = serde_json::from_str(&nodes).unwrap();
+        nodes["items"][1]["homes"] == 0
+    });
+    // It is served there, and what was on its way is here.
+    let mut next = Line::new("127.0.0.1", cluster.sip(2));
+    calls_echo(&mut next);
+    assert_eq!(line.left(), Vec::<String>::new());
+    next.hangs_up();
+    cluster.records_are(1, 2);
+}
+
+/// The token of the administrator.
+fn logged_in(cluster: &Cluster, node: usize) -> String {
+    let credentials = r#"{"user":"admin","password":"admin"}"#;
+    let (status, answer) =
+        request(cluster.http(node), "POST", "/api/v1/login", None, credentials).unwrap();
+    assert_eq!(status, 200, "{answer}");
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    answer["token"].as_str().unwrap().to_owned()
 }
 
 /// Calls the echo, and hears it.

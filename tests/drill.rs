@@ -28,6 +28,19 @@ fn no_call_is_lost_when_its_node_is_cut_off() {
     passes("node-cut-off");
 }
 
+#[test]
+fn a_rolling_upgrade_without_another_build_is_skipped_and_says_why() {
+    let output = Command::new(env!("CARGO_BIN_EXE_tandem"))
+        .args(["drill", "rolling-upgrade"])
+        .env_remove("TANDEM_OTHER")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let says = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{says}");
+    assert!(says.contains("skipped") && says.contains("--other"), "{says}");
+}
+
 fn passes(drill: &str) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let output = Command::new(env!("CARGO_BIN_EXE_tandem"))

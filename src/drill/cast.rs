@@ -23,7 +23,7 @@ impl Addresses {
         self.at(node as u8)
     }
 
-    fn callers(self) -> Ipv4Addr {
+    pub(crate) fn callers(self) -> Ipv4Addr {
         self.at(10)
     }
 

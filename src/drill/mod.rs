@@ -20,6 +20,7 @@ mod message;
 mod phases;
 mod report;
 mod round;
+mod upgrade;
 mod web;
 
 use std::path::{Path, PathBuf};
@@ -37,10 +38,12 @@ use self::judge::{Claim, Judged, Verdict};
 enum Drill {
     /// Calls in every phase and a fault of one node: [`round`], judged by [`judge`].
     Calls(round::Drill),
+    /// Node after node is started with another build: [`upgrade`].
+    Upgrade,
 }
 
 /// All drills.
-const DRILLS: [Drill; 10] = [
+const DRILLS: [Drill; 11] = [
     calls("node-killed", Fault::Killed, Place::Carrier),
     calls("node-frozen", Fault::Frozen, Place::Carrier),
     calls("node-cut-off", Fault::CutOff, Place::Carrier),
@@ -51,6 +54,7 @@ const DRILLS: [Drill; 10] = [
     calls("leader-frozen", Fault::Frozen, Place::BareLeader),
     calls("leader-cut-off", Fault::CutOff, Place::BareLeader),
     calls("leader-transferred", Fault::Transferred, Place::BareLeader),
+    Drill::Upgrade,
 ];
 
 const fn calls(name: &'static str, fault: Fault, place: Place) -> Drill {
@@ -61,6 +65,7 @@ impl Drill {
     fn name(self) -> &'static str {
         match self {
             Self::Calls(drill) => drill.name,
+            Self::Upgrade => upgrade::NAME,
         }
     }
 
@@ -68,13 +73,18 @@ impl Drill {
     fn needs_namespace(self) -> bool {
         match self {
             Self::Calls(drill) => drill.fault == Fault::CutOff,
+            Self::Upgrade => false,
         }
     }
 
     /// Why it cannot be done here, if it cannot.
-    fn impossible(self) -> Option<String> {
+    fn impossible(self, order: &Order) -> Option<String> {
         match self {
             Self::Calls(drill) => drill.fault.impossible(),
+            Self::Upgrade => {
+                let none = order.other.is_none();
+                none.then(|| "there is no other build; name its program with --other".to_owned())
+            }
         }
     }
 
@@ -89,6 +99,10 @@ impl Drill {
             Self::Calls(drill) => {
                 let evidence = round::play(drill, order.calls, addresses, folder).await?;
                 Ok(judge::judge(drill, round, &evidence))
+            }
+            Self::Upgrade => {
+                let other = order.other.as_deref().context("there is no other build")?;
+                upgrade::play(round, (other, addresses), folder).await
             }
         }
     }
@@ -113,6 +127,8 @@ pub(crate) struct Order {
     pub(crate) first: u8,
     /// Where the report goes.
     pub(crate) report: Option<PathBuf>,
+    /// The program of the build that follows this one, for upgrades.
+    pub(crate) other: Option<PathBuf>,
     /// Keep the folder with configurations, logs and data.
     pub(crate) keep: bool,
 }
@@ -175,7 +191,7 @@ async fn one(
     folder: &Path,
 ) -> Judged {
     let claim = "the drill can be run";
-    if let Some(why) = drill.impossible() {
+    if let Some(why) = drill.impossible(order) {
         let why = format!("not possible here: {why}");
         return Judged::unplayed(drill.name(), round, Claim::skipped(claim, &why));
     }

@@ -273,6 +273,24 @@ async fn the_leadership_is_handed_over_by_administrators() {
 }
 
 #[tokio::test]
+async fn nodes_are_drained_by_administrators() {
+    let script = Script::new();
+    let (root, sue) = (script.logged_in("root").await, script.logged_in("sue").await);
+    let nodes: Value = sue.get("/api/v1/nodes").await.unwrap();
+    assert_eq!(nodes["items"][0]["draining"], false, "{nodes}");
+    for path in ["/api/v1/nodes/1/drain", "/api/v1/nodes/1/resume"] {
+        let error = refused(sue.post(path, &json!({})).await);
+        assert_eq!(error["code"], "wrong-role", "{path}");
+    }
+    let error = refused(root.post("/api/v1/nodes/1/drain", &json!({})).await);
+    assert_eq!(error["code"], "conflict");
+    let error = refused(root.post("/api/v1/nodes/9/drain", &json!({})).await);
+    assert_eq!(error["code"], "not-found");
+    let nothing: Value = root.post("/api/v1/nodes/1/resume", &json!({})).await.unwrap();
+    assert_eq!(nothing, Value::Null);
+}
+
+#[tokio::test]
 async fn a_body_that_is_too_large_or_no_json_is_refused() {
     let script = Script::new();
     let client = reqwest::Client::new();

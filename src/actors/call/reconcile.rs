@@ -48,6 +48,9 @@ impl State {
                 .map_err(|error| error.to_string())
                 .and_then(|leg| LiveLeg::restore(now, leg).map_err(|error| error.to_string()));
             match restored {
+                // The caller was answered and has hung up, since this was committed: any word would
+                // be one too many.
+                Ok(live) if live.is_before_the_answer() && has_hung_up(call, number) => (),
                 Ok(mut live) => {
                     // Secrets are not committed: they are looked up again.
                     let way = self.node.way(&committed.role, &committed.target, self.station.sip);
@@ -308,6 +311,12 @@ impl State {
             self.node.router.leave(leg.sip_call_id.as_bytes(), leg.last_answer);
         }
     }
+}
+
+/// Whether the caller of a call that was answered has ended it.
+fn has_hung_up(call: &Call, number: LegNumber) -> bool {
+    let state = call.legs.get(&number).map(|leg| leg.state);
+    call.answered.is_some() && matches!(state, Some(LegState::Ended { cause: Cause::HungUp }))
 }
 
 /// What becomes of the ports of a call that lives on elsewhere.

@@ -122,6 +122,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_leg_of_a_foreign_version_is_told_from_a_damaged_one() {
+        let newer = CommittedLeg::decode(&Wire::from(vec![version::NEWEST + 1, 0])).unwrap_err();
+        let said = format!("committed in version {}, this program reads", version::NEWEST + 1);
+        assert!(newer.to_string().contains(&said), "{newer}");
+        let cut = CommittedLeg::decode(&Wire::from(vec![version::NEWEST, 0])).unwrap_err();
+        assert!(matches!(cut, WireError::Corrupt(_)), "{cut}");
+        assert!(matches!(CommittedLeg::decode(&Wire::default()), Err(WireError::Missing)));
+    }
+
+    #[test]
     fn identifiers_are_the_same_on_every_node_and_differ_between_legs_and_salts() {
         let names = LegNames::derive(CallId(7), 42, LegNumber(1));
         assert_eq!(names, LegNames::derive(CallId(7), 42, LegNumber(1)));
