@@ -50,7 +50,8 @@ async fn every_route_is_served_and_refuses_those_who_may_not() {
     let mut checked = 0;
     for (path, operations) in description()["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
-            let url = format!("{}{}", script.base(), path.replace("{id}", "0000000000000001"));
+            let place = path.replace("{id}", "0000000000000001").replace("{node}", "1");
+            let url = format!("{}{place}", script.base());
             let method = reqwest::Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             let request = || client.request(method.clone(), &url).json(&json!({}));
             let Some(role) = operation["x-role"].as_str() else {
@@ -93,6 +94,7 @@ async fn what_is_answered_is_what_is_described() {
     assert_eq!((&status["node"], &status["leader"]), (&json!(1), &json!(1)));
     assert_eq!(status["agents"]["ringing"], 1);
     assert_eq!(status["calls"]["queued"], 1);
+    assert_eq!(get("/api/v1/nodes", "/api/v1/nodes").await["items"][0]["reads"], json!([0, 0]));
     assert_eq!(get("/api/v1/members", "/api/v1/members").await["items"][0]["leader"], true);
     let calls = get("/api/v1/calls", "/api/v1/calls?limit=1").await;
     assert_eq!(calls["items"][0]["offered_to"], "ana");
