@@ -2,6 +2,7 @@
 //! nobody hangs up.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should end")]
+#![allow(clippy::print_stdout, reason = "what was measured is to be read")]
 
 mod support;
 
