@@ -56,10 +56,12 @@ bench:
 	cargo bench --locked --bench calls
 
 # 100 calls over all phases. Ten rounds of `commands` are 1,000,000 acknowledged commands.
-DRILL := target/release/tandem drill all --calls 100 --side-by-side 2
+DRILL := TANDEM_OTHER=target/release/tandem-next target/release/tandem drill all --calls 100 --side-by-side 2
 
 drill:
 	$(call install,$(DRILL_PACKAGES))
+	cargo build --release --locked --features next-version
+	cp target/release/tandem target/release/tandem-next
 	cargo build --release --locked
 	$(DRILL) --rounds $${TANDEM_ROUNDS:-10} --output target/drills
 

@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 use tandem_center::flow::Surroundings;
+use tandem_center::version::OLDEST;
 use tandem_center::{CallId, Directory, HomeId, NodeId};
 use tandem_cluster::shared::directory::SharedDirectory;
 use tandem_sip::auth::Credentials;
@@ -33,6 +34,7 @@ use crate::audit::journal::Journal;
 use crate::backend::NodeBackend;
 use crate::config::sections::{Codec, MemberRole};
 use crate::config::{Config, Origin};
+use crate::drain;
 use crate::flows::{self, FlowFolder};
 use crate::measure;
 use crate::media_engine::{Engine, EngineConfig, PortEvent};
@@ -86,8 +88,18 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let sip = &running.node.stations.own().host;
         tracing::info!(%sip, http = %api.address, "the node is up");
     }
-    told_to_end().await?;
-    api.drain();
+    let mut desks_go = running.node.desks_go.subscribe();
+    let told = async {
+        while desks_go.changed().await.is_ok() {
+            api.drain(*desks_go.borrow_and_update());
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        told = told_to_end() => told?,
+        () = told => (),
+    }
+    api.drain(true);
     running.drain(api).await;
     if let Some(holder) = holder {
         tokio::task::spawn_blocking(|| holder.release()).await?;
@@ -153,9 +165,7 @@ impl Running {
         directory_lease: DirectoryLease,
         voice: Arc<dyn SpeechSynthesizer>,
     ) -> anyhow::Result<Self> {
-        let data = config.node.data.clone();
-        std::fs::create_dir_all(&data)
-            .with_context(|| format!("the data directory {} cannot be made", data.display()))?;
+        let data = data_directory(&config)?;
         let id = NodeId(config.node.id.get().into());
         let outlet = Arc::new(OnceLock::new());
         let events = Arc::new(EventLog::default());
@@ -189,8 +199,7 @@ impl Running {
             web: Arc::new(crate::ivr_http::IvrHttp::new().context("no HTTP client for flows")?),
             metrics,
             events,
-            journal: Journal::start_under(directory_lease, &data.join("journal"), id.0)
-                .context("the journal of the wire cannot be written")?,
+            journal: journal(directory_lease, &data, id)?,
             routes: Routes::new(trunks(&config)?, &config.sip.realm),
             capabilities: capabilities(&config),
             in_band_dtmf: config.media.in_band_dtmf,
@@ -200,11 +209,13 @@ impl Running {
             alarms: Default::default(),
             lag: Default::default(),
             draining: AtomicBool::new(false),
+            desks_go: tokio::sync::watch::Sender::new(false),
             disk_full: AtomicBool::new(false),
             settings: Arc::new(settings(&config)),
             dispatcher: OnceLock::new(),
             arrivals_uncommitted: AtomicUsize::new(0),
             call_counter: Default::default(),
+            writes: AtomicU8::new(OLDEST),
             announced: AtomicBool::new(false),
             phones: phones(&config),
             nonce_key: nonce_key(&config),
@@ -213,6 +224,8 @@ impl Running {
             config,
         });
         let _ = outlet.set(Arc::downgrade(&node));
+        // From here on it follows what is applied.
+        node.replica.read_local(|machine| machine.tell_version(&node));
         Supervisor::start(&node).await?;
         tokio::spawn(recordings.keep(chores));
         tokio::spawn(watch_disk(Arc::downgrade(&node)));
@@ -230,9 +243,14 @@ impl Running {
         NodeBackend::new(Arc::clone(&self.node), records::Reader::new(&records))
     }
 
-    /// Refuses new calls and waits until those in progress have ended, at most as long as is
-    /// configured; then stops.
+    /// Hands the address with its calls, and the leadership, to other nodes. Where nobody takes
+    /// them, refuses new calls and waits until those in progress have ended, at most as long as is
+    /// configured. Then stops.
     pub async fn drain(self, api: ApiHandle) {
+        match drain::hand_over(&self.node).await {
+            Ok(()) => tracing::info!("everything is handed over"),
+            Err(error) => tracing::warn!("calls are not handed over: {error}"),
+        }
         self.node.draining.store(true, Ordering::Relaxed);
         let patience = Duration::from_secs(self.node.config.node.drain_seconds.get().into());
         let drained = async {
@@ -391,6 +409,18 @@ fn trunks(config: &Config) -> anyhow::Result<BTreeMap<Arc<str>, Trunk>> {
         Ok((trunk.name.as_str().into(), Trunk { address, credentials }))
     };
     config.trunk.iter().map(trunk).collect()
+}
+
+fn data_directory(config: &Config) -> anyhow::Result<PathBuf> {
+    let data = config.node.data.clone();
+    std::fs::create_dir_all(&data)
+        .with_context(|| format!("the data directory {} cannot be made", data.display()))?;
+    Ok(data)
+}
+
+fn journal(lease: DirectoryLease, data: &Path, id: NodeId) -> anyhow::Result<Journal> {
+    Journal::start_under(lease, &data.join("journal"), id.0)
+        .context("the journal of the wire cannot be written")
 }
 
 /// The engine for prompts that are text. A node without it runs all the same; what it cannot say is

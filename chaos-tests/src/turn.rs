@@ -390,7 +390,8 @@ impl World {
             let sequence = starts << 32 | running.next_sequence();
             let proposal = ProposalId { node: id, sequence };
             let term = running.driver.role().term;
-            let data = command.encode();
+            let version = running.center.version();
+            let data = command.encode(version).expect("every version has them all");
             let waiting = Waiting { waiter, command, since: now, term };
             if is_full {
                 self.resolve(id, waiting, Fate::NotTaken);

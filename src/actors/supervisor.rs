@@ -343,7 +343,7 @@ impl State {
         if deaths > RESTARTS_MAX {
             tracing::error!(call = %id, "the call's actor cannot live; the call is ended");
             let ended = Command::LegEnded { call: id, leg: LegNumber::FIRST, cause: Cause::Failed };
-            self.node.replica.propose_then(ended.encode(), |_| ());
+            self.node.propose_then(&ended, |_| ());
             return;
         }
         let arguments = call::Arguments::Committed { node: Arc::clone(&self.node), call };

@@ -85,19 +85,24 @@ impl Cluster {
             Self { nodes, addresses, client, with_calls, groups, environments, machines };
         for config in configs {
             let log = config.with_extension("log");
-            let child = cluster.spawn(config, &log, cluster.nodes.len())?;
+            let program = std::env::current_exe()?;
+            let child = cluster.spawn(&program, (config, &log), cluster.nodes.len())?;
             cluster.nodes.push(Node { child, config: config.clone(), log });
         }
         Ok(cluster)
     }
 
-    fn spawn(&self, config: &Path, log: &Path, node: usize) -> anyhow::Result<Child> {
+    fn spawn(
+        &self,
+        program: &Path,
+        (config, log): (&Path, &Path),
+        node: usize,
+    ) -> anyhow::Result<Child> {
         let output = fs::OpenOptions::new().create(true).append(true).open(log);
         let output = output.with_context(|| format!("{} cannot be written", log.display()))?;
-        let program = std::env::current_exe()?;
         let mut command = match &self.machines {
-            Some(machines) => machines.command(node, &program),
-            None => Command::new(&program),
+            Some(machines) => machines.command(node, program),
+            None => Command::new(program),
         };
         command.args(["run", "--config"]).arg(config);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
@@ -187,14 +192,24 @@ impl Cluster {
 
     /// Starts a node again that was killed.
     pub(crate) fn restart(&mut self, node: usize) -> anyhow::Result<()> {
+        self.restart_as(node, &std::env::current_exe()?)
+    }
+
+    /// The same, with another program.
+    pub(crate) fn restart_as(&mut self, node: usize, program: &Path) -> anyhow::Result<()> {
         let (config, log) = (self.nodes[node].config.clone(), self.nodes[node].log.clone());
-        self.nodes[node].child = self.spawn(&config, &log, node)?;
+        self.nodes[node].child = self.spawn(program, (&config, &log), node)?;
         Ok(())
     }
 
     /// The folder of a node's data.
     pub(crate) fn data(&self, node: usize) -> PathBuf {
         data(self.nodes[node].config.parent().unwrap_or(Path::new(".")), node)
+    }
+
+    /// Whether its process has ended by itself.
+    pub(crate) fn has_ended(&mut self, node: usize) -> io::Result<bool> {
+        Ok(self.nodes[node].child.try_wait()?.is_some())
     }
 
     fn last_lines(&self, node: usize) -> String {

@@ -32,6 +32,7 @@ mod suite;
 mod summary;
 mod tries;
 mod under;
+mod upgrade;
 mod watcher;
 mod web;
 
@@ -39,7 +40,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
 use self::cast::Addresses;
 use self::fault::{Fault, Place};
@@ -65,10 +66,12 @@ enum Drill {
     SharedStorage(shared_storage::Drill),
     /// A node that is left without a majority: [`no_quorum`].
     NoQuorum(&'static str, Survivor),
+    /// Node after node is started with another build: [`upgrade`].
+    Upgrade,
 }
 
 /// All drills.
-const DRILLS: [Drill; 33] = [
+const DRILLS: [Drill; 34] = [
     calls("node-killed", Fault::Killed, Place::Carrier),
     calls("node-frozen", Fault::Frozen, Place::Carrier),
     calls("node-cut-off", Fault::CutOff, Place::Carrier),
@@ -102,6 +105,7 @@ const DRILLS: [Drill; 33] = [
     calls_by(Means::Hook, "hook-frozen", Fault::Frozen, Place::Carrier),
     calls_by(Means::Reinvite, "reinvite-killed", Fault::Killed, Place::Carrier),
     calls_by(Means::Reinvite, "reinvite-frozen", Fault::Frozen, Place::Carrier),
+    Drill::Upgrade,
 ];
 
 const fn calls(name: &'static str, fault: Fault, place: Place) -> Drill {
@@ -142,6 +146,7 @@ impl Drill {
             Self::Busy(drill) => drill.name,
             Self::SharedStorage(drill) => drill.name,
             Self::NoQuorum(name, _) => name,
+            Self::Upgrade => upgrade::NAME,
         }
     }
 
@@ -157,12 +162,13 @@ impl Drill {
             | Self::Commands(_)
             | Self::Busy(_)
             | Self::SharedStorage(_)
-            | Self::NoQuorum(..) => false,
+            | Self::NoQuorum(..)
+            | Self::Upgrade => false,
         }
     }
 
     /// Why it cannot be done here, if it cannot.
-    fn impossible(self) -> Option<String> {
+    fn impossible(self, order: &Order) -> Option<String> {
         match self {
             Self::Calls(drill) => {
                 let under = || drill.under.impossible();
@@ -173,6 +179,10 @@ impl Drill {
             | Self::Busy(_)
             | Self::SharedStorage(_)
             | Self::NoQuorum(..) => None,
+            Self::Upgrade => {
+                let none = order.other.is_none();
+                none.then(|| "there is no other build; name its program with --other".to_owned())
+            }
         }
     }
 
@@ -183,7 +193,8 @@ impl Drill {
             | Self::Queue(_)
             | Self::Commands(_)
             | Self::SharedStorage(_)
-            | Self::NoQuorum(..) => true,
+            | Self::NoQuorum(..)
+            | Self::Upgrade => true,
             Self::Busy(_) => false,
         }
     }
@@ -191,7 +202,11 @@ impl Drill {
     /// Makes so much load that no other round is to be played beside it.
     fn is_alone(self) -> bool {
         match self {
-            Self::Calls(_) | Self::Queue(_) | Self::SharedStorage(_) | Self::NoQuorum(..) => false,
+            Self::Calls(_)
+            | Self::Queue(_)
+            | Self::SharedStorage(_)
+            | Self::NoQuorum(..)
+            | Self::Upgrade => false,
             Self::Commands(_) | Self::Busy(_) => true,
         }
     }
@@ -207,7 +222,8 @@ impl Drill {
             | Self::Commands(_)
             | Self::Busy(_)
             | Self::SharedStorage(_)
-            | Self::NoQuorum(..) => Bounds::default(),
+            | Self::NoQuorum(..)
+            | Self::Upgrade => Bounds::default(),
         }
     }
 
@@ -219,7 +235,8 @@ impl Drill {
             | Self::Commands(_)
             | Self::Busy(_)
             | Self::SharedStorage(_)
-            | Self::NoQuorum(..) => Means::Loopback,
+            | Self::NoQuorum(..)
+            | Self::Upgrade => Means::Loopback,
         }
     }
 
@@ -249,6 +266,10 @@ impl Drill {
             Self::NoQuorum(name, survivor) => {
                 let outage = no_quorum::play(survivor, order.calls, addresses, folder).await?;
                 Ok(judge::no_quorum::judge(name, round, &outage))
+            }
+            Self::Upgrade => {
+                let other = order.other.as_deref().context("there is no other build")?;
+                upgrade::play(round, (other, addresses), folder).await
             }
         }
     }

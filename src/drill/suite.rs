@@ -40,6 +40,8 @@ pub(crate) struct Order {
     pub(crate) first: u8,
     /// The folder for the report, the results and the drawings.
     pub(crate) output: Option<PathBuf>,
+    /// The program of the build that follows this one, for upgrades.
+    pub(crate) other: Option<PathBuf>,
     /// Keep the folder with configurations, logs and data.
     pub(crate) keep: bool,
 }
@@ -189,7 +191,7 @@ async fn one(
 ) -> Judged {
     let (drill, round) = (job.drill, job.round);
     let claim = "the drill can be run";
-    if let Some(why) = drill.impossible() {
+    if let Some(why) = drill.impossible(order) {
         let why = format!("not possible here: {why}");
         return Judged::unplayed(drill.name(), round, Claim::skipped(claim, &why));
     }

@@ -424,6 +424,24 @@ impl Line {
         false
     }
 
+    /// The first lines of the requests that have come and that nobody waited for.
+    pub fn unasked(&mut self) -> Vec<String> {
+        let mut lines = self.left();
+        lines.retain(|line| !line.starts_with("SIP/2.0 "));
+        lines
+    }
+
+    /// The first lines of all messages that have come and that nobody waited for.
+    pub fn left(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut buffer = [0; 65_536];
+        while let Ok((length, _)) = self.socket.recv_from(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..length]);
+            lines.push(text.lines().next().unwrap_or("").to_owned());
+        }
+        lines
+    }
+
     /// Waits for a BYE and answers it.
     pub fn is_hung_up(&mut self) {
         let bye =

@@ -12,4 +12,5 @@ mod outbound;
 mod queues;
 mod reconfigure;
 mod script;
+mod versions;
 mod wants;

@@ -123,7 +123,7 @@ impl State {
         }
         leg.far = Far::Talking;
         let codec = leg.codec();
-        let mut wires = vec![(number, leg.committed(now).encode())];
+        let mut wires = vec![(number, leg.committed(now).encode(self.node.version()))];
         wires.extend(self.caller_prepared_for(now, number, codec));
         let command = Command::LegAnswered { call, leg: number, wires };
         self.propose_then(command, Message::AnswerKept(number));
@@ -157,7 +157,7 @@ impl State {
         ) {
             tracing::warn!(call = %self.id, %error, "the caller's offer cannot be answered again");
         }
-        Some((first, caller.committed(now).encode()))
+        Some((first, caller.committed(now).encode(self.node.version())))
     }
 
     /// The answer to an offer of ours that was in a 2xx.
@@ -172,7 +172,7 @@ impl State {
             leg.dialog.hang_up(now);
             return self.ended(number, Cause::Failed);
         }
-        let wire = leg.committed(now).encode();
+        let wire = leg.committed(now).encode(self.node.version());
         self.propose(Command::WireChanged { call: self.id, leg: number, wire });
         self.refresh_audio();
     }
@@ -192,7 +192,7 @@ impl State {
         leg.audio.rounds += 1;
         let direction = leg.audio.agreed.as_ref().map(|agreed| agreed.direction);
         let held = matches!(direction, Some(Direction::RecvOnly | Direction::Inactive));
-        let wire = leg.committed(now).encode();
+        let wire = leg.committed(now).encode(self.node.version());
         let was_held =
             self.call.as_ref().and_then(|call| call.legs.get(&number)).is_some_and(|leg| leg.held);
         let call = self.id;

@@ -291,6 +291,11 @@ impl LiveLeg {
         });
     }
 
+    /// Whether it is an arriving leg that nothing final was said on.
+    pub(super) fn is_before_the_answer(&self) -> bool {
+        self.dialog.status() == LegStatus::Arriving
+    }
+
     /// The leg as it is now, to be committed.
     pub(super) fn committed(&self, now: Instant) -> CommittedLeg {
         committed(&self.dialog, self, now)

@@ -29,7 +29,7 @@ impl State {
         }
         for number in legs {
             if let Some(leg) = self.legs.get(number) {
-                let wire = leg.committed(now).encode();
+                let wire = leg.committed(now).encode(self.node.version());
                 self.propose(Command::WireChanged { call: self.id, leg: *number, wire });
             }
         }
@@ -48,6 +48,9 @@ impl State {
                     |leg| LiveLeg::restore(now, leg, call.epoch).map_err(|error| error.to_string()),
                 );
             match restored {
+                // The caller was answered and has hung up, since this was committed: any word would
+                // be one too many.
+                Ok(live) if live.is_before_the_answer() && has_hung_up(call, number) => (),
                 Ok(mut live) => {
                     // Secrets are not committed: they are looked up again.
                     let way = self.node.way(&committed.role, &committed.target, self.station.sip);
@@ -185,7 +188,7 @@ impl State {
         let Some(leg) = self.legs.get_mut(&number) else { return };
         match state {
             Some(LegState::Answering) => {
-                let wires = vec![(number, leg.committed(now).encode())];
+                let wires = vec![(number, leg.committed(now).encode(self.node.version()))];
                 self.propose(Command::LegAnswered { call: self.id, leg: number, wires });
             }
             Some(_) | None => {
@@ -287,6 +290,12 @@ impl State {
 /// The end of an arrival that was refused before it was committed.
 pub(in crate::actors) fn end_of_refused(call: CallId) -> Command {
     Command::LegEnded { call, leg: LegNumber::FIRST, cause: Cause::Cancelled }
+}
+
+/// Whether the caller of a call that was answered has ended it.
+fn has_hung_up(call: &Call, number: LegNumber) -> bool {
+    let state = call.legs.get(&number).map(|leg| leg.state);
+    call.answered.is_some() && matches!(state, Some(LegState::Ended { cause: Cause::HungUp }))
 }
 
 /// What becomes of the ports of a call that lives on elsewhere.
