@@ -50,7 +50,9 @@ impl State {
             match restored {
                 // The caller was answered and has hung up, since this was committed: any word would
                 // be one too many.
-                Ok(live) if live.is_before_the_answer() && has_hung_up(call, number) => (),
+                Ok(live) if live.is_before_the_answer() && has_hung_up(call, number) => {
+                    self.node.router.has_hung_up(live.sip_call_id.as_bytes());
+                }
                 Ok(mut live) => {
                     // Secrets are not committed: they are looked up again.
                     let way = self.node.way(&committed.role, &committed.target, self.station.sip);
