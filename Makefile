@@ -29,8 +29,8 @@ help:
 	@echo "make run    build and start a complete single node on loopback"
 	@echo "make test   every check: format, lints, unit tests, simulation, real peers"
 	@echo "make bench  measure, print the table, write target/bench/results.json"
-	@echo "make drill  kill, freeze and cut off nodes of a real cluster, ten rounds of each kind, under"
-	@echo "            40 minutes; the table and report are in target/drills"
+	@echo "make drill  kill, freeze and cut off nodes of a real cluster, ten rounds of each kind; the"
+	@echo "            table and the report are in target/drills"
 	@echo "make drill-long  the same for hours, and more seeds of the simulation; writes docs/drills.md"
 	@echo "make fuzz   longer mutation runs of every parser"
 
@@ -56,10 +56,12 @@ bench:
 	cargo bench --locked --bench calls
 
 # 100 calls over all phases. Ten rounds of `commands` are 1,000,000 acknowledged commands.
-DRILL := target/release/tandem drill all --calls 100 --side-by-side 2
+DRILL := TANDEM_OTHER=target/release/tandem-next target/release/tandem drill all --calls 100 --side-by-side 2
 
 drill:
 	$(call install,$(DRILL_PACKAGES))
+	cargo build --release --locked --features next-version
+	cp target/release/tandem target/release/tandem-next
 	cargo build --release --locked
 	$(DRILL) --rounds $${TANDEM_ROUNDS:-10} --output target/drills
 

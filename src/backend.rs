@@ -68,6 +68,7 @@ fn unavailable(error: ProposalError) -> SubmitError {
     match error {
         ProposalError::NoLeader => Unavailable::NoLeader.into(),
         ProposalError::Full | ProposalError::TooLarge { .. } => Unavailable::Busy.into(),
+        ProposalError::NotYet => Unavailable::Upgrading.into(),
         ProposalError::Unknown => SubmitError::Unknown,
         ProposalError::Stopped => Unavailable::Stopping.into(),
     }
@@ -101,7 +102,7 @@ impl Backend for NodeBackend {
         if !self.serves_desks() {
             return Box::pin(async { Err(Unavailable::Witness.into()) });
         }
-        let proposal = self.node.replica.propose(command.encode());
+        let proposal = self.node.propose(&command);
         Box::pin(async move {
             let answer = proposal.await.map_err(unavailable)?;
             Ok(Applied { index: answer.index, reply: answer.reply? })
@@ -235,7 +236,7 @@ impl Backend for NodeBackend {
     }
 
     fn readiness(&self) -> Readiness {
-        if self.node.draining.load(Ordering::Relaxed) {
+        if self.node.draining.load(Ordering::Relaxed) || self.node.drains() {
             return Readiness::Draining;
         }
         let mut reasons = Vec::new();

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod backend;
 pub mod cli;
 pub mod config;
+pub mod drain;
 mod drill;
 pub mod flows;
 pub mod ivr_http;

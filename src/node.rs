@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tandem_center::flow::IvrResult;
 use tandem_center::flow::{HttpRequest, Prompt};
 use tandem_center::{
-    AgentId, CallId, Command, Directory, HomeId, NodeId, Party, Queue, QueueId, Role,
+    AgentId, CallId, Center, Command, Directory, HomeId, NodeId, Party, Queue, QueueId, Rejected,
+    Reply, Role,
 };
 use tandem_sip::leg::{Identity, Settings, answer_stray};
 use tandem_sip::registrar::Registered;
@@ -35,7 +36,7 @@ use crate::media_engine::{Clip, Engine, PortKey, ReserveError};
 use crate::metrics::Metrics;
 use crate::recordings::Recordings;
 use crate::registrations;
-use crate::replica::{Lease, ReplicaHandle};
+use crate::replica::{Answer, Lease, Proposal, ProposalError, ReplicaHandle};
 use crate::routes::{RouteError, Routes, Way};
 use crate::speech::PromptStore;
 use crate::stations::{ServiceAddress, Station, Stations};
@@ -117,14 +118,18 @@ pub struct Node {
     pub alarms: Arc<Alarms>,
     /// The delay of tasks.
     pub lag: Lag,
-    /// New calls are refused: the node is about to stop.
+    /// New calls are refused: the node is about to stop, and nobody takes over from it.
     pub draining: AtomicBool,
+    /// Becomes true when this node drains, and false when it resumes: desks are to go elsewhere.
+    pub desks_go: tokio::sync::watch::Sender<bool>,
     /// New calls are refused: there is no room on the disk.
     pub disk_full: AtomicBool,
     pub(crate) settings: Arc<Settings>,
     pub(crate) dispatcher: std::sync::OnceLock<Arc<Dispatcher>>,
     pub(crate) arrivals_uncommitted: AtomicUsize,
     pub(crate) call_counter: AtomicU64,
+    /// The version that the cluster has agreed on, as far as this node knows: what it writes.
+    pub(crate) writes: AtomicU8,
     /// The cluster knows that this process is up, or is being told.
     pub(crate) announced: AtomicBool,
     /// The directory that this node was configured with, with the flows as they are on its disk.
@@ -381,7 +386,7 @@ impl Node {
         let held = self.replica.read_local(|machine| machine.center().directory_hash());
         if held != wanted {
             let command = Command::Configure(Box::new(directory));
-            self.replica.propose_then(command.encode(), |outcome| match outcome {
+            self.propose_then(&command, |outcome| match outcome {
                 Ok(answer) => {
                     if let Err(rejected) = answer.reply {
                         tracing::error!(%rejected, "the configuration is not taken");
@@ -399,7 +404,7 @@ impl Node {
             return;
         }
         let node = Arc::clone(self);
-        self.replica.propose_then(self.is_up(true).encode(), move |outcome| {
+        self.propose_then(&self.is_up(true), move |outcome| {
             if outcome.is_err() {
                 node.announced.store(false, Ordering::Relaxed);
                 node.actors.tell_replica(ReplicaMessage::LookAtRoleSoon);
@@ -411,6 +416,38 @@ impl Node {
     /// means that a node takes calls and may be given those of another.
     pub fn is_witness(&self) -> bool {
         self.config.is_witness()
+    }
+
+    /// The version in which this node writes what is replicated.
+    pub fn version(&self) -> u8 {
+        self.writes.load(Ordering::Relaxed)
+    }
+
+    /// Proposes a command, in the version that all nodes read.
+    pub fn propose(&self, command: &Command) -> Proposal<Result<Reply, Rejected>> {
+        match command.encode(self.version()) {
+            Ok(bytes) => self.replica.propose(bytes),
+            Err(_) => Proposal::refused(ProposalError::NotYet),
+        }
+    }
+
+    /// Proposes a command; `then` is called on the Raft thread, and must not block.
+    pub fn propose_then(
+        &self,
+        command: &Command,
+        then: impl FnOnce(Result<Answer<Result<Reply, Rejected>>, ProposalError>) + Send + 'static,
+    ) {
+        match command.encode(self.version()) {
+            Ok(bytes) => self.replica.propose_then(bytes, then),
+            Err(_) => then(Err(ProposalError::NotYet)),
+        }
+    }
+
+    /// Whether this node is to be stopped, as the cluster knows.
+    pub fn drains(&self) -> bool {
+        let me = self.id;
+        let drains = |center: &Center| center.node(me).is_some_and(|node| node.draining);
+        self.replica.read_local(|machine| drains(machine.center()))
     }
 
     /// The command that says that this node is up.

@@ -5,13 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 use tandem_center::flow::Surroundings;
+use tandem_center::version::OLDEST;
 use tandem_center::{CallId, Directory, HomeId, NodeId};
 use tandem_cluster::shared::directory::SharedDirectory;
 use tandem_sip::auth::Credentials;
@@ -33,6 +35,7 @@ use crate::audit::journal::Journal;
 use crate::backend::NodeBackend;
 use crate::config::sections::{Codec, MemberRole};
 use crate::config::{Config, Origin};
+use crate::drain;
 use crate::flows::{self, FlowFolder};
 use crate::measure;
 use crate::media_engine::{Engine, EngineConfig, PortEvent};
@@ -66,9 +69,11 @@ const DISK_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 /// What stands in the way of starting, and what to do about it.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
+    // Before a standby is waited for: it is to take over without looking for voices.
+    let voice = voice(&config).await;
     let Some((config, holder)) = hold(config, &metrics).await? else { return Ok(()) };
     let lease = holder.as_ref().map_or_else(DirectoryLease::alone, Holder::lease);
-    let running = Running::start_with(config, metrics, lease).await?;
+    let running = Running::start_with(config, metrics, lease, voice).await?;
     let config = &running.node.config;
     let listen = config.http.listen;
     let api = serve(
@@ -84,8 +89,18 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let sip = &running.node.stations.own().host;
         tracing::info!(%sip, http = %api.address, "the node is up");
     }
-    told_to_end().await?;
-    api.drain();
+    let mut desks_go = running.node.desks_go.subscribe();
+    let told = async {
+        while desks_go.changed().await.is_ok() {
+            api.drain(*desks_go.borrow_and_update());
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        told = told_to_end() => told?,
+        () = told => (),
+    }
+    api.drain(true);
     running.drain(api).await;
     if let Some(holder) = holder {
         tokio::task::spawn_blocking(|| holder.release()).await?;
@@ -137,7 +152,8 @@ impl Running {
     /// # Errors
     /// What stands in the way, and what to do about it.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        Self::start_with(config, Arc::new(Metrics::new()), DirectoryLease::alone()).await
+        let voice = voice(&config).await;
+        Self::start_with(config, Arc::new(Metrics::new()), DirectoryLease::alone(), voice).await
     }
 
     /// The same, in a data directory that is held for as long as the lease.
@@ -148,10 +164,9 @@ impl Running {
         config: Config,
         metrics: Arc<Metrics>,
         directory_lease: DirectoryLease,
+        voice: Arc<dyn SpeechSynthesizer>,
     ) -> anyhow::Result<Self> {
-        let data = config.node.data.clone();
-        std::fs::create_dir_all(&data)
-            .with_context(|| format!("the data directory {} cannot be made", data.display()))?;
+        let data = data_directory(&config)?;
         let id = NodeId(config.node.id.get().into());
         let outlet = Arc::new(OnceLock::new());
         let events = Arc::new(EventLog::default());
@@ -169,7 +184,7 @@ impl Running {
         let (told, kept) = (Arc::clone(&outlet), Arc::clone(&recordings));
         let leases = (handle.lease(), directory_lease.clone());
         let engine = start_engine(&config, leases, told, kept)?;
-        let prompts = Arc::new(prompts(&config).await?);
+        let prompts = Arc::new(prompts(&config, voice)?);
         let (folder, directory) = directory(&config, &prompts);
         let node = Arc::new(Node {
             id,
@@ -185,8 +200,7 @@ impl Running {
             web: Arc::new(crate::ivr_http::IvrHttp::new().context("no HTTP client for flows")?),
             metrics,
             events,
-            journal: Journal::start_under(directory_lease, &data.join("journal"), id.0)
-                .context("the journal of the wire cannot be written")?,
+            journal: journal(directory_lease, &data, id)?,
             routes: Routes::new(trunks(&config)?, &config.sip.realm),
             capabilities: capabilities(&config),
             in_band_dtmf: config.media.in_band_dtmf,
@@ -196,11 +210,13 @@ impl Running {
             alarms: Default::default(),
             lag: Default::default(),
             draining: AtomicBool::new(false),
+            desks_go: tokio::sync::watch::Sender::new(false),
             disk_full: AtomicBool::new(false),
             settings: Arc::new(settings(&config)),
             dispatcher: OnceLock::new(),
             arrivals_uncommitted: AtomicUsize::new(0),
             call_counter: Default::default(),
+            writes: AtomicU8::new(OLDEST),
             announced: AtomicBool::new(false),
             phones: phones(&config),
             nonce_key: nonce_key(&config),
@@ -209,6 +225,8 @@ impl Running {
             config,
         });
         let _ = outlet.set(Arc::downgrade(&node));
+        // From here on it follows what is applied.
+        node.replica.read_local(|machine| machine.tell_version(&node));
         Supervisor::start(&node).await?;
         tokio::spawn(recordings.keep(chores));
         tokio::spawn(watch_disk(Arc::downgrade(&node)));
@@ -226,9 +244,14 @@ impl Running {
         NodeBackend::new(Arc::clone(&self.node), records::Reader::new(&records))
     }
 
-    /// Refuses new calls and waits until those in progress have ended, at most as long as is
-    /// configured; then stops.
+    /// Hands the address with its calls, and the leadership, to other nodes. Where nobody takes
+    /// them, refuses new calls and waits until those in progress have ended, at most as long as is
+    /// configured. Then stops.
     pub async fn drain(self, api: ApiHandle) {
+        match drain::hand_over(&self.node).await {
+            Ok(()) => tracing::info!("everything is handed over"),
+            Err(error) => tracing::warn!("calls are not handed over: {error}"),
+        }
         self.node.draining.store(true, Ordering::Relaxed);
         let patience = Duration::from_secs(self.node.config.node.drain_seconds.get().into());
         let drained = async {
@@ -389,29 +412,44 @@ fn trunks(config: &Config) -> anyhow::Result<BTreeMap<Arc<str>, Trunk>> {
     config.trunk.iter().map(trunk).collect()
 }
 
-/// The voices: recorded prompts, and the engine for those that are text. A node without the engine
-/// runs all the same; what it cannot say is logged and skipped.
-async fn prompts(config: &Config) -> anyhow::Result<PromptStore> {
+fn data_directory(config: &Config) -> anyhow::Result<PathBuf> {
+    let data = config.node.data.clone();
+    std::fs::create_dir_all(&data)
+        .with_context(|| format!("the data directory {} cannot be made", data.display()))?;
+    Ok(data)
+}
+
+fn journal(lease: DirectoryLease, data: &Path, id: NodeId) -> anyhow::Result<Journal> {
+    Journal::start_under(lease, &data.join("journal"), id.0)
+        .context("the journal of the wire cannot be written")
+}
+
+/// The engine for prompts that are text. A node without it runs all the same; what it cannot say is
+/// logged and skipped.
+async fn voice(config: &Config) -> Arc<dyn SpeechSynthesizer> {
+    // A witness says nothing.
+    if config.is_witness() {
+        return Arc::new(NoVoice);
+    }
     let speech = &config.speech;
     let espeak = EspeakConfig {
         command: speech.command.clone(),
         voices: speech.voices.clone(),
         ..EspeakConfig::default()
     };
-    let engine: Arc<dyn SpeechSynthesizer> = if config.is_witness() {
-        Arc::new(NoVoice)
-    } else {
-        match EspeakNg::start(espeak).await {
-            Ok(engine) => Arc::new(engine),
-            Err(error) => {
-                let missing = "no text is spoken; install espeak-ng or set [speech] command";
-                tracing::error!(%error, missing);
-                Arc::new(NoVoice)
-            }
+    match EspeakNg::start(espeak).await {
+        Ok(engine) => Arc::new(engine),
+        Err(error) => {
+            tracing::error!(%error, "no text is spoken; install espeak-ng or set [speech] command");
+            Arc::new(NoVoice)
         }
-    };
+    }
+}
+
+/// The voices: recorded prompts, and the engine for those that are text.
+fn prompts(config: &Config, engine: Arc<dyn SpeechSynthesizer>) -> anyhow::Result<PromptStore> {
     let cache = config.node.data.join("speech");
-    let bytes_max = speech.cache_mb_max.get() << 20;
+    let bytes_max = config.speech.cache_mb_max.get() << 20;
     let disk = DiskCache::open(&cache, bytes_max)?;
     Ok(PromptStore::new(config.input(&config.prompts.directory), engine, Some(disk)))
 }

@@ -31,7 +31,7 @@ const SECRET: &str = "the secret of these tests";
 fn a_killed_node_is_alarmed_everywhere_until_it_is_back() {
     let receiver = Receiver::failing(2);
     let entries = format!("\n[alarms]\nwebhook = \"{}\"\nsecret = \"{SECRET}\"\n", receiver.url());
-    let mut cluster = Cluster::start_with("127.0.0.8", 15, |text| text + &entries);
+    let mut cluster = Cluster::start_with("127.0.0.8", 15, |_, text| text + &entries);
     let leader = cluster.leader();
     let [killed, follower] = others(leader);
     let stream = Stream::of_supervisor(&cluster, follower);

@@ -32,6 +32,30 @@ fn nobody_hears_that_a_leader_is_lost() {
 }
 
 #[test]
+fn a_rolling_upgrade_without_another_build_is_skipped_and_says_why() {
+    let output = Command::new(env!("CARGO_BIN_EXE_tandem"))
+        .args(["drill", "rolling-upgrade"])
+        .env_remove("TANDEM_OTHER")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let says = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{says}");
+    assert!(says.contains("skipped") && says.contains("--other"), "{says}");
+}
+
+/// A frozen node keeps the address for two seconds: the announcement of its adopter must win.
+#[test]
+fn no_call_is_lost_when_its_node_is_frozen_and_its_address_goes_to_another_machine() {
+    passes(&["interface-frozen"]);
+}
+
+#[test]
+fn no_answered_call_is_lost_when_its_node_is_killed_and_its_address_stays_dead() {
+    passes(&["reinvite-killed"]);
+}
+
+#[test]
 fn an_acknowledged_command_is_done_once_whoever_leads() {
     passes(&["commands"]);
 }

@@ -4,6 +4,7 @@
 //! The disk is a folder that both processes reach by a path of their own.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should end")]
+#![allow(clippy::print_stdout, reason = "what a takeover took is worth to be seen")]
 
 mod support;
 

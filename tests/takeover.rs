@@ -6,15 +6,19 @@
 mod support;
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::cluster::{Cluster, others};
+use support::line::Line;
 use support::wait_until;
 
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
 
 /// How soon another node serves the calls of one whose process is gone.
 const ADOPTED_WITHIN: Duration = Duration::from_secs(2);
+
+/// A 200 without an ACK is given up after 64·T1.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(34);
 
 /// The callers of all tests here use the same ports.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -44,6 +48,30 @@ fn a_call_goes_on_when_the_node_that_carries_it_is_killed() {
     cluster.records_are(carrier, 2);
 }
 
+/// RFC 3261 §13.2.2.4: who called acknowledges a repeated 200 for 32 s, and then has forgotten it.
+#[test]
+fn a_call_of_long_ago_goes_on_though_nobody_acknowledges_its_200_again() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut cluster = Cluster::start("127.0.0.16", 15);
+    let leader = cluster.leader();
+    let [carrier, other] = others(leader);
+    let mut alice = Line::new("127.0.0.201", cluster.sip(carrier));
+    let offer = alice.sdp("sendrecv");
+    alice.calls("alice", "echo", &offer);
+    let ok = alice.is_told(200);
+    alice.acks("");
+    alice.hears_itself(ok.audio(), 0x21);
+    cluster.nodes[carrier - 1].kill();
+    cluster.wait_for_owned_call(&[leader, other]);
+    let adopted = Instant::now();
+    while adopted.elapsed() < GIVEN_UP_AFTER {
+        let sample = 0x30 + u8::try_from(adopted.elapsed().as_secs()).unwrap();
+        alice.hears_itself(ok.audio(), sample);
+    }
+    alice.hangs_up();
+    cluster.records_are(other, 1);
+}
+
 #[test]
 fn a_call_goes_on_when_the_leader_that_carries_it_is_killed() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,6 +81,28 @@ fn a_call_goes_on_when_the_leader_that_carries_it_is_killed() {
     cluster.nodes[leader - 1].kill();
     talking.finishes(HALF_A_MINUTE);
     cluster.records_are(others(leader)[0], 1);
+}
+
+#[test]
+fn a_hold_while_nobody_leads_is_answered_when_somebody_does() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut cluster = Cluster::start("127.0.0.19", 15);
+    let leader = cluster.leader();
+    let [carrier, _] = others(leader);
+    let mut alice = Line::new("127.0.0.201", cluster.sip(carrier));
+    let offer = alice.sdp("sendrecv");
+    alice.calls("alice", "echo", &offer);
+    alice.is_told(200);
+    alice.acks("");
+    cluster.wait_for_owned_call(&[carrier]);
+    cluster.nodes[leader - 1].kill();
+    let hold = alice.sdp("sendonly");
+    alice.reinvites(&hold);
+    let ok = alice.is_told(200);
+    assert!(ok.says("a=recvonly"), "{ok:?}");
+    alice.acks("");
+    alice.hangs_up();
+    cluster.records_are(carrier, 1);
 }
 
 #[test]

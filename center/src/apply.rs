@@ -88,6 +88,7 @@ impl Center {
         let mut turn = Turn::new(index, self.at.max(at));
         let reply = self.dispatch(&mut turn, command)?;
         self.at = turn.at;
+        self.rehearse();
         turn.outcome.reply = reply;
         if let Some((agent, id)) = given_by
             && self.agents.contains_key(&agent)
@@ -153,6 +154,10 @@ impl Center {
             }
             Command::EndWrapUp { agent, .. } => self.end_wrap_up(turn, &agent),
             Command::HomeYielded { home, epoch } => Ok(self.home_yielded(turn, home, epoch)),
+            Command::Drain { node } => self.drain(turn, node),
+            Command::Resume { node } => self.resume(turn, node),
+            Command::Reads { node, reads, witness } => self.reads(turn, (node, witness), reads),
+            Command::Agree { version, nodes } => Ok(self.agree(turn, version, &nodes)),
             Command::Registered { agent, contacts, until } => {
                 self.registered(turn, agent, Registration { contacts, until })
             }

@@ -1,8 +1,10 @@
 //! Commands: the only way to change the centre, as they stand in the replicated log.
 //!
 //! A command carries everything that is random or local: ids, salts, the owner. Its encoding
-//! begins with a version; a replica that meets a newer one stops instead of guessing. Variants
-//! and fields are added at the end of their enum or struct only together with a new version.
+//! begins with a version; a replica that meets one that it does not read stops instead of
+//! guessing. [`forms`] has what is behind it: the enum here is the newest form.
+
+mod forms;
 
 use std::sync::Arc;
 
@@ -12,9 +14,7 @@ use crate::call::{Cause, Party, Wire};
 use crate::directory::Directory;
 use crate::flow::IvrResult;
 use crate::ids::{AgentId, CallId, CommandId, HomeId, LegNumber, Millis, NodeId, SessionId};
-
-/// The version that [`Command::encode`] writes and the newest that [`Command::decode`] reads.
-pub const COMMAND_VERSION: u8 = 2;
+use crate::version::{self, Foreign, Reads};
 
 /// Calls that one [`Command::Cleared`] may name. A node splits longer lists.
 pub const CLEARED_MAX: usize = 4096;
@@ -100,13 +100,24 @@ pub enum Command {
     /// The phones that an agent has registered are now these; the last of them expires at
     /// `until`. No bytes: there are none any more.
     Registered { agent: AgentId, contacts: Wire, until: Millis },
-    /// The holder of another node's service address acts for it no more: the address and its calls
-    /// go back to the node that brought it. If that is not up the holder keeps it, in a new epoch.
-    /// Nothing if `epoch` is not the present one.
+    /// The holder of a service address acts for it no more: the address and its calls go to whom
+    /// [`crate::Center::heir`] names. If that is nobody any more the holder keeps it, in a new
+    /// epoch. Nothing if `epoch` is not the present one.
     HomeYielded { home: HomeId, epoch: u32 },
     /// The far end of a leg hung up, or was lost, so many milliseconds before this was proposed:
     /// until then nothing could be committed. The call ended then.
     LegEndedBefore { call: CallId, leg: LegNumber, cause: Cause, ago_ms: u32 },
+    /// The node is to be stopped: its service addresses and the calls on them are to go to others,
+    /// and it gets none, until it is started again or told to resume.
+    Drain { node: NodeId },
+    /// The node is not to be stopped after all.
+    Resume { node: NodeId },
+    /// The build of a node reads these versions: one that is up, or a witness, which never is. Void
+    /// when the node is lost or started again: another build may be next.
+    Reads { node: NodeId, reads: Reads, witness: bool },
+    /// From here on this version is written. Proposed by the leader's node; `nodes` are all
+    /// voters. Nothing if one of them is not up or does not read it, or if it is not newer.
+    Agree { version: u8, nodes: Vec<NodeId> },
     /// The agent asks somebody else, whom the others in the conversation do not hear. A number that
     /// leads to a person: an agent, a target, or outside.
     Consult { agent: AgentId, call: CallId, to: Arc<str>, command: CommandId },
@@ -170,37 +181,43 @@ pub enum WantedState {
 /// Why bytes are not a command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Written by a newer program: this node must stop and be upgraded.
-    #[error("the command has version {version}, this program reads up to {known}")]
-    Newer { version: u8, known: u8 },
+    /// Written by a program that this one does not understand.
+    #[error("the command has {0}")]
+    Foreign(#[from] Foreign),
     /// Not what `encode` wrote.
     #[error("the command is damaged: {reason}")]
     Corrupt { reason: String },
 }
 
+/// A command that some node could not read: the version that the cluster has agreed on has none
+/// such. It can be given once that has risen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("version {version}, which all nodes read, has no such command")]
+pub struct NotYet {
+    version: u8,
+}
+
 impl Command {
-    /// The bytes for the log: the version, then the command.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(self, vec![COMMAND_VERSION])
-            .expect("commands have no sequences of unknown length and a vector takes all bytes")
+    /// The bytes for the log, in the version that the cluster has agreed on: the version, then
+    /// the command.
+    ///
+    /// # Errors
+    /// That version has no such command.
+    pub fn encode(&self, version: u8) -> Result<Vec<u8>, NotYet> {
+        let mut bytes = vec![version];
+        let known = forms::write(self, version, &mut bytes);
+        if known { Ok(bytes) } else { Err(NotYet { version }) }
     }
 
     /// Reads what `encode` wrote. Never panics, whatever the bytes.
+    ///
+    /// # Errors
+    /// Another version, or damaged bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let corrupt = |reason: &str| DecodeError::Corrupt { reason: reason.to_owned() };
-        match bytes.split_first() {
-            None => Err(corrupt("no bytes")),
-            Some((&COMMAND_VERSION, rest)) => match postcard::take_from_bytes(rest) {
-                Ok((command, [])) => Ok(command),
-                Ok((_, rest)) => Err(corrupt(&format!("{} bytes too many", rest.len()))),
-                Err(error) => Err(corrupt(&error.to_string())),
-            },
-            Some((&version, _)) if version > COMMAND_VERSION => {
-                Err(DecodeError::Newer { version, known: COMMAND_VERSION })
-            }
-            Some((&version, _)) => Err(corrupt(&format!("there is no version {version}"))),
-        }
+        let (&version, rest) = bytes.split_first().ok_or_else(|| corrupt("no bytes"))?;
+        version::check(version)?;
+        forms::read(version, rest).map_err(|reason| corrupt(&reason))
     }
 
     /// The call that the command is about, for spans and for sharding.
@@ -241,7 +258,11 @@ impl Command {
             | Self::SetState { .. }
             | Self::EndWrapUp { .. }
             | Self::Registered { .. }
-            | Self::HomeYielded { .. } => None,
+            | Self::HomeYielded { .. }
+            | Self::Drain { .. }
+            | Self::Resume { .. }
+            | Self::Reads { .. }
+            | Self::Agree { .. } => None,
         }
     }
 
@@ -283,7 +304,11 @@ impl Command {
             | Self::SessionLost { .. }
             | Self::SessionBack { .. }
             | Self::Registered { .. }
-            | Self::HomeYielded { .. } => None,
+            | Self::HomeYielded { .. }
+            | Self::Drain { .. }
+            | Self::Resume { .. }
+            | Self::Reads { .. }
+            | Self::Agree { .. } => None,
         }
     }
 }
@@ -291,27 +316,60 @@ impl Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::version::{NEWEST, OLDEST};
 
-    #[test]
-    fn a_command_reads_back() {
-        let command = Command::LegAnswered {
+    fn answered() -> Command {
+        Command::LegAnswered {
             call: CallId(7),
             leg: LegNumber(1),
             wires: vec![(LegNumber(1), Wire::from(&b"dialog"[..]))],
-        };
-        assert_eq!(Command::decode(&command.encode()), Ok(command));
+        }
     }
 
     #[test]
-    fn a_newer_command_is_told_from_a_damaged_one() {
-        let mut bytes = Command::Tick.encode();
-        assert_eq!(bytes, [COMMAND_VERSION, 1]);
+    fn a_command_reads_back_in_every_version_that_is_read() {
+        for version in OLDEST..=NEWEST {
+            let bytes = answered().encode(version).unwrap();
+            assert_eq!(bytes[0], version);
+            assert_eq!(Command::decode(&bytes), Ok(answered()), "{version}");
+        }
+    }
+
+    #[test]
+    fn neighbouring_versions_have_different_bytes() {
+        let bodies: Vec<_> = (OLDEST..=NEWEST)
+            .map(|version| answered().encode(version).unwrap()[1..].to_vec())
+            .collect();
+        assert!(bodies.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+
+    #[test]
+    fn nobody_writes_a_version_that_this_build_does_not_know() {
+        assert!(Command::Tick.encode(NEWEST + 1).is_err());
+        assert!(Command::Tick.encode(OLDEST - 1).is_err());
+    }
+
+    #[test]
+    fn bytes_of_version_3_stay_what_they_are() {
+        // As an older build wrote it: what is in logs must be read for ever, or be refused.
+        let bytes = [3, 6, 7, 1, 1, 1, 6, b'd', b'i', b'a', b'l', b'o', b'g'];
+        assert_eq!(answered().encode(3).unwrap(), bytes);
+        assert_eq!(Command::decode(&bytes), Ok(answered()));
+    }
+
+    #[test]
+    fn a_foreign_command_is_told_from_a_damaged_one() {
+        let mut bytes = Command::Tick.encode(OLDEST).unwrap();
         bytes.push(0);
         assert!(matches!(Command::decode(&bytes), Err(DecodeError::Corrupt { .. })));
-        bytes[0] = COMMAND_VERSION + 1;
-        let newer = DecodeError::Newer { version: COMMAND_VERSION + 1, known: COMMAND_VERSION };
-        assert_eq!(Command::decode(&bytes), Err(newer));
+        bytes[0] = NEWEST + 1;
+        let error = Command::decode(&bytes).unwrap_err();
+        assert_eq!(error, Foreign::Newer { version: NEWEST + 1 }.into());
+        let words = error.to_string();
+        let said = format!("version {}, this program reads up to {NEWEST}", NEWEST + 1);
+        assert!(words.contains(&said) && words.contains("start a newer one"), "{words}");
         assert!(matches!(Command::decode(&[]), Err(DecodeError::Corrupt { .. })));
-        assert!(matches!(Command::decode(&[0, 1]), Err(DecodeError::Corrupt { .. })));
+        let older = DecodeError::Foreign(Foreign::Older { version: OLDEST - 1 });
+        assert_eq!(Command::decode(&[OLDEST - 1, 1]), Err(older));
     }
 }

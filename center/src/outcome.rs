@@ -65,6 +65,8 @@ pub struct Touched {
     pub registrations: BTreeSet<AgentId>,
     /// The directory.
     pub directory: bool,
+    /// The version that is written: everything is stored anew.
+    pub version: bool,
     /// Remembered results of an agent's commands, by slot.
     pub results: BTreeSet<(AgentId, u8)>,
 }
@@ -81,6 +83,7 @@ impl Touched {
         self.flows.extend(more.flows.iter().cloned());
         self.registrations.extend(more.registrations.iter().cloned());
         self.directory |= more.directory;
+        self.version |= more.version;
         self.results.extend(more.results.iter().cloned());
     }
 
@@ -142,6 +145,18 @@ pub enum Rejected {
     /// A lost node may not own calls until it is up again.
     #[error("node {node} was lost and is not up again")]
     NodeIsLost { node: NodeId },
+    /// No such node: it never said that it is up.
+    #[error("there is no node {node}")]
+    NoSuchNode { node: NodeId },
+    /// Nobody is there who could take over from it, and nobody ever was.
+    #[error("node {node} is the only one: its calls have nowhere to go")]
+    OnlyNode { node: NodeId },
+    /// All the others are lost.
+    #[error("node {node} is the last one: all others are lost")]
+    LastNode { node: NodeId },
+    /// The others that are up are to be stopped, too.
+    #[error("nobody takes over from node {node}: the others that are up are draining")]
+    NobodyTakesOver { node: NodeId },
     /// A part of the command is larger than its bound.
     #[error("the {what} has {size}, at most {max} are taken")]
     TooLarge { what: &'static str, size: usize, max: usize },

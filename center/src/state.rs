@@ -17,6 +17,7 @@ use crate::directory::AgentConfig;
 use crate::flow::{Flow, FlowName, FlowVersion};
 use crate::queue::{Place, Rank, Totals, Waiting};
 use crate::registration::Registration;
+use crate::version::{OLDEST, Reads};
 use crate::{
     Agent, AgentId, AgentState, Call, CallId, Directory, Home, HomeId, Index, Millis, NodeId,
     Phase, Queue, QueueId, Session, SessionId, Side,
@@ -39,6 +40,11 @@ pub struct Center {
     pub(crate) registrations: BTreeMap<AgentId, Registration>,
     pub(crate) flows: BTreeMap<FlowKey, FlowEntry>,
     pub(crate) counts: Counts,
+    /// What is written, see [`Center::version`]; 0 before the first command.
+    pub(crate) version: u8,
+    /// Commands that were applied in version 4: what the rehearsal of an upgrade does differently.
+    #[cfg(feature = "next-version")]
+    pub(crate) rehearsed: u64,
     /// Index: the version of each flow that new calls begin with.
     pub(crate) flow_versions: BTreeMap<FlowName, FlowVersion>,
     /// Index: what is due when.
@@ -59,10 +65,16 @@ pub struct Counts {
 }
 
 /// A node of the cluster as calls see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Node {
     /// It may own calls.
     pub up: bool,
+    /// It is about to be stopped: it gives away what it has, and gets nothing.
+    pub draining: bool,
+    /// What its build reads; nothing as long as it has not said.
+    pub reads: Reads,
+    /// It votes and has no calls, so that it is never up, and never lost either.
+    pub witness: bool,
     /// Index: the calls that it owns.
     pub calls: u32,
 }
@@ -191,6 +203,28 @@ impl Center {
     #[must_use]
     pub fn index(&self) -> Index {
         self.index
+    }
+
+    /// The version that the cluster has agreed on: what is written now. Never falls.
+    #[must_use]
+    pub fn version(&self) -> u8 {
+        if self.version == 0 { OLDEST } else { self.version }
+    }
+
+    /// Who applies a log from its very beginning says in which version its first command is: the
+    /// cluster began with that one.
+    pub fn begin(&mut self, version: u8) {
+        if self.version == 0 {
+            self.version = version;
+        }
+    }
+
+    /// What version 4 does differently begins with the command that agrees on it, on every build.
+    pub(crate) fn rehearse(&mut self) {
+        #[cfg(feature = "next-version")]
+        if self.version() >= 4 {
+            self.rehearsed += 1;
+        }
     }
 
     /// The time of the last command that was applied.
@@ -344,7 +378,7 @@ impl Center {
             for (node, by) in loads.into_iter().filter_map(|(node, by)| Some((node?, by))) {
                 let node = self.nodes.entry(node).or_insert_with(|| {
                     turn.outcome.touched.nodes.insert(node);
-                    Node { up: true, calls: 0 }
+                    Node { up: true, ..Node::default() }
                 });
                 node.calls = node.calls.wrapping_add(by);
             }

@@ -1,8 +1,10 @@
 //! The state as key-value pairs, as a snapshot, and as a hash.
 //!
 //! A pair for every call, agent, session and so on, so that a command writes only what it
-//! touched. Indexes are not stored. A snapshot is all pairs behind a version; what was written
-//! by a newer program is told from what is damaged, and neither is ever loaded in part.
+//! touched. Indexes are not stored. A snapshot is all pairs behind a version, which is the one that
+//! the cluster has agreed on, so that every node reads it; what was written by a foreign program is
+//! told from what is damaged, and neither is ever loaded in part. When the version rises, every pair
+//! is written anew: all pairs of a store are of one version.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,14 +19,11 @@ use crate::hash::Hash;
 use crate::outcome::Reply;
 use crate::queue::Totals;
 use crate::state::{Counts, FlowEntry, Node};
+use crate::version::{self, Foreign};
 use crate::{
     Agent, AgentId, Call, CallId, Center, CommandId, Directory, HomeId, Index, Millis, NodeId,
     Queue, QueueId, Session, SessionId, Touched,
 };
-
-/// The version of all stored values and snapshots that this program writes, and the newest that
-/// it reads.
-pub const STATE_VERSION: u8 = 2;
 
 /// What a snapshot begins with.
 const MAGIC: &[u8; 4] = b"TCtr";
@@ -42,9 +41,9 @@ pub type Change = (Vec<u8>, Option<Vec<u8>>);
 /// Why stored bytes are not a state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
-    /// Written by a newer program: this node must stop and be upgraded.
-    #[error("the state has version {version}, this program reads up to {known}")]
-    Newer { version: u8, known: u8 },
+    /// Written by a program that this one does not understand.
+    #[error("the state has {0}")]
+    Foreign(#[from] Foreign),
     /// Not what was written.
     #[error("the state is damaged: {what}")]
     Corrupt { what: String },
@@ -87,6 +86,9 @@ mod tag {
     pub(super) const RESULT: u8 = b'r';
     pub(super) const REGISTRATION: u8 = b'p';
     pub(super) const COUNTS: u8 = b't';
+    /// Of version 4.
+    #[cfg(feature = "next-version")]
+    pub(super) const REHEARSED: u8 = b'v';
 }
 
 impl Center {
@@ -94,6 +96,11 @@ impl Center {
     /// that the state has reached, so all are to be written in one batch.
     #[must_use]
     pub fn changed(&self, touched: &Touched) -> Vec<Change> {
+        if touched.version {
+            let mut all = self.everything();
+            all.merge(touched);
+            return self.changed(&Touched { version: false, ..all });
+        }
         let mut pairs = Vec::with_capacity(touched.calls.len() + 4);
         for id in &touched.calls {
             let call = self.calls.get(id).map(|call| encode(&**call));
@@ -111,8 +118,8 @@ impl Center {
             pairs.push((key(tag::QUEUE, id.as_str()), totals));
         }
         for id in &touched.nodes {
-            let up = self.nodes.get(id).map(|node| encode(&node.up));
-            pairs.push((key_u64(tag::NODE, id.0), up));
+            let node = self.nodes.get(id).map(|node| encode_node(self.version(), node));
+            pairs.push((key_u64(tag::NODE, id.0), node));
         }
         for id in &touched.homes {
             pairs.push((key_u64(tag::HOME, id.0), self.homes.get(id).map(encode)));
@@ -135,7 +142,11 @@ impl Center {
             pairs.extend(leftovers.map(|number| (chunk_key(number), None)));
         }
         pairs.push((vec![tag::COUNTS], Some(encode(&self.counts))));
-        let meta = Meta { version: STATE_VERSION, index: self.index, at: self.at };
+        #[cfg(feature = "next-version")]
+        if self.version() >= 4 {
+            pairs.push((vec![tag::REHEARSED], Some(encode(&self.rehearsed))));
+        }
+        let meta = Meta { version: self.version(), index: self.index, at: self.at };
         pairs.push((vec![tag::META], Some(encode(&meta))));
         pairs
     }
@@ -168,6 +179,7 @@ impl Center {
             flows: self.flows.keys().cloned().collect(),
             registrations: self.registrations.keys().cloned().collect(),
             directory: true,
+            version: false,
             results: self
                 .results
                 .iter()
@@ -187,7 +199,7 @@ impl Center {
     #[must_use]
     pub fn save(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
-        bytes.push(STATE_VERSION);
+        bytes.push(self.version());
         let pairs: Vec<(Vec<u8>, Vec<u8>)> =
             self.pairs().into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
         postcard::to_extend(&pairs, bytes).expect("a vector takes all bytes")
@@ -198,7 +210,7 @@ impl Center {
         let Some((&version, rest)) = bytes.strip_prefix(MAGIC).and_then(<[u8]>::split_first) else {
             return Err(corrupt("it does not begin as a snapshot of the centre"));
         };
-        check_version(version)?;
+        version::check(version)?;
         let pairs: Vec<(&[u8], &[u8])> = decode("snapshot", rest)?;
         Self::from_pairs(pairs)
     }
@@ -211,8 +223,14 @@ impl Center {
     pub fn from_pairs<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Self, LoadError> {
+        let pairs: Vec<(K, V)> = pairs.into_iter().collect();
         let mut loader = Loader::default();
-        for (key, value) in pairs {
+        // The point says in which version all others are.
+        let is_meta = |pair: &&(K, V)| pair.0.as_ref() == [tag::META];
+        if let Some((_, meta)) = pairs.iter().find(is_meta) {
+            loader.take_meta(meta.as_ref())?;
+        }
+        for (key, value) in &pairs {
             loader.take(key.as_ref(), value.as_ref())?;
         }
         loader.finish()
@@ -249,11 +267,7 @@ impl Loader {
         let Some((&tag, id)) = key.split_first() else { return Err(corrupt("an empty key")) };
         let center = &mut self.center;
         match tag {
-            tag::META => {
-                let Some(&version) = value.first() else { return Err(corrupt("no version")) };
-                check_version(version)?;
-                self.meta = Some(decode("meta", value)?);
-            }
+            tag::META => (),
             tag::CALL => {
                 let call: Call = decode("call", value)?;
                 center.calls.insert(CallId(number(id)?), Arc::new(call));
@@ -272,8 +286,8 @@ impl Loader {
                 center.queues.insert(id.clone(), Queue { totals, ..Queue::new(id) });
             }
             tag::NODE => {
-                let up = decode("node", value)?;
-                center.nodes.insert(NodeId(number(id)?), Node { up, calls: 0 });
+                let node = decode_node(center.version(), value)?;
+                center.nodes.insert(NodeId(number(id)?), node);
             }
             tag::HOME => {
                 center.homes.insert(HomeId(number(id)?), decode("home", value)?);
@@ -290,8 +304,18 @@ impl Loader {
             }
             tag::RESULT => self.take_result(id, value)?,
             tag::COUNTS => self.counts = Some(decode("counts", value)?),
+            #[cfg(feature = "next-version")]
+            tag::REHEARSED => center.rehearsed = decode("rehearsal", value)?,
             other => return Err(corrupt(&format!("a key of unknown kind {other:#04x}"))),
         }
+        Ok(())
+    }
+
+    fn take_meta(&mut self, value: &[u8]) -> Result<(), LoadError> {
+        let Some(&version) = value.first() else { return Err(corrupt("no version")) };
+        version::check(version)?;
+        self.meta = Some(decode("meta", value)?);
+        self.center.version = version;
         Ok(())
     }
 
@@ -355,14 +379,25 @@ fn corrupt(what: &str) -> LoadError {
     LoadError::Corrupt { what: what.to_owned() }
 }
 
-fn check_version(version: u8) -> Result<(), LoadError> {
+/// A node as `version` stores it. Values that differ between versions have such a pair of functions.
+fn encode_node(version: u8, node: &Node) -> Vec<u8> {
     match version {
-        STATE_VERSION => Ok(()),
-        newer if newer > STATE_VERSION => {
-            Err(LoadError::Newer { version: newer, known: STATE_VERSION })
-        }
-        old => Err(corrupt(&format!("there is no version {old}"))),
+        #[cfg(feature = "next-version")]
+        4.. => encode(&(node.reads, node.up, node.draining, node.witness)),
+        _ => encode(&(node.up, node.draining, node.reads, node.witness)),
     }
+}
+
+fn decode_node(version: u8, value: &[u8]) -> Result<Node, LoadError> {
+    let (up, draining, reads, witness) = match version {
+        #[cfg(feature = "next-version")]
+        4.. => {
+            let (reads, up, draining, witness) = decode("node", value)?;
+            (up, draining, reads, witness)
+        }
+        _ => decode("node", value)?,
+    };
+    Ok(Node { up, draining, reads, witness, calls: 0 })
 }
 
 fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use tandem_center::version::{Foreign, NEWEST, OLDEST};
 use tandem_center::{
     Arrived, CallId, Center, Command, DecodeError, Directory, LoadError, Millis, NodeId, Party,
-    Route, STATE_VERSION, Wire,
+    Route, Wire,
 };
 
 fn arrived() -> Command {
@@ -63,10 +64,13 @@ fn a_snapshot_with_a_changed_byte_is_damaged_or_another_state_but_no_panic() {
 #[test]
 fn a_newer_snapshot_says_so() {
     let mut bytes = center().save();
-    bytes[4] = STATE_VERSION + 1;
-    let newer = LoadError::Newer { version: STATE_VERSION + 1, known: STATE_VERSION };
+    bytes[4] = NEWEST + 1;
+    let newer = LoadError::Foreign(Foreign::Newer { version: NEWEST + 1 });
     assert_eq!(Center::load(&bytes).err(), Some(newer.clone()));
-    let meta = [(b"m".to_vec(), vec![STATE_VERSION + 1, 0, 0])];
+    let words = newer.to_string();
+    let said = format!("version {}, this program reads up to {NEWEST}", NEWEST + 1);
+    assert!(words.contains(&said) && words.contains("start a newer one"), "{words}");
+    let meta = [(b"m".to_vec(), vec![NEWEST + 1, 0, 0])];
     assert_eq!(Center::from_pairs(meta).err(), Some(newer));
 }
 
@@ -91,7 +95,7 @@ fn no_pairs_are_a_new_centre_and_pairs_without_their_point_are_damaged() {
 
 #[test]
 fn a_command_that_is_cut_or_changed_is_damaged_or_another_but_no_panic() {
-    let bytes = arrived().encode();
+    let bytes = arrived().encode(OLDEST).unwrap();
     for end in 0..bytes.len() {
         let cut = Command::decode(&bytes[..end]);
         assert!(matches!(cut, Err(DecodeError::Corrupt { .. })), "{end}");

@@ -11,6 +11,7 @@ use tandem_center::directory::{
     AgentConfig, AnswersOn, OutboundRule, PasswordHash, QueueConfig, Role as Duty, TrunkConfig,
 };
 use tandem_center::flow::IvrResult;
+use tandem_center::version::{NEWEST, Reads};
 use tandem_center::{
     AgentId, Arrived, CallId, Cause, Center, Command, CommandId, Dial, Directory, HomeId,
     LegNumber, Millis, NodeId, Party, QueueId, Record, Route, SessionId, WantedState, Wire,
@@ -181,7 +182,7 @@ impl World {
 
     fn apply(&mut self, command: Command) {
         self.index += 1;
-        let bytes = command.encode();
+        let bytes = command.encode(self.center.version()).expect("every version has them all");
         let read = Command::decode(&bytes).expect("what was written can be read");
         assert_eq!(read, command);
         let begins = matches!(command, Command::Arrived(_) | Command::Dial(_));
@@ -449,6 +450,17 @@ impl World {
                 if self.dice.one_in(3) {
                     let epoch = self.dice.below(4) as u32;
                     Command::HomeYielded { home: HomeId::first_of(node), epoch }
+                } else if self.dice.one_in(4) {
+                    let reads = Reads::HERE;
+                    match self.dice.one_in(2) {
+                        true => Command::Reads { node, reads, witness: self.dice.one_in(5) },
+                        false => Command::Agree { version: NEWEST, nodes: vec![node] },
+                    }
+                } else if self.dice.one_in(3) {
+                    match self.dice.one_in(2) {
+                        true => Command::Drain { node },
+                        false => Command::Resume { node },
+                    }
                 } else {
                     Command::NodeUp { node, homes, sockets_are_lost: self.dice.one_in(2) }
                 }

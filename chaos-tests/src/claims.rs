@@ -16,10 +16,13 @@ use tandem_center::{
 };
 use tandem_cluster::Committed;
 
+use crate::Micros;
 use crate::node::Ledger;
 use moves::{Moves, Replaceable};
+use wire::Wire;
 
 mod moves;
+pub(crate) mod wire;
 
 pub(crate) use moves::Signal;
 
@@ -71,6 +74,7 @@ pub(crate) struct Model {
     /// The calls as they were after the last entry.
     calls: BTreeMap<CallId, Arc<Call>>,
     pub(crate) moves: Moves,
+    pub(crate) wire: Wire,
     pub(crate) replaceable: Option<Replaceable>,
     pub(crate) counts: Counts,
 }
@@ -100,6 +104,16 @@ pub struct Counts {
     pub applied: u64,
     /// Processes that were frozen.
     pub freezes: u64,
+    /// Machines that stood still with their clocks.
+    pub suspends: u64,
+    /// What owners sent that could not know that their clock had stood still.
+    pub unaware: u64,
+    /// Disks that were slow for a while.
+    pub slow_disks: u64,
+    /// Disks that were full for a while.
+    pub full_disks: u64,
+    /// Disks that failed to write, and ended their process.
+    pub broken_disks: u64,
     /// Service addresses that were opened at a node.
     pub moves: u64,
     /// Calls that got another owner.
@@ -115,6 +129,8 @@ pub struct Counts {
 /// One applied entry, as the claims see it.
 pub(crate) struct Step<'a> {
     pub(crate) entry: &'a Committed,
+    /// The world's time.
+    pub(crate) now: Micros,
     pub(crate) is_tick: bool,
     pub(crate) given_by: Option<(AgentId, CommandId)>,
     pub(crate) result: &'a Result<Outcome, Rejected>,
@@ -201,6 +217,7 @@ impl Model {
     fn check_step(&mut self, step: &Step<'_>) -> Result<(), Broken> {
         self.a_repeated_command_acts_once(step)?;
         let Ok(outcome) = step.result else { return Ok(()) };
+        self.wire.note(step, step.now);
         self.every_call_that_ends_gets_one_cdr(step, outcome)?;
         self.offers_open_and_close_once(step)?;
         self.at_most_one_agent_answers_a_call(step)?;
@@ -222,6 +239,7 @@ impl Model {
         }
         if !outcome.touched.calls.is_empty() || !outcome.touched.agents.is_empty() {
             no_agent_has_two_calls(step.calls())?;
+            a_queued_call_is_in_one_place(step.center)?;
         }
         Ok(())
     }
@@ -248,6 +266,8 @@ impl Model {
         let claim = "every_call_that_ends_gets_one_cdr";
         for record in &outcome.records {
             let Record::Cdr(cdr) = record else { continue };
+            let at = step.center.at();
+            self.wire.a_record_has_the_times_of_its_commits(cdr, at, step.now)?;
             if let Some(before) = self.cdrs.insert(cdr.call, step.entry.index) {
                 let why = format!("{} has one of {before} and {}", cdr.call, step.entry.index);
                 return Err(broken(claim, why));
@@ -449,6 +469,33 @@ fn no_agent_has_two_calls<'a>(of: impl Iterator<Item = &'a Arc<Call>>) -> Result
         }
     }
     Ok(())
+}
+
+/// Who waits is in the queue that the call names, once, and in no other.
+fn a_queued_call_is_in_one_place(center: &Center) -> Result<(), Broken> {
+    let mut places: BTreeMap<CallId, &tandem_center::QueueId> = BTreeMap::new();
+    for queue in center.queues() {
+        for waiting in queue.waiting() {
+            if let Some(other) = places.insert(waiting.call, &queue.id) {
+                let why = format!("{} waits in {other} and in {}", waiting.call, queue.id);
+                return Err(broken("a_queued_call_is_in_one_place", why));
+            }
+        }
+    }
+    for call in center.calls() {
+        let queue = place_of(call).map(|(queue, _)| queue);
+        if places.remove(&call.id) != queue {
+            let why = format!("{} is queued in {queue:?}", call.id);
+            return Err(broken("a_queued_call_is_in_one_place", why));
+        }
+    }
+    match places.into_iter().next() {
+        Some((call, queue)) => {
+            let why = format!("{call} waits in {queue}, and there is no such call");
+            Err(broken("a_queued_call_is_in_one_place", why))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whatever was due when the leader ticked has happened, and is not due again.

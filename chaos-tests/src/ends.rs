@@ -103,6 +103,11 @@ pub(crate) struct End {
     pub(crate) temper: Temper,
     /// It was in a call at some time.
     pub(crate) was_connected: bool,
+    /// It was in a call from then, until then.
+    pub(crate) talked_from: Option<Micros>,
+    pub(crate) talked_until: Option<Micros>,
+    /// Something on its way from or to it was lost.
+    pub(crate) lost_some: bool,
     /// When it does something of its own accord.
     due: Option<Micros>,
     repeat_at: Micros,
@@ -123,6 +128,9 @@ impl End {
             far: Far::Invites,
             temper,
             was_connected: false,
+            talked_from: None,
+            talked_until: None,
+            lost_some: false,
             due,
             repeat_at: now,
             repeats: 0,
@@ -170,10 +178,14 @@ impl End {
     }
 
     fn become_(&mut self, now: Micros, far: Far) {
+        if self.far == Far::Talks {
+            self.talked_until = Some(now);
+        }
         self.far = far;
         (self.repeats, self.repeat_at) = (0, now);
         if far == Far::Talks {
             self.was_connected = true;
+            self.talked_from = Some(now);
             self.due = self.temper.talks.map(|talks| now + talks);
         } else if !matches!(far, Far::Invites | Far::Waits | Far::Rings) {
             self.due = None;

@@ -9,8 +9,10 @@ use std::collections::BTreeSet;
 use tandem_center::{Call, HomeId, NodeId};
 
 use crate::ends::Where;
-use crate::node::{Node, Running};
-use crate::world::{Event, World};
+use crate::event::Event;
+use crate::node::{Node, Pause, Running};
+use crate::random::Of;
+use crate::world::World;
 use crate::{MILLISECOND, Micros};
 
 /// What a frozen process is sent waits in its sockets, up to so many. The rest is lost.
@@ -56,37 +58,45 @@ impl World {
             });
         }
         let Some(id) = event.process() else { return Some(event) };
-        let Some(inbox) = &mut self.nodes.get_mut(id as usize - 1)?.frozen else {
+        let Some(frozen) = &mut self.nodes.get_mut(id as usize - 1)?.frozen else {
             return Some(event);
         };
-        if inbox.len() < INBOX_MAX || event.is_own() {
-            inbox.push(event);
+        let hears = frozen.pause == Pause::Process && frozen.inbox.len() < INBOX_MAX;
+        if hears || event.is_own() {
+            frozen.inbox.push(event);
+        } else if let Event::Deliver(message) = event {
+            self.is_lost_on_the_way(&message);
         }
         None
     }
 
-    /// Stops a process for a while, as a signal or a hypervisor does.
-    pub(crate) fn freeze(&mut self, id: u64, time: Micros) {
+    /// Stops a process for a while, as a signal does, or its machine, as a hypervisor does.
+    pub(crate) fn freeze(&mut self, id: u64, time: Micros, pause: Pause) {
+        let now = self.now;
         let node = self.node(id);
         if node.running.is_none() || node.frozen.is_some() {
             return;
         }
-        node.frozen = Some(Vec::new());
+        node.stand_still(now, pause);
         let start = node.starts;
-        self.model.counts.freezes += 1;
+        match pause {
+            Pause::Process => self.model.counts.freezes += 1,
+            Pause::Machine => self.model.counts.suspends += 1,
+        }
         self.plan_in(time, Event::Thaw { node: id, start });
-        self.trace.note(self.now, "freeze", [id, time], || format!("node {id} for {time} µs"));
+        self.trace
+            .note(self.now, "freeze", [id, time], || format!("node {id} for {time} µs: {pause:?}"));
     }
 
     /// The process goes on, and handles what waited for it.
     pub(crate) fn thaw(&mut self, id: u64) {
-        let now = self.now;
+        let (now, timing) = (self.now, self.timing());
         let node = self.node(id);
-        let Some(inbox) = node.frozen.take() else { return };
+        let Some(inbox) = node.go_on(now, timing) else { return };
         node.there_since = now;
         self.trace.note(now, "thaw", [id, inbox.len() as u64], || format!("node {id}"));
         for event in inbox {
-            let after = self.random.below(WAKING);
+            let after = self.dice.of(Of::Node(id)).below(WAKING);
             self.plan_in(after, event);
         }
     }
@@ -119,6 +129,7 @@ impl Event {
             | Self::Beats { node, .. }
             | Self::Look { node, .. }
             | Self::Refused { node, .. }
+            | Self::Written { node, .. }
             | Self::Acted { node, .. }
             | Self::Again { node, .. } => Some(*node),
             Self::Start { .. }

@@ -52,10 +52,6 @@ impl Mutant {
         Self::ArrivesTwice,
         Self::ActsUnconfirmed,
     ];
-
-    pub(crate) fn lies(self) -> bool {
-        self == Self::SendsBeforeSync
-    }
 }
 
 /// The command and its time as the mutant sees them.

@@ -108,7 +108,7 @@ impl Network {
 
 /// Which way a link is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ways {
+pub enum Ways {
     /// Both.
     Both,
     /// What the node sends.

@@ -6,14 +6,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tandem_center::{CallId, Center, Command, CommandId, HomeId, Millis, NodeId, Touched};
+use tandem_cluster::clock::LogClock;
 use tandem_cluster::presence::{Moment, Presence, Timing};
-use tandem_cluster::{Driver, Index, Log, MemoryLog, Options, ReadId, SnapshotData};
+use tandem_cluster::{Driver, Index, Log, LogError, MemoryLog, Options, ReadId, SnapshotData};
 
 use crate::claims::{Broken, broken};
+use crate::disks::BrokenDisk;
 use crate::ends::EndId;
+use crate::event::Event;
+use crate::schedule::Ending;
 use crate::server::Server;
-use crate::world::Event;
-use crate::{MILLISECOND, Micros};
+use crate::{MILLISECOND, Micros, SECOND};
+
+/// Whose clock stood still for so long must notice it by what others send.
+const SLEEP_NOTICED: Micros = 500 * MILLISECOND;
 
 /// What every node's clock shows when the world begins.
 pub(crate) const BEGINNING_MS: u64 = 1_764_000_000_000;
@@ -30,8 +36,14 @@ pub(crate) struct Node {
     pub(crate) running: Option<Running>,
     /// Its clock is this far from the world's.
     pub(crate) ahead_ms: i64,
-    /// Its power is cut after so many more outputs.
-    pub(crate) crash_in: Option<u64>,
+    /// It ends after so many more outputs.
+    pub(crate) crash_soon: Option<CrashSoon>,
+    /// Each write to its disk takes so long, until then.
+    pub(crate) slow: Option<(Micros, Micros)>,
+    /// Its disk is full until then.
+    pub(crate) full_until: Micros,
+    /// The next write to its disk fails.
+    pub(crate) broken: Option<BrokenDisk>,
     /// It was removed, or is not a member yet: nobody starts it.
     pub(crate) is_spare: bool,
     /// Its process was started then; that is the zero of the process' own clock,
@@ -42,8 +54,40 @@ pub(crate) struct Node {
     pub(crate) there_since: Micros,
     /// The machine is there without a process, and refuses connections.
     pub(crate) refuses: bool,
-    /// The process is frozen; what it is sent meanwhile.
-    pub(crate) frozen: Option<Vec<Event>>,
+    /// The process, or the machine with its clock, stands still.
+    pub(crate) frozen: Option<Frozen>,
+    /// For how long in all the clock of its process stood still.
+    stood_still: Micros,
+    /// From when to when it did so last.
+    slept: (Micros, Micros),
+    /// Until then it may not have noticed that its clock stood still.
+    pub(crate) unaware_until: Micros,
+}
+
+/// What stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pause {
+    /// The process; time passes for it, and what it is sent waits.
+    Process,
+    /// The machine with all clocks of its own; what it is sent is lost.
+    Machine,
+}
+
+/// A process that stands still.
+#[derive(Debug)]
+pub(crate) struct Frozen {
+    pub(crate) pause: Pause,
+    since: Micros,
+    /// What it will handle when it goes on.
+    pub(crate) inbox: Vec<Event>,
+}
+
+/// A node that will end in the middle of a turn: between two outputs of its driver.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CrashSoon {
+    pub(crate) outputs: u64,
+    pub(crate) how: Ending,
+    pub(crate) down: Micros,
 }
 
 /// The pairs of the applied state.
@@ -97,15 +141,12 @@ pub(crate) struct Running {
     pub(crate) yielded: BTreeMap<HomeId, (u32, Micros)>,
     /// Who holds an address may have changed.
     pub(crate) homes_changed: bool,
+    /// What it stamps entries with.
+    pub(crate) clock: LogClock,
+    /// The log is being written; what waits for the driver meanwhile.
+    pub(crate) writing: Option<Vec<Event>>,
     sequence: u64,
     calls: u16,
-}
-
-/// What of a node ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ends {
-    Process,
-    Power,
 }
 
 /// Who waits for a proposal.
@@ -147,25 +188,77 @@ impl Node {
             starts: 0,
             running: None,
             ahead_ms: 0,
-            crash_in: None,
+            crash_soon: None,
+            slow: None,
+            full_until: 0,
+            broken: None,
             is_spare,
             started_at: 0,
             fast: 0,
             there_since: 0,
             refuses: false,
             frozen: None,
+            stood_still: 0,
+            slept: (0, 0),
+            unaware_until: 0,
         }
     }
 
     /// The clock of its process, which nobody sets, and which is never right.
     pub(crate) fn moment(&self, now: Micros) -> Moment {
-        let passed = (now - self.started_at) / MILLISECOND;
+        let now = match &self.frozen {
+            Some(Frozen { pause: Pause::Machine, since, .. }) => *since,
+            Some(Frozen { pause: Pause::Process, .. }) | None => now,
+        };
+        let passed = (now - self.started_at - self.stood_still) / MILLISECOND;
         passed.saturating_add_signed(passed as i64 * self.fast / 1_000) + 1
     }
 
     /// What its clock shows.
     pub(crate) fn clock_ms(&self, now: Micros) -> u64 {
         (BEGINNING_MS + now / MILLISECOND).saturating_add_signed(self.ahead_ms)
+    }
+
+    /// What the log's clock shows here.
+    pub(crate) fn log_ms(&mut self, now: Micros) -> u64 {
+        let (moment, day) = (self.moment(now), self.clock_ms(now));
+        let Some(running) = &mut self.running else { return day };
+        running.clock.read(moment, day, running.driver.role().leading)
+    }
+
+    pub(crate) fn stand_still(&mut self, now: Micros, pause: Pause) {
+        self.frozen = Some(Frozen { pause, since: now, inbox: Vec::new() });
+    }
+
+    /// Goes on: what waited for it.
+    pub(crate) fn go_on(&mut self, now: Micros, timing: Timing) -> Option<Vec<Event>> {
+        let Frozen { pause, since, inbox } = self.frozen.take()?;
+        if pause == Pause::Machine {
+            self.stood_still += now - since;
+            self.slept = (since, now);
+            // By a clock that may be a hundredth too slow.
+            self.unaware_until = now + timing.lease_ms * 102 / 100 * MILLISECOND;
+        }
+        Some(inbox)
+    }
+
+    /// Whether this beat of a node, which was heard at `heard` before, tells a node that slept so
+    /// long that others may have its calls that it did.
+    pub(crate) fn is_told_by(&self, peer: &Self, sent: Moment, heard: Moment) -> bool {
+        let (since, woke) = self.slept;
+        if woke < since + SLEEP_NOTICED || woke < peer.started_at {
+            return false;
+        }
+        // By a process that it had heard shortly before, and whose clock went on.
+        let was_heard = self.moment(woke) < heard + 2 * SECOND / MILLISECOND;
+        let is_same = peer.started_at + 3 * SECOND < since && peer.slept.1 < since;
+        was_heard && is_same && sent >= peer.moment(woke)
+    }
+
+    /// Whether it may act on a lease that has ended, since its clock stood still.
+    pub(crate) fn is_unaware(&self, now: Micros) -> bool {
+        let sleeps = self.frozen.as_ref().is_some_and(|frozen| frozen.pause == Pause::Machine);
+        sleeps || now < self.unaware_until
     }
 
     pub(crate) fn is_leading(&self) -> bool {
@@ -182,6 +275,9 @@ impl Node {
     ) -> Result<(), Broken> {
         self.starts += 1;
         (self.started_at, self.there_since, self.refuses) = (now, now, false);
+        (self.stood_still, self.unaware_until, self.slept) = (0, 0, (0, 0));
+        self.disk.mend();
+        self.broken = None;
         let mut options = Options::new(self.id);
         (options.seed, options.incarnation) = (seed, self.starts);
         let (mut center, mut ledger) = (Center::new(), Ledger::new());
@@ -241,12 +337,12 @@ impl Node {
     }
 
     /// Makes a snapshot, and forgets the log before it but for a few entries.
-    pub(crate) fn snapshot(&mut self, kept: u64) -> Result<(), Broken> {
+    pub(crate) fn snapshot(&mut self, kept: u64) -> Result<(), LogError> {
         let Some(running) = &mut self.running else { return Ok(()) };
         let state = seal(&running.center, &running.ledger);
         let snapshot = running.driver.snapshot_of(state);
         let through = running.driver.applied().0.saturating_sub(kept);
-        running.driver.compact(snapshot, through).map_err(unreadable)
+        running.driver.compact(snapshot, through)
     }
 }
 
@@ -274,6 +370,8 @@ impl Running {
             open: BTreeSet::new(),
             yielded: BTreeMap::new(),
             homes_changed: true,
+            clock: LogClock::default(),
+            writing: None,
             sequence: 0,
             calls: 0,
         }

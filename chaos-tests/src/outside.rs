@@ -11,23 +11,27 @@ use tandem_cluster::driver::Members;
 use crate::claims::Broken;
 use crate::desk::{Habit, View, Wish};
 use crate::ends::{End, EndId, Far, Order, Temper, Where};
+use crate::event::Event;
 use crate::mutants::Mutant;
 use crate::node::{Waiter, Waiting};
+use crate::random::Of;
 use crate::server::{Server, wire_of};
 use crate::turn::Fate;
-use crate::world::{Event, World};
+use crate::world::World;
 use crate::{MILLISECOND, Micros, SECOND};
 
 /// Between two tries of a proposal that was not committed.
 const PROPOSE_AGAIN: Micros = 250 * MILLISECOND;
 
-/// How many of a thousand orders and reports are lost on the way.
-const LOST: u64 = 10;
-
 impl World {
-    fn way(&mut self) -> Option<Micros> {
-        let is_lost = self.plan.fault_every.is_some() && self.random.permille(LOST);
-        (!is_lost).then(|| 200 + self.random.about(4 * MILLISECOND))
+    fn way(&mut self, end: EndId) -> Option<Micros> {
+        let lost = self.lost;
+        let random = self.dice.of(Of::Way(end));
+        let (is_lost, after) = (random.permille(lost), 200 + random.about(4 * MILLISECOND));
+        if is_lost && let Some(end) = self.ends.get_mut(&end) {
+            end.lost_some = true;
+        }
+        (!is_lost).then_some(after)
     }
 
     /// Sends an order, if the node may. What is not sent is sent again when it may.
@@ -46,7 +50,7 @@ impl World {
         if let Some((call, epoch)) = value.map(|call| (call.id, call.epoch)) {
             self.note_signal(id, call, epoch);
         }
-        if let Some(after) = self.way() {
+        if let Some(after) = self.way(end) {
             self.plan_in(after, Event::Order { node: id, at, call, end, order });
         }
     }
@@ -63,7 +67,7 @@ impl World {
             && !self.ends.contains_key(&id)
         {
             let temper = if self.is_open {
-                Temper::of_phone(&mut self.random, *auto_answer)
+                Temper::of_phone(self.dice.of(Of::Temper(id)), *auto_answer)
             } else {
                 self.nemesis.temper_of_phone(*auto_answer)
             };
@@ -93,8 +97,8 @@ impl World {
     }
 
     fn report(&mut self, to: Where, call: Option<CallId>, at: (EndId, LegNumber), far: Far) {
-        if let Some(after) = self.way() {
-            let (end, leg) = at;
+        let (end, leg) = at;
+        if let Some(after) = self.way(end) {
             self.plan_in(after, Event::Report { at: to, node: None, call, end, leg, far });
         }
     }
@@ -172,7 +176,7 @@ impl World {
         let called = self.ends.get(&end).map(|end| end.called.clone()).unwrap_or_default();
         let arrived = Arrived {
             call,
-            salt: self.random.next(),
+            salt: self.dice.of(Of::Service(end)).next(),
             owner: NodeId(node),
             home: match at {
                 Where::Home(home) => Some(home),
@@ -181,7 +185,7 @@ impl World {
             caller: Party { number: "100".into(), name: None },
             called,
             wire: wire_of(end),
-            answer_ready: self.random.percent(70),
+            answer_ready: self.dice.of(Of::Service(end)).percent(70),
         };
         let Some(running) = &mut self.node(node).running else { return };
         running.arrivals.insert(end, call);
@@ -192,18 +196,19 @@ impl World {
 
     /// Performs an action of a flow: in the end there is a result.
     pub(crate) fn perform_act(&mut self, node: u64, start: u64, call: CallId, act: &Act) {
+        let random = self.dice.of(Of::Service(EndId::Phone(call, LegNumber::FIRST)));
         let result = match &act.action {
             Action::Play { .. } => IvrResult::Finished,
-            Action::Collect { .. } => match self.random.below(5) {
+            Action::Collect { .. } => match random.below(5) {
                 0 => IvrResult::NoInput,
                 digit => IvrResult::Digits { digits: digit.to_string() },
             },
             Action::Http(_) => {
-                let ok = self.random.percent(60);
+                let ok = random.percent(60);
                 IvrResult::Http { ok, fields: std::collections::BTreeMap::new() }
             }
         };
-        let after = self.random.about(2 * SECOND);
+        let after = random.about(2 * SECOND);
         self.plan_in(after, Event::Acted { node, start, call, seq: act.seq, result });
     }
 
@@ -287,7 +292,7 @@ impl World {
         }
         let Some((id, start)) = self.desks[desk].socket else {
             if self.desks[desk].connect_at <= now {
-                let id = self.random.between(1, self.plan.nodes + 1);
+                let id = self.dice.of(Of::Desk(desk)).between(1, self.plan.nodes + 1);
                 let node = &self.nodes[id as usize - 1];
                 if node.is_awake()
                     && node.running.as_ref().is_some_and(|running| running.is_caught_up)
@@ -304,13 +309,13 @@ impl World {
             return Ok(());
         };
         if !self.runs(id, start) {
-            let at = now + self.random.about(2 * SECOND);
+            let at = now + self.dice.of(Of::Desk(desk)).about(2 * SECOND);
             self.desks[desk].disconnected(at);
             return Ok(());
         }
         if self.nodes[id as usize - 1].frozen.is_some() {
             // The desk hears nothing, and after a while it tries another node.
-            if self.random.percent(10) {
+            if self.dice.of(Of::Desk(desk)).percent(10) {
                 self.desks[desk].disconnected(now + SECOND / 2);
             }
             return Ok(());
@@ -318,13 +323,14 @@ impl World {
         let clock = self.nodes[id as usize - 1].clock_ms(now);
         let Some(running) = &mut self.nodes[id as usize - 1].running else { return Ok(()) };
         let new_call = running.new_call(id, clock);
+        let random = self.dice.of(Of::Desk(desk));
         let view = View { now, node: NodeId(id), center: &running.center, new_call };
-        let Some(wish) = self.desks[desk].think(&view, &mut self.random) else { return Ok(()) };
+        let Some(wish) = self.desks[desk].think(&view, random) else { return Ok(()) };
         match wish {
             Wish::Command(of, command) => running.propose(Waiter::Desk(desk, of), command),
             Wish::Tell(command) => running.propose(Waiter::Nobody, command),
             Wish::Disconnect => {
-                let at = now + self.random.about(6 * SECOND);
+                let at = now + self.dice.of(Of::Desk(desk)).about(6 * SECOND);
                 self.desks[desk].disconnected(at);
                 return Ok(());
             }

@@ -9,9 +9,11 @@ use tandem_center::{CallId, Center, Command, HomeId, NodeId, Wire};
 use tandem_cluster::presence::{Beat, Due};
 
 use crate::claims::{Broken, broken};
+use crate::event::Event;
 use crate::mutants::Mutant;
 use crate::node::{Node, Running, Waiter};
-use crate::world::{Event, World};
+use crate::random::Of;
+use crate::world::World;
 use crate::{MILLISECOND, Micros};
 
 /// Between two looks at who is missed.
@@ -37,7 +39,7 @@ impl World {
         let next = running.presence.poll_timeout().saturating_sub(moment).max(1);
         self.plan_in(next * MILLISECOND, Event::Beats { node: id, start });
         for Due { to, beat } in due {
-            let arrivals = self.network.carry(&mut self.random, now, (id, to), true);
+            let arrivals = self.network.carry(self.dice.of(Of::Link(id, to)), now, (id, to), true);
             for at in arrivals.into_iter().flatten() {
                 self.plan_in(at - now, Event::Beat { from: id, to, beat });
             }
@@ -46,8 +48,15 @@ impl World {
 
     pub(crate) fn beat_arrives(&mut self, from: u64, to: u64, beat: Beat) {
         let now = self.now;
-        let Some(node) = self.nodes.get_mut(to as usize - 1) else { return };
+        let Some(node) = self.nodes.get(to as usize - 1) else { return };
         let moment = node.moment(now);
+        let heard = node.running.as_ref().and_then(|running| running.heard.get(&from));
+        let peer = &self.nodes[from as usize - 1];
+        let is_told = heard.is_some_and(|heard| node.is_told_by(peer, beat.sent, *heard));
+        let node = self.node(to);
+        if is_told {
+            node.unaware_until = node.unaware_until.min(now);
+        }
         if let Some(running) = &mut node.running {
             running.presence.handle_beat(moment, from, beat);
             running.heard.insert(from, moment);
@@ -60,8 +69,9 @@ impl World {
         let is_dead = |node: &&Node| node.id != id && node.running.is_none() && node.refuses;
         let dead: Vec<u64> = self.nodes.iter().filter(is_dead).map(|node| node.id).collect();
         for of in dead {
-            let there = self.network.carry(&mut self.random, self.now, (id, of), false);
-            let back = self.network.carry(&mut self.random, self.now, (of, id), false);
+            let random = self.dice.of(Of::Link(id, of));
+            let there = self.network.carry(random, self.now, (id, of), false);
+            let back = self.network.carry(random, self.now, (of, id), false);
             if let ([Some(there), _], [Some(back), _]) = (there, back) {
                 let after = there + back - 2 * self.now;
                 self.plan_in(after, Event::Refused { node: id, start, of, began });
@@ -85,6 +95,7 @@ impl World {
         }
         self.plan_in(LOOK_EVERY, Event::Look { node: id, start });
         self.dial(id, start);
+        self.note_trouble();
         if self.node(id).is_leading() && self.holds_lease(id) {
             self.calls_of_a_lost_node_get_another_owner_in_time(id)?;
         }
@@ -200,6 +211,10 @@ impl World {
             format!("node {id} for {call} in epoch {epoch}")
         });
         self.model.counts.signals += 1;
+        if self.nodes[id as usize - 1].is_unaware(now) {
+            self.model.counts.unaware += 1;
+            return;
+        }
         let signal = crate::claims::Signal { node: id, call, epoch };
         let verdict = self
             .model
@@ -213,7 +228,8 @@ impl World {
 
     /// Neither now nor when it wakes, if it is frozen.
     fn no_two_nodes_may_signal_for_one_call(&self, id: u64, call: CallId) -> Result<(), Broken> {
-        for node in self.nodes.iter().filter(|node| node.id != id && self.may_act(node.id)) {
+        let others = self.nodes.iter().filter(|node| node.id != id && self.may_act(node.id));
+        for node in others.filter(|node| !node.is_unaware(self.now)) {
             let Some(running) = &node.running else { continue };
             let owns = running.center.call(call).is_some_and(|c| c.owner == NodeId(node.id));
             if owns && running.servers.contains_key(&call) && !self.has_yielded(node.id, call) {

@@ -12,7 +12,8 @@ use crate::desk::Habit;
 use crate::directory;
 use crate::ends::{EndId, Far, Temper};
 use crate::network::Ways;
-use crate::node::Ends;
+use crate::node::Pause;
+use crate::schedule::Ending;
 use crate::server::end_of;
 use crate::{MILLISECOND, Micros, SECOND, World};
 
@@ -209,19 +210,19 @@ impl Machine<'_> {
 
     /// Its power is cut, and stays so.
     pub fn crashes(self) -> u64 {
-        self.world.crash(self.node, Ends::Power);
+        self.world.crash(self.node, Ending::Power { left: 0, cache: false });
         self.node
     }
 
     /// Its process is ended; the machine is there and refuses connections.
     pub fn is_killed(self) -> u64 {
-        self.world.crash(self.node, Ends::Process);
+        self.world.crash(self.node, Ending::Process);
         self.node
     }
 
     /// Its process stops where it is, with its sockets open.
     pub fn is_frozen(self) -> u64 {
-        self.world.freeze(self.node, PATIENCE);
+        self.world.freeze(self.node, PATIENCE, Pause::Process);
         self.node
     }
 

@@ -11,10 +11,13 @@ use tandem_cluster::{
 use crate::claims::{Broken, Step, broken};
 use crate::directory;
 use crate::ends::Where;
+use crate::event::Event;
 use crate::mutants;
-use crate::node::{Ends, Node, Running, Waiter, Waiting, unseal};
+use crate::node::{CrashSoon, Node, Running, Waiter, Waiting, unseal};
+use crate::random::Of;
+use crate::schedule::Ending;
 use crate::server::{Deed, Server};
-use crate::world::{Event, HOUSEKEEPING, TICK, World};
+use crate::world::{HOUSEKEEPING, TICK, World};
 use crate::{MILLISECOND, Micros, SECOND};
 
 /// A proposal that was not seen committed for so long has an unknown fate.
@@ -34,15 +37,17 @@ pub(crate) enum Fate {
 
 impl World {
     pub(crate) fn start(&mut self, id: u64) -> Result<(), Broken> {
-        let seed = self.random.next();
+        let random = self.dice.of(Of::Node(id));
+        let (seed, fast) = (random.next(), random.below(21) as i64 - 10);
+        let phase = random.below(TICK);
         let (now, acknowledged) = (self.now, self.model.newest_acknowledged());
-        let lies = self.plan.mutant.is_some_and(mutants::Mutant::lies);
-        let (timing, fast) = (self.timing(), self.random.below(21) as i64 - 10);
+        let timing = self.timing();
         let node = self.node(id);
         if node.running.is_some() || node.is_spare {
             return Ok(());
         }
-        node.disk.lie(lies);
+        // A write is not on the disk before its time has passed.
+        node.disk.lie(true);
         node.start(now, seed, timing, acknowledged)?;
         node.fast = fast;
         let start = node.starts;
@@ -50,7 +55,6 @@ impl World {
         let (index, state) = (running.driver.applied().0, running.center.state_hash());
         self.model.a_state_reads_back_as_it_was(index, state)?;
         self.trace.note(now, "start", [id, start], || format!("node {id} at {index}"));
-        let phase = self.random.below(TICK);
         self.plan_in(phase, Event::Tick { node: id, start });
         self.plan_in(phase, Event::Housekeeping { node: id, start });
         self.plan_in(phase, Event::Beats { node: id, start });
@@ -60,18 +64,18 @@ impl World {
 
     /// Ends a node: its process (then the machine refuses connections, and what was written to
     /// its disk is there), or its power (then it is silent, and what was not synced is lost).
-    pub(crate) fn crash(&mut self, id: u64, ends: Ends) {
-        let (survivors, keeps_cache) = match ends {
-            Ends::Process => (usize::MAX, true),
-            Ends::Power => (self.random.below(4) as usize, self.random.percent(60)),
+    pub(crate) fn crash(&mut self, id: u64, how: Ending) {
+        let (survivors, keeps_cache) = match how {
+            Ending::Process => (usize::MAX, true),
+            Ending::Power { left, cache } => (left as usize, cache),
         };
         self.model.counts.crashes += 1;
         self.trace.note(self.now, "crash", [id, survivors as u64], || {
             format!("node {id}, {survivors} unsynced writes survive, cache kept: {keeps_cache}")
         });
         let node = self.node(id);
-        (node.running, node.crash_in, node.frozen) = (None, None, None);
-        node.refuses = ends == Ends::Process;
+        (node.running, node.crash_soon, node.frozen) = (None, None, None);
+        node.refuses = how == Ending::Process;
         node.disk.cut_power(survivors);
         if !keeps_cache {
             node.cache = None;
@@ -80,37 +84,47 @@ impl World {
     }
 
     pub(crate) fn deliver(&mut self, message: Message) -> Result<(), Broken> {
+        let to = message.to;
+        let Some(Event::Deliver(message)) =
+            self.reaches_driver(to, Event::Deliver(Box::new(message)))
+        else {
+            return Ok(());
+        };
         let (from, to, kind) = (message.from, message.to, message.get_msg_type());
         let now = self.now;
         self.trace.note(now, "message", [from << 8 | to, kind as u64], || {
             format!("{from} -> {to} {kind:?} term {} index {}", message.term, message.index)
         });
         let node = self.node(to);
-        let clock = node.clock_ms(now);
+        let clock = node.log_ms(now);
         let Some(running) = &mut node.running else {
-            return self.snapshot_sent_if(kind, from, to, false);
+            self.snapshot_sent_if(kind, from, to, false);
+            return Ok(());
         };
-        if let Err(lost) = running.driver.handle_message(clock, message) {
+        if let Err(lost) = running.driver.handle_message(clock, *message) {
             return Err(broken("no_node_forgets_what_it_acknowledged", lost.to_string()));
         }
         self.perform(to)?;
-        self.snapshot_sent_if(kind, from, to, true)
-    }
-
-    fn snapshot_sent_if(
-        &mut self,
-        kind: MessageType,
-        from: u64,
-        to: u64,
-        delivered: bool,
-    ) -> Result<(), Broken> {
-        if kind == MessageType::MsgSnapshot {
-            self.plan_in(MILLISECOND, Event::SnapshotSent { from, to, delivered });
-        }
+        self.snapshot_sent_if(kind, from, to, true);
         Ok(())
     }
 
+    fn snapshot_sent_if(&mut self, kind: MessageType, from: u64, to: u64, delivered: bool) {
+        if kind == MessageType::MsgSnapshot {
+            self.plan_in(MILLISECOND, Event::SnapshotSent { from, to, delivered });
+        }
+    }
+
+    /// There was no room for it.
+    pub(crate) fn is_lost_on_the_way(&mut self, message: &Message) {
+        self.snapshot_sent_if(message.get_msg_type(), message.from, message.to, false);
+    }
+
     pub(crate) fn snapshot_sent(&mut self, from: u64, to: u64, got: bool) -> Result<(), Broken> {
+        let sent = Event::SnapshotSent { from, to, delivered: got };
+        if self.reaches_driver(from, sent).is_none() {
+            return Ok(());
+        }
         if let Some(running) = &mut self.node(from).running {
             running.driver.report_snapshot(to, got);
         }
@@ -123,13 +137,13 @@ impl World {
         }
         self.plan_in(TICK, Event::Tick { node: id, start });
         let now = self.now;
-        let lies = self.plan.mutant.is_some_and(mutants::Mutant::lies);
         let node = self.node(id);
-        if lies {
-            node.disk.sync();
-        }
-        let clock = node.clock_ms(now);
+        let clock = node.log_ms(now);
         let Some(running) = &mut node.running else { return Ok(()) };
+        if running.writing.is_some() {
+            // At most one tick for all that pass meanwhile: it comes with the next.
+            return Ok(());
+        }
         running.driver.handle_tick();
         let time = Millis(clock).max(running.center.at());
         if running.driver.role().leading
@@ -145,18 +159,10 @@ impl World {
     /// Performs everything that the node has to do now.
     pub(crate) fn perform(&mut self, id: u64) -> Result<(), Broken> {
         loop {
-            while let Some(running) = &mut self.node(id).running {
-                let Some(output) = running.driver.poll_output() else { break };
+            while let Some(output) = self.next_output(id) {
                 self.perform_output(id, output)?;
-                let node = self.node(id);
-                if let Some(left) = &mut node.crash_in {
-                    *left -= 1;
-                    if *left == 0 {
-                        self.crash(id, Ends::Power);
-                        let after = self.random.about(2 * SECOND) + 50 * MILLISECOND;
-                        self.plan_in(after, Event::Start { node: id });
-                        return Ok(());
-                    }
+                if self.ends_between_outputs(id) {
+                    return Ok(());
                 }
             }
             self.look_at_homes(id);
@@ -167,10 +173,43 @@ impl World {
         }
         let node = self.node(id);
         let log = (node.disk.first_index(), node.disk.last_index());
-        if node.running.is_some() && log.1 > log.0 + SNAPSHOT_EVERY {
-            node.snapshot(KEPT)?;
+        if log.1 > log.0 + SNAPSHOT_EVERY {
+            return self.snapshot(id);
         }
         Ok(())
+    }
+
+    /// What the driver wants next; nothing while its disk writes.
+    fn next_output(&mut self, id: u64) -> Option<Output> {
+        let running = self.node(id).running.as_mut()?;
+        if running.writing.is_some() { None } else { running.driver.poll_output() }
+    }
+
+    /// Whether the node was to end here, and has.
+    fn ends_between_outputs(&mut self, id: u64) -> bool {
+        let is_counted = self.node(id).running.is_some();
+        self.counted_outputs[id as usize - 1] += u64::from(is_counted);
+        let Some(soon) = &mut self.node(id).crash_soon else { return false };
+        soon.outputs = soon.outputs.saturating_sub(1);
+        let CrashSoon { outputs, how, down } = *soon;
+        if outputs > 0 || !is_counted {
+            return false;
+        }
+        self.crash(id, how);
+        self.plan_in(down, Event::Start { node: id });
+        true
+    }
+
+    /// Makes a snapshot, unless the log is being written.
+    fn snapshot(&mut self, id: u64) -> Result<(), Broken> {
+        let node = self.node(id);
+        if node.running.as_ref().is_none_or(|running| running.writing.is_some()) {
+            return Ok(());
+        }
+        match node.snapshot(KEPT) {
+            Ok(()) => Ok(()),
+            Err(error) => self.disk_failed(id, &error.to_string()),
+        }
     }
 
     fn perform_output(&mut self, id: u64, output: Output) -> Result<(), Broken> {
@@ -183,10 +222,13 @@ impl World {
                 running.presence.set_role(moment, running.driver.role());
                 self.send(*message);
             }
-            Output::Persist => {
-                running.driver.persist().map_err(|e| broken("disks_work", e.to_string()))?;
+            Output::Persist => self.persist(id)?,
+            Output::Commit(committed) => {
+                if running.is_caught_up && !running.driver.role().leading {
+                    running.clock.follow(moment, committed.at);
+                }
+                self.apply(id, &committed)?;
             }
-            Output::Commit(committed) => self.apply(id, &committed)?,
             Output::Restore(snapshot) => {
                 let data = SnapshotData::decode(&snapshot.data)
                     .map_err(|error| broken("snapshots_are_readable", error.to_string()))?;
@@ -213,6 +255,9 @@ impl World {
             Output::Role(role) => {
                 running.presence.set_role(moment, role);
                 if role.leading {
+                    if !running.clock.is_set() {
+                        self.model.wire.brings_its_own_time(now);
+                    }
                     self.model.counts.elections += 1;
                 }
                 self.trace.note(now, "role", [id, role.term], || format!("node {id}: {role:?}"));
@@ -233,7 +278,7 @@ impl World {
             Output::Unreadable(error) => {
                 return Err(broken("entries_are_readable", error.to_string()));
             }
-            Output::SnapshotWanted => self.node(id).snapshot(KEPT)?,
+            Output::SnapshotWanted => self.snapshot(id)?,
         }
         Ok(())
     }
@@ -244,7 +289,8 @@ impl World {
         // The links are TCP streams: a forwarded proposal is not repeated by them. Whoever does
         // not know its fate repeats it, and that is among what is simulated.
         let may_repeat = message.get_msg_type() != MessageType::MsgPropose;
-        let fate = self.network.carry(&mut self.random, self.now, (from, to), may_repeat);
+        let random = self.dice.of(Of::Link(from, to));
+        let fate = self.network.carry(random, self.now, (from, to), may_repeat);
         match fate {
             [None, _] if is_snapshot => {
                 let sent = Event::SnapshotSent { from, to, delivered: false };
@@ -283,7 +329,8 @@ impl World {
         }
         let center = &self.nodes[id as usize - 1].running.as_ref().expect("it runs").center;
         let instead = mutants::wrap(mutant, center);
-        let step = Step { entry: committed, is_tick, given_by, result: &result, center, instead };
+        let step =
+            Step { entry: committed, now, is_tick, given_by, result: &result, center, instead };
         self.model.no_entry_is_left_out(before, index)?;
         self.model.observe(&step, state)?;
         self.trace.note(now, "apply", [id, index], || {
@@ -331,8 +378,11 @@ impl World {
     fn flush_outbox(&mut self, id: u64) -> bool {
         let now = self.now;
         let node = self.node(id);
-        let (clock, starts) = (node.clock_ms(now), node.starts);
+        let (clock, starts, is_full) = (node.log_ms(now), node.starts, node.is_disk_full(now));
         let Some(running) = &mut node.running else { return false };
+        if running.writing.is_some() {
+            return false;
+        }
         let outbox = std::mem::take(&mut running.outbox);
         let any = !outbox.is_empty();
         for (waiter, command) in outbox {
@@ -340,8 +390,13 @@ impl World {
             let sequence = starts << 32 | running.next_sequence();
             let proposal = ProposalId { node: id, sequence };
             let term = running.driver.role().term;
-            let data = command.encode();
+            let version = running.center.version();
+            let data = command.encode(version).expect("every version has them all");
             let waiting = Waiting { waiter, command, since: now, term };
+            if is_full {
+                self.resolve(id, waiting, Fate::NotTaken);
+                continue;
+            }
             match running.driver.propose(clock, proposal, data) {
                 Ok(()) => drop(running.waiting.insert(sequence, waiting)),
                 Err(error) => self.resolve(id, waiting, Fate::of_refusal(error)),

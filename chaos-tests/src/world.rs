@@ -1,23 +1,25 @@
 //! The world: its clock, and everything that is going to happen.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::Arc;
 
-use tandem_center::flow::IvrResult;
-use tandem_center::{CallId, Command, CommandId, HomeId, LegNumber, NodeId, Rejected, Reply};
+use tandem_center::{Command, HomeId, NodeId};
+use tandem_cluster::MemoryLog;
 use tandem_cluster::driver::{begin, genesis};
-use tandem_cluster::presence::{Beat, Timing};
-use tandem_cluster::{MemoryLog, Message};
+use tandem_cluster::presence::Timing;
 
-use crate::claims::{Broken, Counts, Model, broken};
+use crate::claims::{Broken, Counts, Model, broken, wire};
 use crate::desk::{Desk, Habit, THINKS_EVERY};
 use crate::directory::{self, PEOPLE};
-use crate::ends::{End, EndId, Far, Order, Temper, Where};
+use crate::ends::{End, EndId, Far, Temper, Where};
+use crate::event::{Event, Planned, Script};
 use crate::mutants::Mutant;
 use crate::nemesis::Nemesis;
 use crate::network::Network;
 use crate::node::{Ledger, Node, seal};
-use crate::random::Random;
+use crate::random::{Dice, Of};
+use crate::schedule::{Schedule, Step, What};
 use crate::trace::Trace;
 use crate::{MILLISECOND, Micros, SECOND};
 
@@ -44,7 +46,12 @@ pub struct Plan {
     pub checks: Checks,
     /// Keep the lines of the event log.
     pub keeps_lines: bool,
+    /// What happens, instead of what would be drawn.
+    pub schedule: Option<Arc<Schedule>>,
 }
+
+/// How many of a thousand orders and reports are lost on the way in a storm.
+const LOST: u64 = 10;
 
 /// How much of the state is looked at after each command at each node. The claims on what
 /// changed are always checked; these are those that read the whole state.
@@ -76,89 +83,20 @@ impl Plan {
             mutant: None,
             checks: Checks::Every,
             keeps_lines: false,
+            schedule: None,
         }
     }
-}
 
-/// What is going to happen. A number named `start` says to which start of a node it belongs.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// A message arrives at a node.
-    Deliver(Box<Message>),
-    /// The sender of a snapshot learns what became of it.
-    SnapshotSent { from: u64, to: u64, delivered: bool },
-    /// Raft's clock ticks.
-    Tick { node: u64, start: u64 },
-    /// A node looks at what it owes.
-    Housekeeping { node: u64, start: u64 },
-    /// A node is started.
-    Start { node: u64 },
-    /// A beat arrives at a node.
-    Beat { from: u64, to: u64, beat: Beat },
-    /// A node may have beats to send.
-    Beats { node: u64, start: u64 },
-    /// A node looks at who is there.
-    Look { node: u64, start: u64 },
-    /// A connection that `node` began at a moment of its clock was refused.
-    Refused { node: u64, start: u64, of: u64, began: u64 },
-    /// A frozen process goes on.
-    Thaw { node: u64, start: u64 },
-    /// A node's order arrives at a far end, from this address.
-    Order { node: u64, at: Where, call: Option<CallId>, end: EndId, order: Order },
-    /// A far end's report arrives at an address; then `node` is who listens there.
-    Report {
-        at: Where,
-        node: Option<u64>,
-        call: Option<CallId>,
-        end: EndId,
-        leg: LegNumber,
-        far: Far,
-    },
-    /// A far end does something of its own accord.
-    Wake { end: EndId },
-    /// An action of a flow ends.
-    Acted { node: u64, start: u64, call: CallId, seq: u32, result: IvrResult },
-    /// A server proposes this again.
-    Again { node: u64, start: u64, call: CallId, command: Box<Command> },
-    /// A desk looks at its screen.
-    Think { desk: usize },
-    /// The answer to a desk's command arrives.
-    Answer {
-        desk: usize,
-        socket: (u64, u64),
-        id: CommandId,
-        reply: Option<Result<Reply, Rejected>>,
-    },
-    /// Somebody calls.
-    Call,
-    /// Something goes wrong.
-    Fault,
-}
-
-#[derive(Debug)]
-struct Planned {
-    at: Micros,
-    number: u64,
-    event: Event,
-}
-
-impl PartialEq for Planned {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.number) == (other.at, other.number)
-    }
-}
-
-impl Eq for Planned {}
-
-impl PartialOrd for Planned {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Planned {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
+    /// What a schedule says.
+    pub fn of(schedule: &Schedule) -> Self {
+        Self {
+            nodes: schedule.nodes,
+            callers_per_1000_s: 0,
+            fault_every: None,
+            mutant: schedule.mutant,
+            schedule: Some(Arc::new(schedule.clone())),
+            ..Self::seeded(schedule.seed)
+        }
     }
 }
 
@@ -167,7 +105,7 @@ impl Ord for Planned {
 pub struct World {
     pub(crate) plan: Plan,
     pub(crate) now: Micros,
-    pub(crate) random: Random,
+    pub(crate) dice: Dice,
     pub(crate) nodes: Vec<Node>,
     pub(crate) network: Network,
     pub(crate) ends: BTreeMap<EndId, End>,
@@ -175,6 +113,14 @@ pub struct World {
     pub(crate) model: Model,
     pub(crate) nemesis: Nemesis,
     pub(crate) trace: Trace,
+    /// What is still to happen, if that is written down.
+    pub(crate) script: Option<Script>,
+    /// Faults and calls so far.
+    pub(crate) played: Vec<Step>,
+    /// Orders and reports that are lost, of a thousand.
+    pub(crate) lost: u64,
+    /// Outputs of each node's driver.
+    pub(crate) counted_outputs: Vec<u64>,
     /// Which directory the nodes are configured with.
     pub(crate) configured: u64,
     pub(crate) callers: u32,
@@ -200,18 +146,34 @@ impl World {
 
     /// A world.
     pub fn new(plan: Plan) -> Self {
-        let is_open = plan.callers_per_1000_s > 0;
-        let habit = if is_open { Habit::Busy } else { Habit::Away };
+        let script = plan.schedule.as_deref().map(Script::of);
+        let is_open = plan.callers_per_1000_s > 0 || script.is_some();
+        let present = match &plan.schedule {
+            Some(schedule) => schedule.desks.clone(),
+            None if is_open => Schedule::all_desks(),
+            None => BTreeSet::new(),
+        };
+        let habit = |desk| if present.contains(&desk) { Habit::Busy } else { Habit::Away };
+        let desks = PEOPLE.iter().enumerate();
+        let desks = desks.map(|(at, name)| Desk::new(directory::agent(name), habit(at)));
+        let lost = match &plan.schedule {
+            Some(schedule) => schedule.lost,
+            None => plan.fault_every.map_or(0, |_| LOST),
+        };
         let mut world = Self {
             now: 0,
-            random: Random::new(plan.seed),
+            dice: Dice::new(plan.seed),
             nodes: Vec::new(),
             network: Network::new(),
             ends: BTreeMap::new(),
-            desks: PEOPLE.map(|name| Desk::new(directory::agent(name), habit)).into(),
+            desks: desks.collect(),
             model: Model::default(),
             nemesis: Nemesis::default(),
             trace: Trace::new(plan.keeps_lines),
+            script,
+            played: Vec::new(),
+            lost,
+            counted_outputs: vec![0; plan.nodes as usize + 1],
             configured: 0,
             callers: 0,
             is_open,
@@ -232,13 +194,34 @@ impl World {
         for desk in 0..world.desks.len() {
             world.plan_in(SECOND + desk as u64 * 7 * MILLISECOND, Event::Think { desk });
         }
-        if world.is_open {
-            world.plan_in(2 * SECOND, Event::Call);
-        }
-        if world.plan.fault_every.is_some() {
-            world.plan_in(3 * SECOND, Event::Fault);
-        }
+        world.plan_next_call();
+        world.plan_next_fault();
         world
+    }
+
+    /// What happened in a storm of so long, so that it can be played again.
+    pub fn schedule(&self, time: Micros) -> Schedule {
+        let present = self.plan.schedule.as_ref().map(|schedule| schedule.desks.clone());
+        Schedule {
+            seed: self.plan.seed,
+            nodes: self.plan.nodes,
+            time,
+            mutant: self.plan.mutant,
+            lost: self.lost,
+            desks: present.unwrap_or_else(Schedule::all_desks),
+            steps: self.played.clone(),
+            breaks: None,
+        }
+    }
+
+    /// How many outputs the driver of a node has had, over all its starts.
+    pub fn outputs(&self, node: u64) -> u64 {
+        self.counted_outputs[node as usize - 1]
+    }
+
+    /// The time in the world.
+    pub fn now(&self) -> Micros {
+        self.now
     }
 
     /// What happened so far.
@@ -299,11 +282,21 @@ impl World {
     pub fn storm(&mut self, time: Micros) -> Result<(), Broken> {
         self.run_for(time)?;
         self.heal();
-        self.run_for(15 * SECOND)?;
+        self.run_quietly_for(15 * SECOND)?;
         self.the_cluster_decides_again()?;
         self.close();
-        self.run_for(75 * SECOND)?;
+        self.run_quietly_for(75 * SECOND)?;
         self.check_end()
+    }
+
+    /// Time passes, and what ended leaves nothing.
+    fn run_quietly_for(&mut self, time: Micros) -> Result<(), Broken> {
+        let until = self.now + time;
+        while self.now < until {
+            self.run_for(wire::LOOK_EVERY.min(until - self.now))?;
+            self.nothing_is_left_35_s_after_the_end()?;
+        }
+        Ok(())
     }
 
     /// Everybody leaves, and nobody comes.
@@ -352,6 +345,7 @@ impl World {
     pub(crate) fn check_end(&self) -> Result<(), Broken> {
         self.model.every_call_has_one_cdr()?;
         self.every_home_is_back_at_its_node()?;
+        self.every_record_is_what_the_caller_heard()?;
         let mut states = Vec::new();
         for node in self.members() {
             let Some(running) = &node.running else { continue };
@@ -385,6 +379,7 @@ impl World {
             Event::Deliver(message) => self.deliver(*message),
             Event::SnapshotSent { from, to, delivered } => self.snapshot_sent(from, to, delivered),
             Event::Tick { node, start } => self.tick(node, start),
+            Event::Written { node, start } => self.written(node, start),
             Event::Housekeeping { node, start } => self.housekeeping(node, start),
             Event::Start { node } => self.start(node),
             Event::Look { node, start } => self.look_at_presence(node, start),
@@ -436,6 +431,7 @@ impl World {
             | Event::Deliver(_)
             | Event::SnapshotSent { .. }
             | Event::Tick { .. }
+            | Event::Written { .. }
             | Event::Housekeeping { .. }
             | Event::Start { .. }
             | Event::Look { .. }
@@ -460,13 +456,38 @@ impl World {
         if !self.is_open {
             return;
         }
-        let mean = 1_000 * SECOND / self.plan.callers_per_1000_s.max(1);
-        let next = self.random.about(mean);
-        self.plan_in(next, Event::Call);
-        let node = self.random.between(1, self.plan.nodes + 1);
-        let number = *self.random.of(&directory::NUMBERS);
-        let temper = Temper::of_caller(&mut self.random);
-        self.new_caller(node, number, temper);
+        let (caller, node, number) = match &mut self.script {
+            Some(script) => match script.calls.pop_front() {
+                Some((_, call)) => call,
+                None => return,
+            },
+            None => {
+                let random = self.dice.of(Of::Callers);
+                let node = random.between(1, self.plan.nodes + 1);
+                (self.callers + 1, node, (*random.of(&directory::NUMBERS)).to_owned())
+            }
+        };
+        self.plan_next_call();
+        let temper = Temper::of_caller(self.dice.of(Of::Temper(EndId::Caller(caller))));
+        self.callers = caller - 1;
+        self.new_caller(node, &number, temper);
+        let what = What::Call { caller, node, number };
+        self.played.push(Step { at: self.now, what });
+    }
+
+    fn plan_next_call(&mut self) {
+        let next = match &self.script {
+            Some(script) => script.calls.front().map(|(at, _)| *at),
+            None if self.plan.callers_per_1000_s > 0 => {
+                let mean = 1_000 * SECOND / self.plan.callers_per_1000_s;
+                let first = if self.now == 0 { 2 * SECOND } else { 0 };
+                Some(self.now + first + self.dice.of(Of::Callers).about(mean))
+            }
+            None => None,
+        };
+        if let Some(at) = next {
+            self.plan_in(at.saturating_sub(self.now), Event::Call);
+        }
     }
 
     pub(crate) fn new_caller(&mut self, node: u64, number: &str, temper: Temper) -> EndId {

@@ -117,8 +117,9 @@ mod tests {
         let mut clock = LogClock::default();
         clock.read(0, DAY + HOUR, true);
         let passed = 25 * HOUR;
-        (0..=passed / 1_000)
-            .for_each(|second| drop(clock.read(second * 1_000, DAY + second * 1_000, true)));
+        for second in 0..=passed / 1_000 {
+            clock.read(second * 1_000, DAY + second * 1_000, true);
+        }
         assert_eq!(clock.read(passed, DAY + passed, true), DAY + passed);
     }
 

@@ -39,7 +39,7 @@ pub enum Message {
     TryAgain,
     /// The network knows that an address is here, or it does not.
     Taken(HomeId, ServiceAddress, Result<(), AddressError>),
-    /// Nothing is sent from this address any more: it may go back, if this is still its epoch.
+    /// Nothing is sent from this address any more: it may go, if this is still its epoch.
     Yield(HomeId, u32),
     /// It is time to renew what is held.
     Renew,
@@ -60,7 +60,7 @@ pub struct State {
     me: ActorRef<Message>,
     /// Being taken on another thread.
     taking: BTreeSet<HomeId>,
-    /// Addresses of other nodes that are given back: nothing is done for them in these epochs.
+    /// Addresses that are given away: nothing is done for them in these epochs.
     yielded: BTreeMap<HomeId, u32>,
     /// A [`Message::TryAgain`] is on its way.
     again: bool,
@@ -149,8 +149,9 @@ impl State {
         })
     }
 
-    /// Lets go of addresses whose own node is up again: first nothing is done for their calls any
-    /// more, then they go back. Far ends never hear two. True if anything was closed.
+    /// Lets go of addresses whose own node is up again, or of all if this node is draining: first
+    /// nothing is done for their calls any more, then they go. Far ends never hear two. True if
+    /// anything was closed.
     fn yield_others(&mut self) -> bool {
         if !self.node.lease.holds() {
             return false;
@@ -158,9 +159,8 @@ impl State {
         let me = self.node.id;
         let due: Vec<(HomeId, u32)> = self.node.replica.read_local(|machine| {
             let center = machine.center();
-            let is_up = |node| center.node(node).is_some_and(|node| node.up);
-            let others = |home: &Home| home.holder == me && home.natural != me;
-            let due = center.homes().filter(|(_, home)| others(home) && is_up(home.natural));
+            let goes = |home: &Home| home.holder == me && center.heir(home).is_some();
+            let due = center.homes().filter(|(_, home)| goes(home));
             due.map(|(id, home)| (id, home.epoch)).collect()
         });
         self.yielded.retain(|id, epoch| due.contains(&(*id, *epoch)));
@@ -192,7 +192,7 @@ impl State {
     fn yields(&mut self, home: HomeId, epoch: u32) {
         if self.yielded.get(&home) == Some(&epoch) {
             let command = Command::HomeYielded { home, epoch };
-            self.node.replica.propose_then(command.encode(), |_| ());
+            self.node.propose_then(&command, |_| ());
             self.look_again();
         }
     }

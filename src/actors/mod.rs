@@ -16,4 +16,5 @@ pub mod router;
 pub mod sip_sockets;
 pub mod sip_transport;
 pub mod supervisor;
+mod version;
 mod witness;

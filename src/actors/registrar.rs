@@ -149,7 +149,7 @@ impl State {
         let command = Command::Registered { agent, contacts, until: Millis(until) };
         let (node, me) = (Arc::clone(&self.node), self.me.clone());
         let (peer, bytes) = (reply_to(request, &peer), response.to_bytes());
-        self.node.replica.propose_then(command.encode(), move |outcome| {
+        self.node.propose_then(&command, move |outcome| {
             // Without a commit the phone hears nothing and asks again, here or elsewhere.
             let is_committed = outcome.is_ok_and(|answer| answer.reply.is_ok());
             let answer = is_committed.then(|| {

@@ -11,12 +11,14 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tandem_center::version::{self, OLDEST};
 use tandem_center::{
     Call, CallId, Center, Command, DecodeError, Event, Happened, Millis, NodeId, Outcome, Record,
     Rejected, Reply, Touched,
 };
 use tandem_cluster::{Committed, Index, Role};
 
+use super::version::Versions;
 use super::{agent, call, homes, queue, witness};
 use crate::alarms::ClockWatch;
 use crate::api::events::EventLog;
@@ -30,6 +32,9 @@ const CLEARED_EVERY: Duration = Duration::from_millis(250);
 
 /// Between two tries of what a role asks for: about the time of an election.
 const PROPOSE_AGAIN: Duration = Duration::from_millis(250);
+
+/// Between two tries to hand the leadership on: longer than an election, which ends one.
+const LEAD_ON_AGAIN: Duration = Duration::from_secs(1);
 
 /// How often the leader looks whether it misses a node, and a node whether it is missed. A part of
 /// the second in which calls are to be taken over.
@@ -125,10 +130,14 @@ impl Machine for CenterMachine {
             Ok(command) => command,
             Err(error) => return self.unreadable(entry.index, &error),
         };
+        self.center.begin(entry.data.first().copied().unwrap_or(OLDEST));
         match self.center.apply(entry.index, Millis(entry.at), command) {
             Ok(Outcome { reply, touched, events, records }) => {
                 self.uncached.merge(&touched);
                 self.fresh.merge(&touched);
+                if touched.version {
+                    self.version_rose(entry.index);
+                }
                 self.count(reply, &touched, &records);
                 self.count_losses(&events);
                 self.note_losses(entry.index, &events);
@@ -161,7 +170,7 @@ impl Machine for CenterMachine {
     }
 
     fn tick_command(&self) -> Vec<u8> {
-        Command::Tick.encode()
+        Command::Tick.encode(self.center.version()).unwrap_or_default()
     }
 
     fn take_changes(&mut self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
@@ -241,6 +250,24 @@ impl CenterMachine {
         }
     }
 
+    /// The cluster writes another version from here on. One that this build does not read: it must
+    /// not go on, and does before it would have to store it.
+    fn version_rose(&self, index: Index) {
+        let version = self.center.version();
+        if let Err(foreign) = version::check(version) {
+            self.unreadable(index, &foreign.into());
+        }
+        tracing::info!(version, index, "the cluster has agreed on a version of commands and state");
+        if let Some(node) = self.actors() {
+            self.tell_version(&node);
+        }
+    }
+
+    /// The node writes what the cluster has agreed on.
+    pub fn tell_version(&self, node: &Node) {
+        node.writes.store(self.center.version(), Ordering::Relaxed);
+    }
+
     /// The whole state is another one: everything is to be looked at.
     fn restored(&mut self) {
         (self.fresh, self.uncached) = (Touched::default(), Touched::default());
@@ -249,6 +276,7 @@ impl CenterMachine {
             tracing::error!(%violation, "the stored state contradicts itself; it is used as it is");
         }
         if let Some(node) = self.actors() {
+            self.tell_version(&node);
             node.actors.tell_replica(Message::LookAtAll);
         }
     }
@@ -297,6 +325,9 @@ pub struct State {
     timer_armed: bool,
     /// When what a presence asks for was last proposed, by the node that it is about.
     proposed: BTreeMap<NodeId, Instant>,
+    /// When another node was last asked to lead.
+    led_on: Option<Instant>,
+    versions: Versions,
 }
 
 impl Actor for ReplicaActor {
@@ -314,7 +345,8 @@ impl Actor for ReplicaActor {
         drop(me.send_message(Message::LookAtAll));
         drop(me.send_interval(PRESENCE_EVERY, || Message::LookAtPresence));
         let (cleared, proposed) = (BTreeSet::new(), BTreeMap::new());
-        Ok(State { node, cleared, timer_armed: false, proposed })
+        let versions = Versions::of(&node);
+        Ok(State { node, cleared, timer_armed: false, proposed, led_on: None, versions })
     }
 
     async fn handle(
@@ -365,7 +397,7 @@ impl State {
         let id = call.id;
         if call.epoch == 0 && self.node.router.was_refused(id) {
             tracing::info!(call = %id, "committed after its caller was refused: it is ended");
-            self.node.replica.propose_then(call::end_of_refused(id).encode(), |_| ());
+            self.node.propose_then(&call::end_of_refused(id), |_| ());
             return;
         }
         let arguments = call::Arguments::Committed { node: Arc::clone(&self.node), call };
@@ -387,7 +419,7 @@ impl State {
         let again = calls.clone();
         let node = Arc::clone(&self.node);
         let command = Command::Cleared { calls };
-        self.node.replica.propose_then(command.encode(), move |outcome| {
+        self.node.propose_then(&command, move |outcome| {
             if outcome.is_err() {
                 // Not lost: they are cleared with the next batch.
                 for call in again {
@@ -416,7 +448,7 @@ impl State {
     fn look_at_presence(&mut self) {
         let me = self.node.id;
         let missed = self.node.replica.missed();
-        let (up, missed) = self.node.replica.read_local(|machine| {
+        let (up, missed, (draining, is_bare)) = self.node.replica.read_local(|machine| {
             let center = machine.center();
             let is_up = |node| center.node(node).is_some_and(|node| node.up);
             // Who was removed from the cluster is missed by nobody, and may own calls.
@@ -424,7 +456,9 @@ impl State {
             let gone = known.filter(|node| self.node.replica.is_gone(*node)).map(|node| (node, 0));
             let missed: Vec<_> =
                 missed.into_iter().chain(gone).filter(|(node, _)| is_up(NodeId(*node))).collect();
-            (is_up(me), missed)
+            let draining = center.node(me).is_some_and(|node| node.draining);
+            let is_bare = center.homes().all(|(_, home)| home.holder != me);
+            (is_up(me), missed, (draining, is_bare))
         });
         for (node, silent_ms) in missed {
             let silent_ms = u32::try_from(silent_ms).unwrap_or(u32::MAX);
@@ -436,9 +470,41 @@ impl State {
         }
         if self.node.is_witness() {
             let node = Arc::clone(&self.node);
-            return witness::look(&node, |about| self.may_propose(about));
+            witness::look(&node, |about| self.may_propose(about));
+            return self.versions.look(&node);
         }
         self.confirm_lease(up);
+        self.node.desks_go.send_if_modified(|go| std::mem::replace(go, draining) != draining);
+        if draining && is_bare {
+            self.lead_no_more();
+        }
+        if up {
+            self.versions.look(&self.node);
+        }
+    }
+
+    /// A node that is to be stopped hands the leadership on, after its addresses: those need a
+    /// commit, which a change of leaders would hold up.
+    fn lead_no_more(&mut self) {
+        let status = self.node.replica.status();
+        let due = self.led_on.is_none_or(|at| at.elapsed() >= LEAD_ON_AGAIN);
+        if !status.role.leading || !due {
+            return;
+        }
+        let takes = |node: u64| {
+            self.node.replica.read_local(|machine| {
+                let node = machine.center().node(NodeId(node));
+                node.is_some_and(|node| node.up && !node.draining)
+            })
+        };
+        let voters = &status.members.voters;
+        let able = status.peers.iter().filter(|peer| peer.recently_active);
+        let able = able.filter(|peer| voters.contains(&peer.node) && takes(peer.node));
+        if let Some(next) = able.max_by_key(|peer| peer.matched) {
+            tracing::info!(to = next.node, "this node drains: another one is to lead");
+            self.led_on = Some(Instant::now());
+            self.node.replica.transfer_leader(next.node);
+        }
     }
 
     /// A new lease is acted under once something is applied that was proposed during it. What is
@@ -457,8 +523,7 @@ impl State {
             tracing::warn!("this node was missed and is back");
         }
         let replica = self.node.replica.clone();
-        let here = self.node.is_up(false).encode();
-        self.node.replica.propose_then(here, move |outcome| {
+        self.node.propose_then(&self.node.is_up(false), move |outcome| {
             if let (Ok(_), Some(lease)) = (outcome, lease) {
                 replica.confirm_lease(lease);
             }
@@ -477,7 +542,7 @@ impl State {
 
     fn propose_presence(&self, command: Command) {
         // What is not committed is seen again at the next look.
-        self.node.replica.propose_then(command.encode(), |_| ());
+        self.node.propose_then(&command, |_| ());
     }
 
     fn look_at_all(&self) {

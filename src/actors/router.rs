@@ -8,10 +8,11 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ractor::ActorRef;
 use tandem_center::CallId;
+use tandem_sip::transaction::GIVE_UP_MS;
 use tandem_sip::wire::{Peer, Request};
 
 use super::answered::{Answer, Answered, Asked};
@@ -28,6 +29,13 @@ const LEFT_MAX: usize = 65_536;
 /// Past it the oldest is forgotten, and if it is committed, answered to nobody and ended for that.
 const REFUSED_MAX: usize = 4_096;
 
+/// Callers of moved calls that are remembered: a quarter of a second of 2,000 ends a second. Past it the
+/// oldest goes, and gets 481.
+const HUNG_UP_MAX: usize = 512;
+
+/// How long a BYE is repeated (RFC 3261 §17.1.2.2).
+const BYE_REPEATED: Duration = Duration::from_millis(GIVE_UP_MS);
+
 /// The routing table of one node.
 #[derive(Debug)]
 pub struct Router {
@@ -35,6 +43,9 @@ pub struct Router {
     dialogs: [Mutex<HashMap<Box<[u8]>, CallId>>; SHARDS],
     /// The BYEs of legs that are gone: what remains of a call instead of its actor.
     left: Mutex<Answered>,
+    /// SIP Call-IDs of calls that came from another node when their callers had hung up: that node
+    /// may not have confirmed it any more. The oldest first.
+    hung_up: Mutex<VecDeque<(Instant, Box<[u8]>)>>,
     calls: [Mutex<HashMap<CallId, Served>>; SHARDS],
     /// Of `calls`, those that have ended.
     ended: AtomicUsize,
@@ -56,6 +67,7 @@ impl Default for Router {
             hasher: RandomState::new(),
             dialogs: std::array::from_fn(|_| Mutex::default()),
             calls: std::array::from_fn(|_| Mutex::default()),
+            hung_up: Mutex::default(),
             left: Mutex::new(Answered::with_room(LEFT_MAX)),
             ended: AtomicUsize::new(0),
             refused: Mutex::default(),
@@ -95,6 +107,24 @@ impl Router {
             Answer::Sent(peer, bytes) => Some((*peer, bytes.clone())),
             Answer::Pending => None,
         }
+    }
+
+    /// The caller with this SIP Call-ID had hung up when the call came here.
+    pub fn has_hung_up(&self, sip_call_id: &[u8]) {
+        let mut hung_up = locked(&self.hung_up);
+        if hung_up.len() >= HUNG_UP_MAX {
+            hung_up.pop_front();
+        }
+        hung_up.push_back((Instant::now(), sip_call_id.into()));
+    }
+
+    /// Whether a BYE says once more what is known already.
+    pub fn is_known_to_hang_up(&self, bye: &Request) -> bool {
+        let mut hung_up = locked(&self.hung_up);
+        while hung_up.front().is_some_and(|(since, _)| since.elapsed() > BYE_REPEATED) {
+            hung_up.pop_front();
+        }
+        hung_up.iter().any(|(_, known)| **known == *bye.call_id().as_bytes())
     }
 
     /// Gives back what answers take that nobody can ask for any more. To be called now and then:

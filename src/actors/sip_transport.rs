@@ -183,6 +183,9 @@ impl Dispatcher {
                 self.node.actors.tell_registrar(message);
             }
             Method::Bye if self.repeat_last_answer(&request) => (),
+            Method::Bye if in_dialog && self.node.router.is_known_to_hang_up(&request) => {
+                self.respond(&Response::to_request(&request, 200, None).build(), &request, &peer);
+            }
             Method::Invite
             | Method::Options
             | Method::Bye

@@ -345,7 +345,7 @@ impl State {
             // All of them: a conversation goes on as long as two are in it.
             for &leg in call.legs.keys() {
                 let ended = Command::LegEnded { call: id, leg, cause: Cause::Failed };
-                self.node.replica.propose_then(ended.encode(), |_| ());
+                self.node.propose_then(&ended, |_| ());
             }
             return;
         }

@@ -19,7 +19,7 @@ pub(super) fn look(node: &Arc<Node>, mut may: impl FnMut(NodeId) -> bool) {
         // It had calls before it was made a witness. They and its address are for the others.
         if may(me) {
             tracing::warn!("this node is a witness now: others take over what it had");
-            propose(node, Command::NodeLost { node: me, silent_ms: 0 });
+            propose(node, &Command::NodeLost { node: me, silent_ms: 0 });
         }
         return;
     }
@@ -27,7 +27,7 @@ pub(super) fn look(node: &Arc<Node>, mut may: impl FnMut(NodeId) -> bool) {
         // Any entry would do; this one changes nothing that is not due anyway.
         let replica = node.replica.clone();
         if may(me) {
-            node.replica.propose_then(Command::Tick.encode(), move |outcome| {
+            node.propose_then(&Command::Tick, move |outcome| {
                 if outcome.is_ok() {
                     replica.confirm_lease(lease);
                 }
@@ -59,7 +59,7 @@ fn successor(node: &Node, is_up: impl Fn(NodeId) -> bool) -> Option<u64> {
     able.max_by_key(|peer| peer.matched).map(|peer| peer.node)
 }
 
-fn propose(node: &Node, command: Command) {
+fn propose(node: &Node, command: &Command) {
     // What is not committed is seen again at the next look.
-    node.replica.propose_then(command.encode(), |_| ());
+    node.propose_then(command, |_| ());
 }

@@ -90,7 +90,7 @@ fn of_the_cluster(node: &Node) -> Vec<Condition> {
         // A member that never had calls is not in the state, and is missed all the same. Of the
         // others the log says it in a moment, with the mark that all nodes see.
         for (id, ms) in missed {
-            if center.node(NodeId(id)).is_none() {
+            if center.node(NodeId(id)).is_none_or(|node| node.witness) {
                 let detail = format!("node {id} has been silent for {ms} ms");
                 found.push(Condition {
                     kind: Kind::NodeMissed,
@@ -115,7 +115,7 @@ fn of_the_cluster(node: &Node) -> Vec<Condition> {
 }
 
 fn lost_nodes(center: &Center, lost_at: impl Fn(NodeId) -> Option<u64>) -> Vec<Condition> {
-    let lost = center.nodes().filter(|(_, node)| !node.up);
+    let lost = center.nodes().filter(|(_, node)| !node.up && !node.witness);
     let condition = |(id, _): (NodeId, _)| Condition {
         kind: Kind::NodeMissed,
         about: Some(id.0),

@@ -126,6 +126,9 @@ pub enum Unavailable {
     /// More waits than the node takes.
     #[error("too much is waiting")]
     Busy,
+    /// Not every node reads such a command yet.
+    #[error("the cluster is being upgraded: not every node reads this yet")]
+    Upgrading,
     /// The node is ending.
     #[error("the node is shutting down")]
     Stopping,

@@ -176,10 +176,13 @@ impl From<Rejected> for ErrorBody {
     fn from(rejected: Rejected) -> Self {
         let error = |code| Self::new(code, rejected.to_string());
         match &rejected {
-            Rejected::NoSuchCall { .. } | Rejected::NoSuchAgent { .. } => {
-                error(ErrorCode::NotFound)
-            }
-            Rejected::CallExists { .. } => error(ErrorCode::Conflict),
+            Rejected::NoSuchCall { .. }
+            | Rejected::NoSuchAgent { .. }
+            | Rejected::NoSuchNode { .. } => error(ErrorCode::NotFound),
+            Rejected::CallExists { .. }
+            | Rejected::OnlyNode { .. }
+            | Rejected::LastNode { .. }
+            | Rejected::NobodyTakesOver { .. } => error(ErrorCode::Conflict),
             Rejected::NoSuchSession { .. } | Rejected::NotYourSession { .. } => {
                 error(ErrorCode::NotSignedIn).between("signed out", "signed in")
             }

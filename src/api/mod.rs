@@ -17,6 +17,7 @@ pub mod frame;
 pub mod happened;
 mod login;
 pub mod memory;
+mod nodes;
 mod openapi;
 pub mod page;
 mod recordings;
@@ -29,6 +30,7 @@ pub mod view;
 pub mod words;
 
 pub use login::hash as hash_password;
+pub use nodes::NodeView;
 pub use recordings::{PartView, RecordingView};
 pub use routes::{LoginAnswer, MemberView, Status};
 pub use server::{ApiConfig, ApiHandle, Patience, serve};

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::cti;
 use super::error::ErrorBody;
 use super::frame::{CommandFrame, ReplyFrame};
+use super::nodes::{self, NodeView};
 use super::page::{CallsQuery, CdrsQuery, Page, ReadQuery};
 use super::recordings::{self, RecordingView};
 use super::routes::{self, LeaderRequest, LoginAnswer, LoginRequest, MemberView, Status};
@@ -173,6 +174,21 @@ pub(super) const TABLE: &[Entry] = &[
         .of_role(Role::Administrator)
         .takes(|schemas| schemas.subschema_for::<LeaderRequest>())
         .gives(Content::Nothing),
+    get("/api/v1/nodes", "The nodes as calls see them", || web::get().to(nodes::nodes))
+        .of_role(Role::Agent)
+        .gives(Content::Json(|schemas| schemas.subschema_for::<Page<NodeView>>())),
+    post(
+        "/api/v1/nodes/{node}/drain",
+        "Hands what a node has to others, so that it can be stopped; see when in /api/v1/nodes",
+        || web::post().to(nodes::drain),
+    )
+    .of_role(Role::Administrator)
+    .gives(Content::Nothing),
+    post("/api/v1/nodes/{node}/resume", "Lets a node that drains take calls again", || {
+        web::post().to(nodes::resume)
+    })
+    .of_role(Role::Administrator)
+    .gives(Content::Nothing),
     get("/api/v1/openapi.json", "This description", || web::get().to(routes::openapi_json))
         .gives(Content::Document),
     get("/api/v1/cti-schema.json", "The frames of the WebSocket, in JSON Schema", || {

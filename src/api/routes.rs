@@ -193,6 +193,8 @@ pub struct Status {
     pub node: u64,
     /// The version of its program.
     pub version: String,
+    /// The version of commands and state that the cluster has agreed on.
+    pub agreed: u8,
     /// Whether it should be sent new work.
     pub ready: bool,
     /// Why not.
@@ -220,7 +222,8 @@ pub(super) async fn status(
     _: Who,
     query: web::Query<ReadQuery>,
 ) -> Result<HttpResponse, ErrorBody> {
-    let counts = read(&*api.backend, query.freshness(), scrape::Counts::of).await?;
+    let counts = |center: &Center| (scrape::Counts::of(center), center.version());
+    let (counts, agreed) = read(&*api.backend, query.freshness(), counts).await?;
     let cluster = api.backend.cluster();
     let readiness = api.backend.readiness();
     let reasons = match &readiness {
@@ -231,6 +234,7 @@ pub(super) async fn status(
     Ok(HttpResponse::Ok().json(Status {
         node: api.backend.node().0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        agreed,
         ready: readiness == Readiness::Ready,
         reasons,
         leader: cluster.leader.map(|node| node.0),

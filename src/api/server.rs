@@ -135,14 +135,15 @@ pub struct ApiHandle {
 }
 
 impl ApiHandle {
-    /// Tells WebSocket clients to go elsewhere, and takes no new ones. Requests are served on.
-    pub fn drain(&self) {
-        self.draining.send_replace(true);
+    /// Tells WebSocket clients to go elsewhere, and takes no new ones, until it is told that they
+    /// may come again. Requests are served on.
+    pub fn drain(&self, draining: bool) {
+        self.draining.send_replace(draining);
     }
 
     /// Drains, lets requests in progress end, and stops.
     pub async fn stop(&self) {
-        self.drain();
+        self.drain(true);
         self.server.stop(true).await;
     }
 }

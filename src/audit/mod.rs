@@ -79,7 +79,13 @@ impl Case<'_> {
     /// Judges all of it.
     #[must_use]
     pub fn judge(mut self, answer: Answer) -> Report {
-        let mut report = Report { node: self.node, good: true, ..Report::default() };
+        let mut report = Report {
+            node: self.node,
+            index: self.center.index(),
+            state_hash: format!("{:016x}", self.center.state_hash()),
+            good: true,
+            ..Report::default()
+        };
         let faults = check_state(self.center);
         report.add(faults.iter().map(|fault| Finding::of(Evidence::State, fault)));
         report.covers.push(state_covers(self.center));

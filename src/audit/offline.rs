@@ -109,6 +109,7 @@ fn replay(places: &Places, records: Option<&rusqlite::Connection>) -> anyhow::Re
             Ok(command) => command,
             Err(error) => return unreadable = Some((entry.index, error)),
         };
+        center.begin(entry.data[0]);
         let outcome = center.apply(entry.index, Millis(entry.at), command);
         ledger.applied(&center, &outcome.unwrap_or_else(|_| Outcome::default()));
         if center.index() <= mark {

@@ -13,6 +13,10 @@ pub const FINDINGS_MAX: usize = 1_000;
 pub struct Report {
     /// The node whose evidence it is; 0 if the evidence does not say.
     pub node: u64,
+    /// The last command that the state has.
+    pub index: u64,
+    /// A hash of the state: equal on all nodes at equal commands.
+    pub state_hash: String,
     /// Nothing contradicts the claim that every call has exactly one end and one record.
     pub good: bool,
     /// What is wrong.

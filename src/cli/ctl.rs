@@ -1,12 +1,13 @@
 //! `tandem ctl`: asks a node and prints the answer, as a table or as JSON.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tandem_center::flow::Surroundings;
+use tokio::time::sleep;
 
 use super::client::{Login, Server, on_one_thread};
 use super::screen;
@@ -14,10 +15,13 @@ use super::table::{Table, ago};
 use crate::api::page::Page;
 use crate::api::view::{Agent, CallView, QueueView};
 use crate::api::words::word;
-use crate::api::{MemberView, Status};
+use crate::api::{MemberView, NodeView, Status};
 use crate::config::Config;
 use crate::flows::FlowFolder;
 use crate::speech;
+
+/// Between two looks at a node that drains.
+const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -44,6 +48,22 @@ enum What {
     Queues,
     /// Hand the leadership to a node.
     Transfer {
+        /// The node's number.
+        node: u64,
+    },
+    /// The nodes as calls see them: who takes calls, who drains, and what is left on each.
+    Nodes,
+    /// Hand everything that a node has to others, and wait until nothing is left on it: then it
+    /// can be stopped without losing a call.
+    Drain {
+        /// The node's number.
+        node: u64,
+        /// How long to wait. The node goes on draining afterwards.
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        within: u64,
+    },
+    /// Let a node that drains take calls again.
+    Resume {
         /// The node's number.
         node: u64,
     },
@@ -75,6 +95,11 @@ impl Arguments {
             What::Transfer { node } => {
                 server.post("/api/v1/leader", &json!({ "node": node })).await?
             }
+            What::Nodes => server.get("/api/v1/nodes").await?,
+            What::Drain { node, within } => drain(&server, *node, *within).await?,
+            What::Resume { node } => {
+                server.post(&format!("/api/v1/nodes/{node}/resume"), &json!({})).await?
+            }
             What::CheckConfig { .. } => Value::Null,
         };
         if self.json {
@@ -93,6 +118,13 @@ impl Arguments {
             What::Agents => agents(&serde_json::from_value(answer)?, now),
             What::Queues => queues(&serde_json::from_value(answer)?, now),
             What::Transfer { node } => vec![format!("node {node} was asked to lead")],
+            What::Nodes => nodes(&serde_json::from_value(answer)?),
+            What::Drain { node, .. } => {
+                vec![format!(
+                    "node {node} is drained: it has no address and no call, and can be stopped"
+                )]
+            }
+            What::Resume { node } => vec![format!("node {node} takes calls again")],
             What::CheckConfig { .. } => Vec::new(),
         })
     }
@@ -112,6 +144,48 @@ async fn all_calls(server: &Server) -> anyhow::Result<Value> {
     }
 }
 
+/// Orders the drain, and waits until the node has nothing any more.
+async fn drain(server: &Server, node: u64, within: u64) -> anyhow::Result<Value> {
+    let () = server.post(&format!("/api/v1/nodes/{node}/drain"), &json!({})).await?;
+    let deadline = Instant::now() + Duration::from_secs(within);
+    loop {
+        let page: Page<NodeView> = server.get("/api/v1/nodes").await?;
+        let Some(view) = page.items.into_iter().find(|view| view.node == node) else {
+            bail!("node {node} is not known any more");
+        };
+        if view.is_drained() {
+            return Ok(serde_json::to_value(view)?);
+        }
+        if Instant::now() > deadline {
+            bail!(
+                "node {node} still has {} addresses and {} calls{}",
+                view.homes,
+                view.calls,
+                if view.leader { ", and leads" } else { "" }
+            );
+        }
+        sleep(LOOK).await;
+    }
+}
+
+fn nodes(page: &Page<NodeView>) -> Vec<String> {
+    let mut table = Table::new(&["NODE", "UP", "CALLS", "ADDRESSES", "LEADS", "DRAINING", "READS"]);
+    let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
+    for node in &page.items {
+        let [oldest, newest] = node.reads;
+        table.add(vec![
+            node.node.to_string(),
+            if node.witness { "witness".to_owned() } else { yes(node.up) },
+            node.calls.to_string(),
+            node.homes.to_string(),
+            yes(node.leader),
+            yes(node.draining),
+            format!("{oldest} to {newest}"),
+        ]);
+    }
+    table.lines()
+}
+
 fn status(status: &Status) -> Vec<String> {
     let count = |(name, count): (&String, &usize)| (*count > 0).then(|| format!("{count} {name}"));
     let list = |counts: Vec<String>| {
@@ -122,7 +196,10 @@ fn status(status: &Status) -> Vec<String> {
     vec![
         format!("node {}, version {}: {ready}", status.node, status.version),
         format!("led by {leader}, term {}", status.term),
-        format!("committed {}, applied {}", status.committed, status.applied),
+        format!(
+            "committed {}, applied {}, in version {}",
+            status.committed, status.applied, status.agreed
+        ),
         format!("calls: {}", list(status.calls.iter().filter_map(count).collect())),
         format!("agents: {}", list(status.agents.iter().filter_map(count).collect())),
         format!("waiting: {}, desks: {}", status.waiting, status.sessions),

@@ -39,6 +39,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 31,
         value_parser = clap::value_parser!(u8).range(2..=240))]
     first: u8,
+    /// The program of the build that follows this one, which rolling-upgrade upgrades to; without
+    /// it, what TANDEM_OTHER names.
+    #[arg(long, value_name = "FILE")]
+    other: Option<PathBuf>,
     /// Keep configurations, logs and data of the nodes.
     #[arg(long)]
     keep: bool,
@@ -70,6 +74,7 @@ impl Arguments {
             minutes: self.minutes,
             first: self.first,
             output: self.output,
+            other: self.other.or_else(|| std::env::var_os("TANDEM_OTHER").map(PathBuf::from)),
             keep: self.keep,
         };
         drill::run(&order, screen::say)

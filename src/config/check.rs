@@ -346,28 +346,14 @@ impl Whole<'_> {
     }
 
     fn check_shared(&mut self, config: &Config) {
-        let is_shared = config.shared.name.is_some();
-        let wrong = [
-            ("shared", config.shared.check()),
-            (
-                "cluster.member",
-                match is_shared && !config.cluster.member.is_empty() {
-                    true => Err(SettingsError::Members),
-                    false => Ok(()),
-                },
-            ),
-            (
-                "recording",
-                match is_shared && config.recording.directory.is_some() {
-                    true => Err(SettingsError::Recordings),
-                    false => Ok(()),
-                },
-            ),
-        ];
-        for (section, checked) in wrong {
-            if let Err(error) = checked {
-                self.note((section, None, "name"), error.to_string());
-            }
+        if let Err(error) = config.shared.check() {
+            self.note(("shared", None, "name"), error.to_string());
+        }
+        if config.shared.name.is_some() && !config.cluster.member.is_empty() {
+            self.note(("cluster.member", Some(0), "id"), SettingsError::Members.to_string());
+        }
+        if config.shared.name.is_some() && config.recording.directory.is_some() {
+            self.note(("recording", None, "directory"), SettingsError::Recordings.to_string());
         }
     }
 

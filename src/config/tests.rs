@@ -130,6 +130,38 @@ fn beside_a_witness_two_nodes_have_calls() {
 }
 
 #[test]
+fn the_shared_configurations_are_two_machines_with_one_node() {
+    let [alpha, beta] = ["alpha", "beta"]
+        .map(|name| Config::load(Path::new(&format!("config/shared/{name}.toml"))).unwrap());
+    assert_ne!(alpha.shared.name, beta.shared.name);
+    assert_ne!(alpha.http.listen, beta.http.listen);
+    let same = |config: &Config| {
+        let mut config = config.clone();
+        (config.shared.name, config.http.listen) = (None, alpha.http.listen);
+        serde_json::to_string(&config).unwrap()
+    };
+    assert_eq!(same(&alpha), same(&beta));
+    assert!(alpha.moves_addresses());
+}
+
+#[test]
+fn shared_storage_says_what_it_needs() {
+    assert_eq!(
+        problems("[shared]\nname = \"alpha\"\n"),
+        [
+            "test.toml:2:8: shared storage needs fence_command; where nothing is to be fenced, say fence_waived = true"
+        ]
+    );
+    let text = "[shared]\nname = \"alpha\"\nfence_waived = true\n[recording]\ndirectory = \"r\"\n";
+    assert_eq!(
+        problems(text),
+        [
+            "test.toml:5:13: with shared storage recordings are in node.data: remove recording.directory"
+        ]
+    );
+}
+
+#[test]
 fn an_unknown_key_is_named_with_line_and_nearest_key() {
     assert_eq!(
         problems("[sip]\nudpp = []\n\n[queues]\n"),

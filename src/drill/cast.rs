@@ -9,18 +9,33 @@ use std::time::Instant;
 
 use super::audio::{Ear, Mouth};
 use super::leg::Leg;
+use super::means::Means;
 use super::phases::{Begins, Callee, Dials, Hands, PATIENT, Phase, Plan, SPREAD, URGENT};
 
 /// The last byte of the first node's address, and how far behind it the parties' are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Addresses {
     pub(crate) first: u8,
+    pub(crate) means: Means,
 }
 
+/// How far a node's service address is from its machine's, where they differ.
+const SERVICE: u8 = 3;
+
 impl Addresses {
-    /// Node 0, 1 or 2.
+    /// Node 0, 1 or 2: its machine, for the cluster and the API.
     pub(crate) fn node(self, node: usize) -> Ipv4Addr {
         self.at(node as u8)
+    }
+
+    /// Where its calls are.
+    pub(crate) fn service(self, node: usize) -> Ipv4Addr {
+        self.at(node as u8 + if self.means.has_machines() { SERVICE } else { 0 })
+    }
+
+    /// All that the parties stand on.
+    pub(crate) fn of_parties(self) -> [Ipv4Addr; 3] {
+        [self.callers(), self.callees(), self.web()]
     }
 
     pub(crate) fn callers(self) -> Ipv4Addr {
@@ -37,7 +52,8 @@ impl Addresses {
     }
 
     fn at(self, behind: u8) -> Ipv4Addr {
-        Ipv4Addr::new(127, 0, 0, self.first.saturating_add(behind))
+        let [a, b, c, _] = self.means.network().octets();
+        Ipv4Addr::new(a, b, c, self.first.saturating_add(behind))
     }
 }
 
@@ -156,7 +172,8 @@ const INVITE_SPREAD_MS: u64 = 20;
 impl Cast {
     /// So many calls, and the further ones that judge the nodes without them.
     pub(crate) fn new(addresses: Addresses, calls: usize) -> io::Result<Self> {
-        let calls = SPREAD.into_iter().cycle().take(calls);
+        let spread = SPREAD.into_iter().filter(|phase| addresses.means.keeps(*phase));
+        let calls = spread.cycle().take(calls);
         let others = [Phase::Witness; WITNESSES].into_iter().chain([Phase::Probe; PROBES]);
         Self::of(addresses, calls.chain(others))
     }

@@ -17,6 +17,7 @@ use tokio::time::sleep;
 
 use super::cast::{Addresses, NODES};
 use super::config::{HTTP_PORT, SIP_PORT, data};
+use super::machines::Machines;
 
 /// How long a node may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -38,6 +39,9 @@ struct Node {
     log: PathBuf,
 }
 
+/// What each node has in its environment.
+type Environments = Vec<Vec<(&'static str, String)>>;
+
 /// See the file.
 #[derive(Debug)]
 pub(crate) struct Cluster {
@@ -48,46 +52,58 @@ pub(crate) struct Cluster {
     pub(crate) with_calls: usize,
     /// Whether each node runs in a group of its own; only root can do that.
     groups: bool,
-    environments: Vec<Vec<(&'static str, String)>>,
+    environments: Environments,
+    /// The machine of each node, where it has one of its own. Behind the nodes, which end first.
+    pub(crate) machines: Option<Machines>,
 }
 
 impl Cluster {
-    /// Starts the nodes. `groups` sets their groups.
+    /// Starts the nodes on this machine. `groups` sets their groups.
     pub(crate) fn start(
         configs: &[PathBuf],
         addresses: Addresses,
         groups: bool,
     ) -> anyhow::Result<Self> {
-        Self::start_in(configs, addresses, groups, Vec::new())
+        Self::start_in((None, Vec::new()), configs, addresses, groups)
     }
 
-    /// Starts the nodes, each with this in its environment.
+    /// Starts the nodes on machines of their own, if they have any, each with this in its
+    /// environment.
     pub(crate) fn start_in(
+        (machines, environments): (Option<Machines>, Environments),
         configs: &[PathBuf],
         addresses: Addresses,
         groups: bool,
-        environments: Vec<Vec<(&'static str, String)>>,
     ) -> anyhow::Result<Self> {
         // Another part of the process may have chosen already; either choice is good.
         let _chosen = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).no_proxy();
         let client = client.tls_certs_only([]).build()?;
         let with_calls = NODES;
+        let nodes = Vec::new();
         let mut cluster =
-            Self { nodes: Vec::new(), addresses, client, with_calls, groups, environments };
+            Self { nodes, addresses, client, with_calls, groups, environments, machines };
         for config in configs {
             let log = config.with_extension("log");
-            let child = cluster.spawn(config, &log, cluster.nodes.len())?;
+            let program = std::env::current_exe()?;
+            let child = cluster.spawn(&program, (config, &log), cluster.nodes.len())?;
             cluster.nodes.push(Node { child, config: config.clone(), log });
         }
         Ok(cluster)
     }
 
-    fn spawn(&self, config: &Path, log: &Path, node: usize) -> anyhow::Result<Child> {
+    fn spawn(
+        &self,
+        program: &Path,
+        (config, log): (&Path, &Path),
+        node: usize,
+    ) -> anyhow::Result<Child> {
         let output = fs::OpenOptions::new().create(true).append(true).open(log);
         let output = output.with_context(|| format!("{} cannot be written", log.display()))?;
-        let program = std::env::current_exe()?;
-        let mut command = Command::new(&program);
+        let mut command = match &self.machines {
+            Some(machines) => machines.command(node, program),
+            None => Command::new(program),
+        };
         command.args(["run", "--config"]).arg(config);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         command.envs(self.environments.get(node).cloned().unwrap_or_default());
@@ -103,7 +119,7 @@ impl Cluster {
     }
 
     pub(crate) fn sip(&self, node: usize) -> SocketAddr {
-        (self.addresses.node(node), SIP_PORT).into()
+        (self.addresses.service(node), SIP_PORT).into()
     }
 
     /// The base of its HTTP addresses.
@@ -176,14 +192,24 @@ impl Cluster {
 
     /// Starts a node again that was killed.
     pub(crate) fn restart(&mut self, node: usize) -> anyhow::Result<()> {
+        self.restart_as(node, &std::env::current_exe()?)
+    }
+
+    /// The same, with another program.
+    pub(crate) fn restart_as(&mut self, node: usize, program: &Path) -> anyhow::Result<()> {
         let (config, log) = (self.nodes[node].config.clone(), self.nodes[node].log.clone());
-        self.nodes[node].child = self.spawn(&config, &log, node)?;
+        self.nodes[node].child = self.spawn(program, (&config, &log), node)?;
         Ok(())
     }
 
     /// The folder of a node's data.
     pub(crate) fn data(&self, node: usize) -> PathBuf {
         data(self.nodes[node].config.parent().unwrap_or(Path::new(".")), node)
+    }
+
+    /// Whether its process has ended by itself.
+    pub(crate) fn has_ended(&mut self, node: usize) -> io::Result<bool> {
+        Ok(self.nodes[node].child.try_wait()?.is_some())
     }
 
     fn last_lines(&self, node: usize) -> String {

@@ -56,6 +56,7 @@ pub(crate) fn write(
 ) -> io::Result<Vec<PathBuf>> {
     fs::create_dir_all(folder.join("flows"))?;
     fs::create_dir_all(folder.join("prompts"))?;
+    addresses.means.write(folder)?;
     let tone = tone_file();
     fs::write(folder.join("prompts/rise.wav"), &tone)?;
     fs::write(folder.join("music.wav"), &tone)?;
@@ -109,7 +110,7 @@ pub(crate) fn data(folder: &Path, node: usize) -> PathBuf {
 
 /// What is different at each node.
 fn own(folder: &Path, (addresses, with_calls): (Addresses, usize), node: usize) -> String {
-    let ip = addresses.node(node);
+    let (ip, service) = (addresses.node(node), addresses.service(node));
     let mut text = format!(
         "[node]\nid = {}\ndata = {:?}\ndrain_seconds = 0\n\n\
          [http]\nlisten = \"{ip}:{HTTP_PORT}\"\n\n",
@@ -119,7 +120,7 @@ fn own(folder: &Path, (addresses, with_calls): (Addresses, usize), node: usize) 
     if node < with_calls {
         let _ = write!(
             text,
-            "[sip]\nudp = [\"{ip}:{SIP_PORT}\"]\ntcp = [\"{ip}:{SIP_PORT}\"]\n\n\
+            "[sip]\nudp = [\"{service}:{SIP_PORT}\"]\ntcp = [\"{service}:{SIP_PORT}\"]\n\n\
              [media]\ncodecs = [\"pcmu\"]\nmusic = \"music.wav\"\n\n"
         );
     }
@@ -127,6 +128,7 @@ fn own(folder: &Path, (addresses, with_calls): (Addresses, usize), node: usize) 
         text,
         "[cluster]\nlisten = \"{ip}:{CLUSTER_PORT}\"\nsecret = \"for this drill only\"\n\n"
     );
+    text.push_str(&addresses.means.section(folder));
     for member in 0..NODES {
         let ip = addresses.node(member);
         let role = if member < with_calls { "calls" } else { "witness" };
@@ -190,13 +192,14 @@ fn shared(cast: &Cast, hash: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::means::Means;
     use super::*;
     use crate::config::Config;
 
     #[test]
     fn a_node_takes_what_is_written() {
         let folder = tempfile::tempdir().unwrap();
-        let addresses = Addresses { first: 31 };
+        let addresses = Addresses { first: 31, means: Means::Loopback };
         let cast = Cast::new(addresses, 26).unwrap();
         let web = "127.0.0.43:9".parse().unwrap();
         let files = write(folder.path(), (addresses, 2), &cast, web).unwrap();

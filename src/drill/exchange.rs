@@ -373,7 +373,8 @@ fn hear_caller(call: &mut Call, event: &Event, now: Instant) {
                 call.times.rang = call.times.rang.or(Some(now));
             }
         }
-        Event::Answered => call.times.answered = Some(now),
+        // The ACK of an answer to a re-INVITE is another one, and not the beginning.
+        Event::Answered => call.times.answered = call.times.answered.or(Some(now)),
         Event::Changed => {
             if call.times.held.is_none() {
                 call.times.held = Some(now);

@@ -1,8 +1,8 @@
 //! Failover drills: three real nodes, calls in every phase, a fault, and a judgement from outside.
 //!
-//! Starts processes of this program on loopback addresses of its own, plays all phones, desks and
-//! web services around them, does something to one of them, and says which claims held. Believes
-//! no node: what counts is what arrived at the phones and desks, and the records.
+//! Starts processes of this program on addresses of its own, on loopback or on `machines`, plays all
+//! phones, desks and web services around them, does something to one of them, and says which claims
+//! held. Believes no node: what counts is what arrived at the phones and desks, and the records.
 //!
 //! Read [`round`] first (the order of events), then `phases` (what calls do), `exchange` (the
 //! phones at work, on `leg` and `audio`), `fault`, and `judge` (what it is worth). `suite` plays
@@ -20,6 +20,8 @@ mod fault;
 mod hands;
 mod judge;
 mod leg;
+mod machines;
+mod means;
 mod message;
 mod no_quorum;
 mod phases;
@@ -31,6 +33,7 @@ mod suite;
 mod summary;
 mod tries;
 mod under;
+mod upgrade;
 mod watcher;
 mod web;
 
@@ -38,11 +41,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
 use self::cast::Addresses;
 use self::fault::{Fault, Place};
 use self::judge::Judged;
+use self::means::Means;
 use self::no_quorum::Survivor;
 pub(crate) use self::suite::{Order, SIDE_BY_SIDE_MAX, Wish, run};
 use self::summary::{Bounds, Gap};
@@ -63,10 +67,12 @@ enum Drill {
     SharedStorage(shared_storage::Drill),
     /// A node that is left without a majority: [`no_quorum`].
     NoQuorum(&'static str, Survivor),
+    /// Node after node is started with another build: [`upgrade`].
+    Upgrade,
 }
 
 /// All drills.
-const DRILLS: [Drill; 26] = [
+const DRILLS: [Drill; 34] = [
     calls("node-killed", Fault::Killed, Place::Carrier),
     calls("node-frozen", Fault::Frozen, Place::Carrier),
     calls("node-cut-off", Fault::CutOff, Place::Carrier),
@@ -93,6 +99,14 @@ const DRILLS: [Drill; 26] = [
     Drill::Busy(busy::Drill { name: "busy-fourfold", load: 4 }),
     shared_storage("shared-storage-killed", shared_storage::Fault::Killed),
     shared_storage("shared-storage-frozen", shared_storage::Fault::Frozen),
+    calls_by(Means::Interface, "interface-killed", Fault::Killed, Place::Carrier),
+    calls_by(Means::Interface, "interface-frozen", Fault::Frozen, Place::Carrier),
+    calls_by(Means::Interface, "interface-cut-off", Fault::CutOff, Place::Carrier),
+    calls_by(Means::Hook, "hook-killed", Fault::Killed, Place::Carrier),
+    calls_by(Means::Hook, "hook-frozen", Fault::Frozen, Place::Carrier),
+    calls_by(Means::Reinvite, "reinvite-killed", Fault::Killed, Place::Carrier),
+    calls_by(Means::Reinvite, "reinvite-frozen", Fault::Frozen, Place::Carrier),
+    Drill::Upgrade,
 ];
 
 const fn calls(name: &'static str, fault: Fault, place: Place) -> Drill {
@@ -101,11 +115,23 @@ const fn calls(name: &'static str, fault: Fault, place: Place) -> Drill {
 
 /// The same with two nodes and a witness.
 const fn witness(name: &'static str, fault: Fault, place: Place) -> Drill {
-    Drill::Calls(round::Drill { name, fault, place, under: Under::Nothing, witness: true })
+    Drill::Calls(round::Drill {
+        name,
+        fault,
+        place,
+        under: Under::Nothing,
+        witness: true,
+        means: Means::Loopback,
+    })
+}
+
+/// The same by other means than the loopback's.
+const fn calls_by(means: Means, name: &'static str, fault: Fault, place: Place) -> Drill {
+    Drill::Calls(round::Drill { name, fault, place, under: Under::Nothing, witness: false, means })
 }
 
 const fn under(name: &'static str, fault: Fault, place: Place, under: Under) -> Drill {
-    Drill::Calls(round::Drill { name, fault, place, under, witness: false })
+    Drill::Calls(round::Drill { name, fault, place, under, witness: false, means: Means::Loopback })
 }
 
 const fn shared_storage(name: &'static str, fault: shared_storage::Fault) -> Drill {
@@ -121,30 +147,43 @@ impl Drill {
             Self::Busy(drill) => drill.name,
             Self::SharedStorage(drill) => drill.name,
             Self::NoQuorum(name, _) => name,
+            Self::Upgrade => upgrade::NAME,
         }
     }
 
     /// Needs namespaces of its own.
     fn needs_namespace(self) -> bool {
         match self {
-            Self::Calls(drill) => drill.fault == Fault::CutOff || drill.under.needs_namespace(),
+            Self::Calls(drill) => {
+                drill.fault == Fault::CutOff
+                    || drill.under.needs_namespace()
+                    || drill.means.has_machines()
+            }
             Self::Queue(_)
             | Self::Commands(_)
             | Self::Busy(_)
             | Self::SharedStorage(_)
-            | Self::NoQuorum(..) => false,
+            | Self::NoQuorum(..)
+            | Self::Upgrade => false,
         }
     }
 
     /// Why it cannot be done here, if it cannot.
-    fn impossible(self) -> Option<String> {
+    fn impossible(self, order: &Order) -> Option<String> {
         match self {
-            Self::Calls(drill) => drill.fault.impossible().or(drill.under.impossible()),
+            Self::Calls(drill) => {
+                let under = || drill.under.impossible();
+                drill.fault.impossible().or_else(under).or_else(|| drill.means.impossible())
+            }
             Self::Queue(_)
             | Self::Commands(_)
             | Self::Busy(_)
             | Self::SharedStorage(_)
             | Self::NoQuorum(..) => None,
+            Self::Upgrade => {
+                let none = order.other.is_none();
+                none.then(|| "there is no other build; name its program with --other".to_owned())
+            }
         }
     }
 
@@ -155,7 +194,8 @@ impl Drill {
             | Self::Queue(_)
             | Self::Commands(_)
             | Self::SharedStorage(_)
-            | Self::NoQuorum(..) => true,
+            | Self::NoQuorum(..)
+            | Self::Upgrade => true,
             Self::Busy(_) => false,
         }
     }
@@ -163,7 +203,11 @@ impl Drill {
     /// Makes so much load that no other round is to be played beside it.
     fn is_alone(self) -> bool {
         match self {
-            Self::Calls(_) | Self::Queue(_) | Self::SharedStorage(_) | Self::NoQuorum(..) => false,
+            Self::Calls(_)
+            | Self::Queue(_)
+            | Self::SharedStorage(_)
+            | Self::NoQuorum(..)
+            | Self::Upgrade => false,
             Self::Commands(_) | Self::Busy(_) => true,
         }
     }
@@ -179,7 +223,21 @@ impl Drill {
             | Self::Commands(_)
             | Self::Busy(_)
             | Self::SharedStorage(_)
-            | Self::NoQuorum(..) => Bounds::default(),
+            | Self::NoQuorum(..)
+            | Self::Upgrade => Bounds::default(),
+        }
+    }
+
+    /// How its nodes take over.
+    fn means(self) -> Means {
+        match self {
+            Self::Calls(drill) => drill.means,
+            Self::Queue(_)
+            | Self::Commands(_)
+            | Self::Busy(_)
+            | Self::SharedStorage(_)
+            | Self::NoQuorum(..)
+            | Self::Upgrade => Means::Loopback,
         }
     }
 
@@ -209,6 +267,10 @@ impl Drill {
             Self::NoQuorum(name, survivor) => {
                 let outage = no_quorum::play(survivor, order.calls, addresses, folder).await?;
                 Ok(judge::no_quorum::judge(name, round, &outage))
+            }
+            Self::Upgrade => {
+                let other = order.other.as_deref().context("there is no other build")?;
+                upgrade::play(round, (other, addresses), folder).await
             }
         }
     }

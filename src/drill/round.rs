@@ -17,6 +17,8 @@ use super::desks::{Desk, Log};
 use super::exchange::{Exchange, Order, Progress, Seen};
 use super::fault::{Fault, Place};
 use super::hands::Hander;
+use super::machines::Machines;
+use super::means::Means;
 use super::phases::Phase;
 use super::tries::{Trier, Try};
 use super::under::{Set, Under};
@@ -74,6 +76,7 @@ pub(crate) struct Drill {
     pub(crate) under: Under,
     /// The last node is a witness.
     pub(crate) witness: bool,
+    pub(crate) means: Means,
 }
 
 impl Drill {
@@ -178,13 +181,14 @@ pub(crate) async fn play(
 ) -> anyhow::Result<Evidence> {
     // Dropped after the cluster, which is to end before its disks go.
     let mut set = drill.under.set(folder, addresses)?;
+    let machines = drill.means.has_machines().then(|| Machines::lay(addresses)).transpose()?;
     let web = Web::start(addresses.web()).await?;
     let mut cast = Cast::new(addresses, calls)?;
     let with_calls = drill.with_calls();
     let configs = config::write(folder, (addresses, with_calls), &cast, web.address)?;
-    let groups = super::fault::cut_off::is_own_namespace();
+    let groups = machines.is_none() && super::fault::cut_off::is_own_namespace();
     let environments = (0..NODES).map(|node| set.environment(node)).collect();
-    let mut cluster = Cluster::start_in(&configs, addresses, groups, environments)?;
+    let mut cluster = Cluster::start_in((machines, environments), &configs, addresses, groups)?;
     cluster.with_calls = with_calls;
     for node in 0..NODES {
         cluster.wait_ready(node).await?;

@@ -40,6 +40,8 @@ pub(crate) struct Order {
     pub(crate) first: u8,
     /// The folder for the report, the results and the drawings.
     pub(crate) output: Option<PathBuf>,
+    /// The program of the build that follows this one, for upgrades.
+    pub(crate) other: Option<PathBuf>,
     /// Keep the folder with configurations, logs and data.
     pub(crate) keep: bool,
 }
@@ -160,10 +162,11 @@ fn side_by_side(
     let lane = |lane: u8| {
         // The orders of one round must not wait for the judgement of another.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let addresses = Addresses { first: order.first.saturating_add(lane * ADDRESSES) };
+        let first = order.first.saturating_add(lane * ADDRESSES);
         loop {
             let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             let Some(job) = next else { return Ok(()) };
+            let addresses = Addresses { first, means: job.drill.means() };
             let judged = runtime.block_on(one(job, (order, addresses), (folder, tells)));
             tells(&judged);
             done.lock().unwrap_or_else(PoisonError::into_inner).push((job, judged));
@@ -188,7 +191,7 @@ async fn one(
 ) -> Judged {
     let (drill, round) = (job.drill, job.round);
     let claim = "the drill can be run";
-    if let Some(why) = drill.impossible() {
+    if let Some(why) = drill.impossible(order) {
         let why = format!("not possible here: {why}");
         return Judged::unplayed(drill.name(), round, Claim::skipped(claim, &why));
     }

@@ -107,6 +107,9 @@ pub enum ProposalError {
     /// Not committed, and will not be.
     #[error("the proposal has {bytes} bytes, which is too large")]
     TooLarge { bytes: usize },
+    /// Not committed, and not proposed: not every node reads it.
+    #[error("not every node reads such a proposal yet")]
+    NotYet,
     /// It may or may not be committed: the leader changed or did not answer in time. Proposing
     /// again is right only for what is idempotent.
     #[error("the leader did not confirm the proposal in time; it may be committed yet")]
@@ -156,6 +159,13 @@ impl<R> Future for Proposal<R> {
 }
 
 impl<R> Proposal<R> {
+    /// One that was not made.
+    pub fn refused(error: ProposalError) -> Self {
+        let (sender, receiver) = oneshot::channel();
+        drop(sender.send(Err(error)));
+        Self(receiver)
+    }
+
     /// Waits on a thread of its own, outside any runtime.
     pub fn wait(self) -> Result<Answer<R>, ProposalError> {
         self.0.blocking_recv().unwrap_or(Err(ProposalError::Stopped))

@@ -8,7 +8,7 @@
 use std::io;
 use std::path::Path;
 
-use tandem_cluster::shared::directory::{renew, renew_all};
+use tandem_cluster::shared::renewal::{Durable, Renewal};
 
 use crate::audit::journal;
 use crate::recordings;
@@ -23,16 +23,16 @@ const COPY_BYTES_MAX: u64 = 1 << 30;
 const DATABASES: [&str; 2] = ["replica/records.sqlite", "recordings.sqlite"];
 const BESIDE: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
-/// Folders and files of the replica that are written in place.
-const REPLICA: [&str; 2] = ["replica/log", "replica/cache"];
+/// What only one process uses at a time: SQLite makes it anew.
+const MADE_ANEW: &str = "-shm";
 
 /// Makes everything new in the folder of a generation that was just claimed. Bytes that were
 /// copied.
 pub(super) fn renew_data(folder: &Path) -> io::Result<u64> {
-    let mut bytes = renew(&folder.join("replica/tandem-store"))?;
-    for part in REPLICA {
-        bytes += renew_all(&folder.join(part))?;
-    }
+    let mut renewal = Renewal::default();
+    renewal.file(&folder.join("replica/tandem-store"), Durable::Yes)?;
+    renewal.folder(&folder.join("replica/log"), Durable::Yes)?;
+    renewal.folder(&folder.join("replica/cache"), Durable::No)?;
     for database in DATABASES {
         let path = folder.join(database);
         let length = std::fs::metadata(&path).map_or(0, |file| file.len());
@@ -43,17 +43,22 @@ pub(super) fn renew_data(folder: &Path) -> io::Result<u64> {
         for beside in BESIDE {
             let mut name = path.clone().into_os_string();
             name.push(beside);
-            bytes += renew(Path::new(&name))?;
+            let durable = if beside == MADE_ANEW { Durable::No } else { Durable::Yes };
+            renewal.file(Path::new(&name), durable)?;
         }
     }
     let journals = folder.join("journal");
     if journals.is_dir()
         && let Some(newest) = journal::names(&journals)?.pop()
     {
-        bytes += renew(&newest)?;
+        renewal.file(&newest, Durable::No)?;
     }
+    let mut bytes = renewal.finish()?;
+    // Their index was among those.
+    let mut renewal = Renewal::default();
     for part in recordings::unfinished(folder).map_err(io::Error::other)? {
-        bytes += renew(&part)?;
+        renewal.file(&part, Durable::Yes)?;
     }
+    bytes += renewal.finish()?;
     Ok(bytes)
 }

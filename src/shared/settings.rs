@@ -14,8 +14,8 @@ use thiserror::Error;
 use crate::config::types::{FenceTimeoutMs, HeartbeatMs, LeaseMs, Name, TakeoverMs};
 
 /// Two machines over one directory, `node.data`, on a disk that both see. One is active; the other
-/// stands by, and takes directory, service address and calls when the active one is gone. Everything but
-/// `name` is the same on both.
+/// stands by, and takes directory, service address and calls when the active one is gone.
+/// Everything but `name` is the same on both.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Shared {
@@ -29,8 +29,8 @@ pub struct Shared {
     /// ends. 1500 ms. Below what the disk takes on a bad day, the active machine ends for nothing; at
     /// least three heartbeats.
     pub lease_ms: LeaseMs,
-    /// How long the standby sees no heartbeat before it takes over. 2500 ms; at least 500 ms more than
-    /// `lease_ms`, so that the lease has ended. Longer delays the takeover by as much.
+    /// How long the standby sees no heartbeat before it takes over. 2000 ms; at least 500 ms more
+    /// than `lease_ms`, so that the lease has ended. Longer delays the takeover by as much.
     pub takeover_ms: TakeoverMs,
     /// The program that ends the other machine's access to the disk before the directory is
     /// taken: called `PROGRAM NAME GENERATION PID` with what the holder said of itself, and
@@ -53,7 +53,7 @@ impl Default for Shared {
             name: None,
             heartbeat_ms: HeartbeatMs::of::<200>(),
             lease_ms: LeaseMs::of::<1_500>(),
-            takeover_ms: TakeoverMs::of::<2_500>(),
+            takeover_ms: TakeoverMs::of::<2_000>(),
             fence_command: None,
             fence_timeout_ms: FenceTimeoutMs::of::<10_000>(),
             fence_waived: false,

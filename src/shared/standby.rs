@@ -78,9 +78,10 @@ impl Waiting<'_> {
         let mut due = interval(Duration::from_millis(self.config.shared.heartbeat_ms.get()));
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            due.tick().await;
-            while let Ok(outcome) = self.fenced.try_recv() {
-                self.handle_fenced(&outcome);
+            tokio::select! {
+                _ = due.tick() => (),
+                // The next look follows at once.
+                Some(outcome) = self.fenced.recv() => self.handle_fenced(&outcome),
             }
             let (times, looked) = self.look().await?;
             let step = match looked {

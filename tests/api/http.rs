@@ -50,7 +50,8 @@ async fn every_route_is_served_and_refuses_those_who_may_not() {
     let mut checked = 0;
     for (path, operations) in description()["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
-            let url = format!("{}{}", script.base(), path.replace("{id}", "0000000000000001"));
+            let place = path.replace("{id}", "0000000000000001").replace("{node}", "1");
+            let url = format!("{}{place}", script.base());
             let method = reqwest::Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             let request = || client.request(method.clone(), &url).json(&json!({}));
             let Some(role) = operation["x-role"].as_str() else {
@@ -93,6 +94,7 @@ async fn what_is_answered_is_what_is_described() {
     assert_eq!((&status["node"], &status["leader"]), (&json!(1), &json!(1)));
     assert_eq!(status["agents"]["ringing"], 1);
     assert_eq!(status["calls"]["queued"], 1);
+    assert_eq!(get("/api/v1/nodes", "/api/v1/nodes").await["items"][0]["reads"], json!([0, 0]));
     assert_eq!(get("/api/v1/members", "/api/v1/members").await["items"][0]["leader"], true);
     let calls = get("/api/v1/calls", "/api/v1/calls?limit=1").await;
     assert_eq!(calls["items"][0]["offered_to"], "ana");
@@ -270,6 +272,24 @@ async fn the_leadership_is_handed_over_by_administrators() {
     assert_eq!(nothing, Value::Null);
     let error = refused(root.post("/api/v1/leader", &json!({ "node": 9 })).await);
     assert_eq!(error["code"], "unavailable");
+}
+
+#[tokio::test]
+async fn nodes_are_drained_by_administrators() {
+    let script = Script::new();
+    let (root, sue) = (script.logged_in("root").await, script.logged_in("sue").await);
+    let nodes: Value = sue.get("/api/v1/nodes").await.unwrap();
+    assert_eq!(nodes["items"][0]["draining"], false, "{nodes}");
+    for path in ["/api/v1/nodes/1/drain", "/api/v1/nodes/1/resume"] {
+        let error = refused(sue.post(path, &json!({})).await);
+        assert_eq!(error["code"], "wrong-role", "{path}");
+    }
+    let error = refused(root.post("/api/v1/nodes/1/drain", &json!({})).await);
+    assert_eq!(error["code"], "conflict");
+    let error = refused(root.post("/api/v1/nodes/9/drain", &json!({})).await);
+    assert_eq!(error["code"], "not-found");
+    let nothing: Value = root.post("/api/v1/nodes/1/resume", &json!({})).await.unwrap();
+    assert_eq!(nothing, Value::Null);
 }
 
 #[tokio::test]

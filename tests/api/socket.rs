@@ -206,7 +206,7 @@ async fn a_node_that_drains_sends_its_clients_elsewhere_and_their_sessions_wait(
     let mut ana = script.desk("ana").await;
     ana.does(json!({ "do": "ready" })).await;
     ana.happens("agent-state", json!({})).await;
-    script.api().drain();
+    script.api().drain(true);
     ana.closes_because("going-away").await;
     script
         .until("the session waits", |center| {

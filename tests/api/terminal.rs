@@ -154,6 +154,7 @@ async fn an_operator_sees_the_centre_as_tables_and_as_json() {
     for (asked, said) in [
         ("status", "agents: 3 logged-out, 1 ringing"),
         ("members", "1     leader  yes"),
+        ("nodes", "1     yes  1      0          yes    no"),
         ("calls", &*format!("{call}  +4930123  sales   queued")),
         ("agents", "ana    ana   ringing"),
         ("queues", "sales  1"),
@@ -166,6 +167,10 @@ async fn an_operator_sees_the_centre_as_tables_and_as_json() {
     assert_eq!(ctl(&script, &["transfer", "1"]).await.0, 0);
     let (code, text) = ctl(&script, &["transfer", "9"]).await;
     assert!(code == 1 && text.contains("unavailable"), "{text}");
+    for (node, why) in [("1", "conflict: node 1 is the only one"), ("9", "there is no node 9")] {
+        let (code, text) = ctl(&script, &["drain", node]).await;
+        assert!(code == 1 && text.contains(why), "{text}");
+    }
 }
 
 #[tokio::test]

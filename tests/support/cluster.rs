@@ -29,14 +29,18 @@ impl Cluster {
     /// Three nodes on addresses that begin with this; the number of the node follows. Desks may
     /// be without their socket for so long.
     pub fn start(prefix: &str, grace_seconds: u64) -> Self {
-        Self::start_with(prefix, grace_seconds, |text| text)
+        Self::start_with(prefix, grace_seconds, |_, text| text)
     }
 
     /// The same with every node's file changed.
-    pub fn start_with(prefix: &str, grace_seconds: u64, change: impl Fn(String) -> String) -> Self {
+    pub fn start_with(
+        prefix: &str,
+        grace_seconds: u64,
+        change: impl Fn(usize, String) -> String,
+    ) -> Self {
         let folder = fresh_directory("cluster");
         let config = |node| {
-            let text = change(config(node, prefix, grace_seconds));
+            let text = change(node, config(node, prefix, grace_seconds));
             let file = folder.join(format!("node{node}.toml"));
             fs::write(&file, text).unwrap();
             file

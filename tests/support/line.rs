@@ -42,7 +42,14 @@ impl Message {
         SocketAddr::new(ip.trim().parse().unwrap(), port.parse().unwrap())
     }
 
-    fn cseq(&self) -> u32 {
+    /// The id and the version in the `o=` line of the description.
+    pub fn session(&self) -> (u64, u64) {
+        let line = self.body().lines().find(|line| line.starts_with("o=")).expect("an o= line");
+        let mut words = line.split(' ').skip(1).map(|word| word.parse().expect("a number"));
+        (words.next().expect("an id"), words.next().expect("a version"))
+    }
+
+    pub fn cseq(&self) -> u32 {
         self.header("CSeq").split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0)
     }
 
@@ -309,6 +316,14 @@ impl Line {
         invite
     }
 
+    /// Waits for a re-INVITE of the call, and goes on at the address in its Contact.
+    pub fn is_told_another_address(&mut self) -> Message {
+        let invite = self.is_reinvited();
+        self.target = uri_of(invite.header("Contact"));
+        self.goes_on_at(&invite);
+        invite
+    }
+
     /// Waits for a re-INVITE of the call.
     pub fn is_reinvited(&mut self) -> Message {
         let last = self.invited.cseq();
@@ -319,11 +334,25 @@ impl Line {
     }
 
     /// Waits for a CANCEL and confirms it.
-    pub fn is_cancelled(&mut self) {
+    pub fn is_cancelled(&mut self) -> Message {
         let cancel = self
             .waits_for("a CANCEL", |message| message.is_request() && message.method() == "CANCEL");
         self.respond(&cancel, 200, "", "");
         self.answers(487, "", "");
+        cancel
+    }
+
+    /// Waits for the refusal of the last request, whatever its status.
+    pub fn is_refused(&mut self) -> Message {
+        let cseq = self.cseq;
+        self.waits_for("a refusal", |message| message.status() >= 300 && message.cseq() == cseq)
+    }
+
+    /// What it sends goes to who sent this.
+    pub fn goes_on_at(&mut self, invite: &Message) {
+        let uri = uri_of(invite.header("Contact"));
+        let host = uri.split('@').nth(1).unwrap_or("");
+        self.node = host.split(';').next().unwrap_or("").parse().expect("an address in Contact");
     }
 
     /// Answers the INVITE.
@@ -393,6 +422,24 @@ impl Line {
             }
         }
         false
+    }
+
+    /// The first lines of the requests that have come and that nobody waited for.
+    pub fn unasked(&mut self) -> Vec<String> {
+        let mut lines = self.left();
+        lines.retain(|line| !line.starts_with("SIP/2.0 "));
+        lines
+    }
+
+    /// The first lines of all messages that have come and that nobody waited for.
+    pub fn left(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut buffer = [0; 65_536];
+        while let Ok((length, _)) = self.socket.recv_from(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..length]);
+            lines.push(text.lines().next().unwrap_or("").to_owned());
+        }
+        lines
     }
 
     /// Waits for a BYE and answers it.

@@ -96,10 +96,17 @@ impl Node {
 
     /// SIGTERM; waits until the node has ended in order.
     pub fn end(&mut self) {
+        self.begin_end();
+        wait_until("the node ends", Duration::from_secs(30), || self.has_ended());
+    }
+
+    /// SIGTERM.
+    pub fn begin_end(&self) {
         self.signal(rustix::process::Signal::TERM);
-        wait_until("the node ends", Duration::from_secs(30), || {
-            self.child.try_wait().is_ok_and(|status| status.is_some())
-        });
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
     }
 
     fn signal(&self, signal: rustix::process::Signal) {

@@ -8,6 +8,7 @@ use crate::event::Happened;
 use crate::home::{HOMES_OF_NODE_MAX, Home};
 use crate::state::Node;
 use crate::timeline::What;
+use crate::version::Reads;
 use crate::{CallId, Center, HomeId, NodeId, Phase, Rejected, Reply, SessionId};
 
 /// A node that says that it is up.
@@ -25,14 +26,20 @@ impl Center {
         for (_, address) in &homes {
             check_wire(address)?;
         }
-        let known = self.nodes.entry(node).or_insert(Node { up: false, calls: 0 });
+        let known = self.nodes.entry(node).or_default();
         let was_up = std::mem::replace(&mut known.up, true);
+        known.witness = false;
+        // Whoever was to be stopped has been, and is another process now.
+        let has_drained = sockets_are_lost && std::mem::take(&mut known.draining);
+        if sockets_are_lost {
+            known.reads = Reads::default();
+        }
         turn.outcome.touched.nodes.insert(node);
         if sockets_are_lost {
             self.lose_sessions_of(turn, node);
         }
         let brought_new = self.bring(turn, node, homes);
-        if was_up && !brought_new {
+        if was_up && !brought_new && !has_drained {
             return Ok(Reply::Already);
         }
         if !was_up {
@@ -43,10 +50,11 @@ impl Center {
     }
 
     pub(super) fn node_lost(&mut self, turn: &mut Turn, node: NodeId, silent_ms: u32) -> Reply {
-        let known = self.nodes.entry(node).or_insert(Node { up: true, calls: 0 });
+        let known = self.nodes.entry(node).or_insert(Node { up: true, ..Node::default() });
         if !std::mem::replace(&mut known.up, false) {
             return Reply::Already;
         }
+        known.reads = Reads::default();
         turn.outcome.touched.nodes.insert(node);
         turn.announce(Happened::NodeChanged { node, up: false });
         self.lose_sessions_of(turn, node);
@@ -89,7 +97,7 @@ impl Center {
                 }
             }
             let holder = self.homes.get(&id).map_or(node, |home| home.holder);
-            if holder != node && !self.is_up(holder) {
+            if holder != node && !self.is_up(holder) && self.takes_calls(node) {
                 self.give_home(turn, id, node, 0);
                 changed = true;
             }
@@ -98,14 +106,14 @@ impl Center {
     }
 
     /// Addresses and calls of nodes that are not up go to a live one: an address with all calls on
-    /// it to the node that brought it if that is up, else to the node with the fewest calls, the
-    /// lowest number among equals; a call without an address goes by itself. Without any live node
-    /// everything stays as it is until one is up.
+    /// it to the node that brought it if that takes calls, else to the node with the fewest calls,
+    /// the lowest number among equals; a call without an address goes by itself. Without any node
+    /// that takes calls everything stays as it is until one does.
     fn adopt_orphans(&mut self, turn: &mut Turn, silent_ms: u32) {
         let orphans = self.homes.iter().filter(|(_, home)| !self.is_up(home.holder));
         let homes: Vec<(HomeId, NodeId)> = orphans.map(|(id, home)| (*id, home.natural)).collect();
         for (id, natural) in homes {
-            let own = self.is_up(natural).then_some(natural);
+            let own = self.takes_calls(natural).then_some(natural);
             let Some(to) = own.or_else(|| self.idlest_node()) else { return };
             self.give_home(turn, id, to, silent_ms);
         }
@@ -118,8 +126,8 @@ impl Center {
     }
 
     fn idlest_node(&self) -> Option<NodeId> {
-        let live = self.nodes.iter().filter(|(_, node)| node.up);
-        live.min_by_key(|(id, node)| (node.calls, **id)).map(|(id, _)| *id)
+        let takers = self.nodes.iter().filter(|(_, node)| node.up && !node.draining);
+        takers.min_by_key(|(id, node)| (node.calls, **id)).map(|(id, _)| *id)
     }
 
     fn give_home(&mut self, turn: &mut Turn, id: HomeId, to: NodeId, silent_ms: u32) {
@@ -135,19 +143,119 @@ impl Center {
     }
 
     pub(super) fn home_yielded(&mut self, turn: &mut Turn, id: HomeId, epoch: u32) -> Reply {
-        let Some(home) = self.homes.get_mut(&id) else { return Reply::Already };
-        let natural = home.natural;
-        if home.holder == natural || home.epoch != epoch {
+        let Some(home) = self.homes.get(&id) else { return Reply::Already };
+        let stays = home.holder == home.natural && !self.is_draining(home.holder);
+        if stays || home.epoch != epoch {
             return Reply::Already;
         }
-        if self.nodes.get(&natural).is_some_and(|node| node.up) {
-            self.give_home(turn, id, natural, 0);
-        } else {
+        match self.heir(home) {
+            Some(to) => self.give_home(turn, id, to, 0),
             // It stays, and the holder acts for it again: a repetition must not move it then.
+            None => self.begin_epoch(turn, id),
+        }
+        Reply::Done
+    }
+
+    /// Whom the holder of an address is to yield it to: the node that brought it when that takes
+    /// calls again, and whoever has the fewest when the holder is draining.
+    #[must_use]
+    pub fn heir(&self, home: &Home) -> Option<NodeId> {
+        if home.holder != home.natural && self.takes_calls(home.natural) {
+            return Some(home.natural);
+        }
+        self.is_draining(home.holder).then(|| self.idlest_node()).flatten()
+    }
+
+    pub(super) fn drain(&mut self, turn: &mut Turn, id: NodeId) -> Result<Reply, Rejected> {
+        let node = *self.nodes.get(&id).ok_or(Rejected::NoSuchNode { node: id })?;
+        if node.draining {
+            return Ok(Reply::Already);
+        }
+        if !node.up {
+            return Err(Rejected::NodeIsLost { node: id });
+        }
+        let mut others = self.nodes.iter().filter(|(other, _)| **other != id);
+        if self.nodes.len() == 1 {
+            return Err(Rejected::OnlyNode { node: id });
+        }
+        if others.clone().all(|(_, other)| !other.up) {
+            return Err(Rejected::LastNode { node: id });
+        }
+        if others.all(|(other, _)| !self.takes_calls(*other)) {
+            return Err(Rejected::NobodyTakesOver { node: id });
+        }
+        self.set_draining(turn, id, true);
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn resume(&mut self, turn: &mut Turn, id: NodeId) -> Result<Reply, Rejected> {
+        let node = self.nodes.get(&id).ok_or(Rejected::NoSuchNode { node: id })?;
+        if !node.draining {
+            return Ok(Reply::Already);
+        }
+        self.set_draining(turn, id, false);
+        // What it was about to yield stays: that may be on its way.
+        let held = self.homes.iter().filter(|(_, home)| home.holder == id);
+        for home in held.map(|(home, _)| *home).collect::<Vec<_>>() {
+            self.begin_epoch(turn, home);
+        }
+        self.adopt_orphans(turn, 0);
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn reads(
+        &mut self,
+        turn: &mut Turn,
+        (id, witness): (NodeId, bool),
+        reads: Reads,
+    ) -> Result<Reply, Rejected> {
+        if witness {
+            let node = self.nodes.entry(id).or_default();
+            // One that had calls is to be lost first, so that others have them.
+            node.witness = !node.up;
+        }
+        let node = self.nodes.get_mut(&id).ok_or(Rejected::NoSuchNode { node: id })?;
+        if !node.up && !node.witness {
+            return Err(Rejected::NodeIsLost { node: id });
+        }
+        node.reads = reads;
+        turn.outcome.touched.nodes.insert(id);
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn agree(&mut self, turn: &mut Turn, version: u8, nodes: &[NodeId]) -> Reply {
+        let reads = |node: &NodeId| {
+            let known = self.nodes.get(node).filter(|node| node.up || node.witness);
+            known.is_some_and(|node| node.reads.includes(version))
+        };
+        if version <= self.version() || nodes.is_empty() || !nodes.iter().all(reads) {
+            return Reply::Already;
+        }
+        self.version = version;
+        turn.outcome.touched.version = true;
+        Reply::Done
+    }
+
+    fn set_draining(&mut self, turn: &mut Turn, id: NodeId, draining: bool) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.draining = draining;
+            turn.outcome.touched.nodes.insert(id);
+        }
+    }
+
+    fn begin_epoch(&mut self, turn: &mut Turn, id: HomeId) {
+        if let Some(home) = self.homes.get_mut(&id) {
             home.epoch = home.epoch.saturating_add(1);
             turn.outcome.touched.homes.insert(id);
         }
-        Reply::Done
+    }
+
+    fn takes_calls(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|node| node.up && !node.draining)
+    }
+
+    fn is_draining(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|node| node.draining)
     }
 
     fn is_up(&self, node: NodeId) -> bool {

@@ -13,4 +13,5 @@ mod queues;
 mod reconfigure;
 mod script;
 mod talk;
+mod versions;
 mod wants;

@@ -181,6 +181,76 @@ fn an_invite_that_came_in_while_its_address_moved_is_owned_where_the_address_is(
 }
 
 #[test]
+fn a_draining_node_yields_its_address_to_the_one_with_the_fewest_calls_and_gets_none() {
+    let mut script = Script::new();
+    for node in [NODE, SECOND, THIRD] {
+        script.gives(up_with_home(node));
+    }
+    let call = dials_home(&mut script, NODE);
+    dials_home(&mut script, SECOND);
+    script.gives(Command::Drain { node: NODE });
+    assert_eq!((script.call(call).owner, holder_of(&script, NODE)), (NODE, NODE), "not let go yet");
+    assert_eq!(script.gives(Command::Drain { node: NODE }), Reply::Already);
+    let home = HomeId::first_of(NODE);
+    script.gives(Command::HomeYielded { home, epoch: 0 });
+    assert_eq!((script.call(call).owner, holder_of(&script, NODE)), (THIRD, THIRD));
+    // It is there, is up again after a gap in its lease, and is passed over all the same.
+    let homes = vec![(home, Wire::from(&b"an address"[..]))];
+    script.gives(Command::NodeUp { node: NODE, homes, sockets_are_lost: false });
+    assert_eq!(script.gives(Command::HomeYielded { home, epoch: 1 }), Reply::Done);
+    assert_eq!(holder_of(&script, NODE), THIRD);
+    script.gives(lost(THIRD));
+    assert_eq!(holder_of(&script, NODE), SECOND);
+    assert_eq!(script.call(call).owner, SECOND);
+}
+
+#[test]
+fn a_drained_node_gets_its_address_back_when_it_was_started_again_or_resumes() {
+    let again = [up_with_home(NODE), Command::Resume { node: NODE }];
+    for again in again {
+        let mut script = Script::new();
+        script.gives(up_with_home(NODE));
+        script.gives(up_with_home(SECOND));
+        let call = dials_home(&mut script, NODE);
+        let home = HomeId::first_of(NODE);
+        script.gives(Command::Drain { node: NODE });
+        script.gives(Command::HomeYielded { home, epoch: 0 });
+        assert_eq!(script.gives(again), Reply::Done);
+        script.gives(Command::HomeYielded { home, epoch: 1 });
+        assert_eq!((script.call(call).owner, script.call(call).epoch), (NODE, 2));
+        assert_eq!(script.gives(Command::Resume { node: NODE }), Reply::Already);
+    }
+}
+
+#[test]
+fn what_is_yielded_when_the_node_has_resumed_stays() {
+    let mut script = Script::new();
+    script.gives(up_with_home(NODE));
+    script.gives(up_with_home(SECOND));
+    script.gives(Command::Drain { node: NODE });
+    script.gives(Command::Resume { node: NODE });
+    script.gives(Command::Drain { node: NODE });
+    let home = HomeId::first_of(NODE);
+    assert_eq!(script.gives(Command::HomeYielded { home, epoch: 0 }), Reply::Already);
+    assert_eq!(holder_of(&script, NODE), NODE);
+}
+
+#[test]
+fn a_node_drains_only_if_another_one_takes_over() {
+    let mut script = Script::new();
+    let drain = |node| Command::Drain { node };
+    assert_eq!(script.tries(drain(NODE)), Err(Rejected::OnlyNode { node: NODE }));
+    assert_eq!(script.tries(drain(THIRD)), Err(Rejected::NoSuchNode { node: THIRD }));
+    script.gives(up_with_home(SECOND));
+    script.gives(lost(SECOND));
+    assert_eq!(script.tries(drain(SECOND)), Err(Rejected::NodeIsLost { node: SECOND }));
+    assert_eq!(script.tries(drain(NODE)), Err(Rejected::LastNode { node: NODE }));
+    script.gives(up_with_home(SECOND));
+    script.gives(drain(SECOND));
+    assert_eq!(script.tries(drain(NODE)), Err(Rejected::NobodyTakesOver { node: NODE }));
+}
+
+#[test]
 fn desks_of_a_node_that_was_only_cut_off_are_left_where_they_are() {
     let mut script = Script::new();
     script.signs_in("ana", 11);

@@ -175,6 +175,13 @@ impl World {
             return None;
         }
         let members = self.members().map(|node| node.id).collect::<Vec<_>>();
+        let is_hindered = |node: &Node| {
+            let is_slow = node.slow.is_some_and(|(_, until)| self.now < until);
+            is_slow || (node.id == leader && node.is_disk_full(self.now))
+        };
+        if self.members().any(is_hindered) {
+            return None;
+        }
         let is_out = |id: &u64| {
             let node = &self.nodes[*id as usize - 1];
             !node.is_awake() || self.is_cut_off(*id, &members)

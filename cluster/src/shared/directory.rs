@@ -7,10 +7,11 @@
 //!
 //! A takeover renames the folder, which exactly one machine can do, and which takes every path
 //! from the former holder. What it still has open it writes into the files that it has open; so
-//! the successor replaces each file that is written in place by a copy ([`renew`]) before it reads
-//! it. Owns no decision: those are of [`super::standby`].
+//! the successor replaces each file that is written in place by a copy ([`super::renewal`]) before
+//! it reads it. Owns no decision: those are of [`super::standby`].
 
 use super::lease::{LEASE_BYTES, Lease};
+use super::renewal::UNFINISHED;
 use super::standby::{Process, Seen};
 use crate::store::{rename_durably, sync_directory};
 use std::fs::{self, File, OpenOptions};
@@ -27,9 +28,6 @@ const LEASE_FILE: &str = "lease";
 
 /// The holder of generation 0, which is never held.
 const NOBODY: &str = "nobody";
-
-/// How the name of a copy ends that is not finished.
-const UNFINISHED: &str = "renewed";
 
 /// A directory that several machines see.
 #[derive(Clone, Debug)]
@@ -224,44 +222,6 @@ fn read_lease(path: &Path) -> io::Result<Option<Lease>> {
     Ok(Lease::decode(&block))
 }
 
-/// Replaces a file by a copy of itself, so that whoever has it open has another file open. Bytes
-/// that were copied; a file that is not there has none.
-pub fn renew(path: &Path) -> io::Result<u64> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(UNFINISHED);
-    let copy = PathBuf::from(name);
-    let bytes = match fs::copy(path, &copy) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(error),
-    };
-    File::open(&copy)?.sync_all()?;
-    fs::rename(&copy, path)?;
-    Ok(bytes)
-}
-
-/// [`renew`]s every file in a folder, and syncs the folder; copies that were not finished go.
-pub fn renew_all(folder: &Path) -> io::Result<u64> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(error),
-    };
-    let is_unfinished = |path: &PathBuf| path.extension().is_some_and(|end| end == UNFINISHED);
-    let paths: Vec<PathBuf> =
-        entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>()?;
-    for path in paths.iter().filter(|path| is_unfinished(path)) {
-        fs::remove_file(path)?;
-    }
-    let mut bytes = 0;
-    for path in paths.iter().filter(|path| !is_unfinished(path)) {
-        bytes += if path.is_dir() { renew_all(path)? } else { renew(path)? };
-    }
-    sync_directory(folder)?;
-    Ok(bytes)
-}
-
 fn folder(generation: u64, holder: &str) -> String {
     format!("{PREFIX}{generation:010}.{holder}")
 }
@@ -273,7 +233,14 @@ fn parse(name: &str) -> Option<(u64, String)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::renewal::{Durable, Renewal};
     use super::*;
+
+    fn renew(folder: &Path) -> u64 {
+        let mut renewal = Renewal::default();
+        renewal.folder(folder, Durable::Yes).unwrap();
+        renewal.finish().unwrap()
+    }
 
     fn lease(name: &str, generation: u64) -> Lease {
         let (name, boot) = (name.to_owned(), "this boot".to_owned());
@@ -313,7 +280,7 @@ mod tests {
 
         let beta = take(&directory, "beta");
         let log = beta.folder.join("log");
-        assert_eq!(renew_all(&log).unwrap(), 9);
+        assert_eq!(renew(&log), 9);
         // Alpha wakes up: its heartbeat and its open file are accepted by the system.
         alpha.write(&Lease { counter: 9, ..lease("alpha", 1) }).unwrap();
         open.write_all(b" too late").unwrap();
@@ -363,7 +330,7 @@ mod tests {
         let seen = directory.look().unwrap();
         assert_eq!((seen.generation, seen.lease), (2, Some(lease("alpha", 1))));
         let next = take(&directory, "alpha");
-        renew_all(&next.folder).unwrap();
+        renew(&next.folder);
         assert_eq!(fs::read_to_string(next.folder.join("log")).unwrap(), "committed");
         assert!(!next.folder.join("log.renewed").exists());
     }

@@ -1,8 +1,8 @@
 //! Two machines over one directory: who may use it, and when the other takes it.
 //!
 //! Read [`lease`] (what the holder writes), [`active`] (until when the holder may go on), [`standby`]
-//! (when the other takes over), all without I/O, and [`directory`] (how a takeover leaves the
-//! former holder with files that nobody reads).
+//! (when the other takes over), all without I/O, and [`directory`] and [`renewal`] (how a takeover
+//! leaves the former holder with files that nobody reads).
 //!
 //! No clock is compared with another machine's. The holder counts a lease from when it *began* a
 //! heartbeat that reached the disk; the standby counts silence from when it *saw* one, which is
@@ -15,6 +15,7 @@
 pub mod active;
 pub mod directory;
 pub mod lease;
+pub mod renewal;
 pub mod standby;
 
 /// A machine's clock: milliseconds since an arbitrary moment, never going back, and going on while

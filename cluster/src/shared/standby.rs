@@ -1,9 +1,9 @@
 //! When the standby takes the directory of a holder that is silent.
 //!
 //! Fed with looks at the directory; answers with what is to be done. Counts only silence that it
-//! saw: from when the last heartbeat was seen to when the latest look without a newer one began, as
-//! long as looks came in close succession. A standby that was frozen itself, or whose disk hung, begins
-//! to count anew. Owns no clock and no file, and does not fence: it says when to.
+//! saw: from when the last heartbeat was seen to when the latest look without a newer one began,
+//! as long as looks came in close succession. A standby that was frozen itself, or whose disk hung,
+//! begins to count anew. Owns no clock and no file, and does not fence: it says when to.
 
 use super::lease::Lease;
 use super::{Moment, Timing};

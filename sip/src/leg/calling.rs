@@ -177,6 +177,16 @@ impl Calling {
         }
     }
 
+    /// We are at another address, and the final response would go to the old one: cancels at once,
+    /// without the provisional response that RFC 3261 §9.1 waits for so that no CANCEL overtakes
+    /// its INVITE. The machine that sent the INVITE is gone for longer than that takes. The CANCEL
+    /// keeps the INVITE's Via, by which it is matched (§9.2), and is answered to where it came from
+    /// (§18.2.2).
+    pub(super) fn moved(&mut self, now: Moment, line: &mut Line) {
+        self.wish = Wish::Cancelled;
+        line.cancel_unheard(now, self.cseq);
+    }
+
     /// A response to the INVITE.
     pub(super) fn handle_response(
         &mut self,

@@ -37,6 +37,26 @@ impl Leg {
         Ok(())
     }
 
+    /// Incoming: the same, where a machine that is gone has answered before: the 200 is repeated
+    /// for a far end that has not heard it, and its ACK, which may have come there, is not insisted
+    /// on.
+    pub fn answer_again(&mut self, now: Instant, sdp: Vec<u8>) -> Result<(), WrongState> {
+        self.answer(now, sdp)?;
+        self.doubt_ack(now);
+        Ok(())
+    }
+
+    /// The answer may have been sent by a machine that is gone, and acknowledged to it.
+    fn doubt_ack(&mut self, now: Instant) {
+        let now = self.clock.read(now);
+        if let Phase::Talking(talking) = &mut self.phase {
+            talking.adopt(now);
+            if self.line.has_moved() {
+                talking.wait_for_no_ack(now);
+            }
+        }
+    }
+
     /// Incoming: a final response from 300 to 699, others count as 500. An empty reason takes the
     /// usual phrase. A header that the leg writes itself is left out.
     pub fn refuse(
@@ -138,6 +158,14 @@ impl Leg {
             return self.wrong("the answer to a re-INVITE");
         };
         talking.answer_reoffer(now, &mut self.line, sdp);
+        Ok(())
+    }
+
+    /// The same, where a machine that is gone may have answered before: see
+    /// [`Self::answer_again`].
+    pub fn answer_reoffer_again(&mut self, now: Instant, sdp: Vec<u8>) -> Result<(), WrongState> {
+        self.answer_reoffer(now, sdp)?;
+        self.doubt_ack(now);
         Ok(())
     }
 

@@ -135,6 +135,20 @@ pub(super) fn push_contact(out: &mut Vec<u8>, identity: &Identity) {
     let _ = write!(out, "Contact: <{}>\r\n", identity.contact);
 }
 
+/// A message of ours with this as its Contact.
+pub(super) fn with_contact(message: &[u8], contact: &str) -> Vec<u8> {
+    const NAME: &[u8] = b"\r\nContact: ";
+    let find = |needle: &[u8], from: usize| {
+        let rest = message.get(from..)?;
+        rest.windows(needle.len()).position(|window| window == needle).map(|at| from + at)
+    };
+    let head = find(b"\r\n\r\n", 0).unwrap_or(message.len());
+    let Some(start) = find(NAME, 0).filter(|start| *start < head) else { return message.to_vec() };
+    let start = start + NAME.len();
+    let end = find(b"\r\n", start).unwrap_or(message.len());
+    [&message[..start], format!("<{contact}>").as_bytes(), &message[end..]].concat()
+}
+
 /// `Server` or `User-Agent`.
 pub(super) fn push_product(out: &mut Vec<u8>, settings: &Settings, header: &str) {
     if !settings.product.is_empty() {

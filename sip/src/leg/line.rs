@@ -6,8 +6,9 @@
 
 mod acks;
 mod hearing;
+mod moving;
 
-use std::{collections::VecDeque, fmt::Write as _, net::SocketAddr};
+use std::{collections::VecDeque, fmt::Write as _};
 
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,10 @@ const REINVITE_MS_MAX: u64 = 2 * GIVE_UP_MS;
 pub(super) struct Line {
     pub(super) call_id: Box<str>,
     pub(super) identity: Identity,
+    /// What Vias said before the leg moved: requests of the machine that is gone are repeated and
+    /// cancelled with it.
+    #[serde(skip)]
+    former_sent_by: Option<String>,
     /// Where requests go whose target names no address.
     pub(super) peer: Peer,
     /// For a leg that goes on from this one.
@@ -193,6 +198,7 @@ impl Line {
         Self {
             call_id: call_id.into(),
             identity,
+            former_sent_by: None,
             peer,
             hops_left: b2bua::MAX_FORWARDS,
             requests: 0,
@@ -206,21 +212,6 @@ impl Line {
             unpracked: None,
             credentials: None,
             output: VecDeque::new(),
-        }
-    }
-
-    /// See [`super::Leg::move_to`].
-    pub(super) fn move_to(&mut self, contact: String, sent_by: String, local: SocketAddr) {
-        self.identity.contact = contact;
-        self.identity.sent_by = sent_by;
-        let clients = self.clients.iter_mut().map(|client| &mut client.peer);
-        let invites = self.invite_clients.iter_mut().map(|client| &mut client.peer);
-        let servers = self.servers.iter_mut().map(|server| &mut server.reply.peer);
-        let invited = self.invite_servers.iter_mut().map(|server| &mut server.reply.peer);
-        let acks = self.acks.iter_mut().map(|ack| &mut ack.peer);
-        let all = clients.chain(invites).chain(servers).chain(invited).chain(acks);
-        for peer in all.chain([&mut self.peer]) {
-            (peer.local, peer.connection) = (local, None);
         }
     }
 

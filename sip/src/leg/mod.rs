@@ -219,9 +219,17 @@ impl Leg {
     }
 
     /// From here on we are at another address: what follows carries this Contact and Via, and
-    /// leaves from `local`. The far end learns it from the next re-INVITE.
-    pub fn move_to(&mut self, contact: String, sent_by: String, local: SocketAddr) {
+    /// leaves from `local`. The far end learns it from the next re-INVITE, which waits for no
+    /// answer and no ACK that went to the old address. An INVITE of ours without a final response
+    /// is cancelled, since that would go there, too.
+    pub fn move_to(&mut self, now: Instant, contact: String, sent_by: String, local: SocketAddr) {
+        let now = self.clock.read(now);
         self.line.move_to(contact, sent_by, local);
+        match &mut self.phase {
+            Phase::Talking(talking) => talking.moved(now, &mut self.line),
+            Phase::Calling(calling) => calling.moved(now, &mut self.line),
+            Phase::Arriving(_) | Phase::Leaving(_) | Phase::Over | Phase::Terminated => (),
+        }
     }
 
     /// What to answer a 401 or 407 with. It is not in an export, since that is kept and sent: to

@@ -140,6 +140,29 @@ impl Talking {
         }
     }
 
+    /// Nothing of ours waits for the ACK of a 2xx, which goes to an address that is not ours.
+    pub(super) fn wait_for_no_ack(&mut self, now: Moment) {
+        if let Some(unacked) = &mut self.unacked {
+            unacked.wait_for_nothing(now);
+        }
+    }
+
+    /// We are at another address. What went out from the old one is answered there, so nothing
+    /// waits for it. A 2xx goes once more at once: a far end that has not heard it would not
+    /// understand the re-INVITE that follows.
+    pub(super) fn moved(&mut self, now: Moment, line: &mut Line) {
+        if let Some(unacked) = &mut self.unacked {
+            let (peer, bytes) = unacked.moved(now, line.peer.local, &line.identity.contact);
+            line.send(peer, bytes);
+        }
+        match &self.exchange {
+            Exchange::Asking { .. } | Exchange::Glare { .. } => self.exchange = Exchange::Idle,
+            Exchange::Idle | Exchange::Offered { .. } | Exchange::Asked { .. } => (),
+        }
+        self.queued = None;
+        line.abandon_invites();
+    }
+
     /// Their 2xx has an offer: the ACK waits for [`Self::acknowledge`].
     pub(super) fn expect_answer(&mut self, cseq: u32) {
         self.exchange = Exchange::Offered { cseq };
@@ -391,7 +414,11 @@ impl Talking {
             }
             // RFC 3261 §12.2.1.2: the far end does not know the dialog.
             408 | 481 => return Then::Lost(EndCause::Lost),
-            status => self.reoffer_refused(now, line, (ours, status)),
+            status => {
+                // Who refuses it has the dialog, whatever became of the first ACK.
+                self.unacked = None;
+                self.reoffer_refused(now, line, (ours, status));
+            }
         }
         Then::Stay
     }

@@ -4,7 +4,11 @@
 //! whether the ACK came to the machine that is gone: then it is asked for once more, and not
 //! insisted on.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
+
+use super::compose;
 
 use crate::{
     transaction::{GIVE_UP_MS, Moment, Repeat, T1_MS, T2_MS},
@@ -95,6 +99,27 @@ impl Unacked {
             self.doubt = Doubt::Until(now.after_ms(DOUBT_MS));
             self.repeat = Repeat::every_ms(now, T1_MS);
         }
+    }
+
+    /// Neither an INVITE nor a BYE waits for the ACK.
+    pub(super) fn wait_for_nothing(&mut self, now: Moment) {
+        self.doubt = Doubt::Until(now);
+        self.bye = Bye::Free;
+    }
+
+    /// We are at another address, to which no ACK will come that was sent before: nothing waits
+    /// for it. What is to be sent at once, with this Contact.
+    pub(super) fn moved(
+        &mut self,
+        now: Moment,
+        local: SocketAddr,
+        contact: &str,
+    ) -> (Peer, Vec<u8>) {
+        self.wait_for_nothing(now);
+        (self.peer.local, self.peer.connection) = (local, None);
+        self.bytes = compose::with_contact(&self.bytes, contact);
+        self.repeat = Repeat::every_ms(now, T1_MS);
+        (self.peer, self.bytes.clone())
     }
 
     /// Whether this is the ACK.

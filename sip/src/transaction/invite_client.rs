@@ -119,6 +119,13 @@ impl InviteClient {
         self.state = State::Terminated;
     }
 
+    /// Takes it that the far end has the INVITE: it is not repeated.
+    pub fn hush(&mut self) {
+        if let State::Calling { invite, .. } = &mut self.state {
+            self.state = State::Proceeding { invite: std::mem::take(invite) };
+        }
+    }
+
     /// The INVITE, until a final response came.
     pub fn invite(&self) -> Option<&[u8]> {
         match &self.state {

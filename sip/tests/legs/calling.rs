@@ -121,32 +121,6 @@ fn the_ack_of_a_failure_looks_like_its_invite_17_1_1_3() {
 }
 
 #[test]
-fn an_answer_that_has_to_be_kept_is_acknowledged_when_it_is() {
-    each_way(|way| {
-        let mut call = way.caller();
-        call.gives(&["INVITE+sdp"]);
-        call.does(|leg, _| leg.hold_ack()).is_silent();
-        call.far_says("INVITE", 200, "", ANSWER).gives(&["Answered+sdp"]);
-        call.far_says("INVITE", 200, "", ANSWER).is_silent();
-        call.does(|leg, _| leg.answer_is_kept()).gives(&["ACK"]);
-        call.far_says("INVITE", 200, "", ANSWER).gives(&["ACK"]);
-        call.does(|leg, _| leg.answer_is_kept()).is_silent();
-        call.hangs_up().gives(&["BYE"]);
-    });
-}
-
-#[test]
-fn an_answer_that_nobody_keeps_is_acknowledged_before_the_bye() {
-    each_way(|way| {
-        let mut call = way.caller();
-        call.gives(&["INVITE+sdp"]);
-        call.does(|leg, _| leg.hold_ack()).is_silent();
-        call.far_says("INVITE", 200, "", ANSWER).gives(&["Answered+sdp"]);
-        call.hangs_up().gives(&["ACK", "BYE"]);
-    });
-}
-
-#[test]
 fn a_2xx_that_comes_again_is_acknowledged_again_13_2_2_4() {
     each_way(|way| {
         let mut call = way.connected();

@@ -216,13 +216,12 @@ fn the_connection_that_the_far_end_opened_is_used() {
 fn a_leg_that_moved_speaks_from_its_new_address() {
     each_way(|way| {
         let mut call = way.answered();
-        let local = "198.51.100.10:5060".parse().unwrap();
-        call.leg.move_to("sip:leg@198.51.100.10:5060".into(), "198.51.100.10:5060".into(), local);
+        call.moves();
         call.does(|leg, now| leg.reoffer(now, HELD.into()).unwrap()).gives(&["INVITE+sdp"]);
         let invite = call.last_request("INVITE");
         assert_eq!(invite.contact().unwrap().uri().as_str(), "sip:leg@198.51.100.10:5060");
         assert_eq!(invite.via_top().host(), "198.51.100.10");
-        assert_eq!(call.sent.last().unwrap().0.local, local);
+        assert_eq!(call.sent.last().unwrap().0.local.to_string(), "198.51.100.10:5060");
     });
 }
 

@@ -52,7 +52,7 @@ impl State {
                 leg.prepare(self.here(), key, None).map_err(|error| error.status())
             }
         };
-        let wire = leg.committed(now).encode();
+        let wire = leg.committed(now).encode(self.node.version());
         self.legs.insert(LegNumber::FIRST, leg);
         if let Err(status) = prepared {
             return self.refuse_uncommitted(now, status);

@@ -32,9 +32,13 @@ impl State {
             LegEvent::Acked { sdp: None } => (),
             LegEvent::Reoffered { sdp } => self.far_reoffers(now, number, sdp),
             LegEvent::ReofferAnswered { sdp: Some(answer) } => {
+                if let Some(leg) = self.legs.get_mut(&number) {
+                    leg.untold = None;
+                }
                 self.late_answer(now, number, answer);
             }
-            LegEvent::ReofferAnswered { sdp: None } | LegEvent::ReofferRefused { .. } => (),
+            LegEvent::ReofferAnswered { sdp: None } => (),
+            LegEvent::ReofferRefused { status } => self.reoffer_refused(now, number, status),
             LegEvent::ByeReceived => self.far_hangs_up(now, number),
             LegEvent::Ended { cause } => self.leg_ended(number, cause),
             LegEvent::Digit(digit) => {
@@ -119,7 +123,7 @@ impl State {
         }
         leg.far = Far::Talking;
         let codec = leg.codec();
-        let mut wires = vec![(number, leg.committed(now).encode())];
+        let mut wires = vec![(number, leg.committed(now).encode(self.node.version()))];
         wires.extend(self.caller_prepared_for(now, number, codec));
         let command = Command::LegAnswered { call, leg: number, wires };
         self.propose_then(command, Message::AnswerKept(number));
@@ -153,7 +157,7 @@ impl State {
         ) {
             tracing::warn!(call = %self.id, %error, "the caller's offer cannot be answered again");
         }
-        Some((first, caller.committed(now).encode()))
+        Some((first, caller.committed(now).encode(self.node.version())))
     }
 
     /// The answer to an offer of ours that was in a 2xx.
@@ -168,7 +172,7 @@ impl State {
             leg.dialog.hang_up(now);
             return self.ended(number, Cause::Failed);
         }
-        let wire = leg.committed(now).encode();
+        let wire = leg.committed(now).encode(self.node.version());
         self.propose(Command::WireChanged { call: self.id, leg: number, wire });
         self.refresh_audio();
     }
@@ -188,7 +192,7 @@ impl State {
         leg.audio.rounds += 1;
         let direction = leg.audio.agreed.as_ref().map(|agreed| agreed.direction);
         let held = matches!(direction, Some(Direction::RecvOnly | Direction::Inactive));
-        let wire = leg.committed(now).encode();
+        let wire = leg.committed(now).encode(self.node.version());
         let was_held =
             self.call.as_ref().and_then(|call| call.legs.get(&number)).is_some_and(|leg| leg.held);
         let call = self.id;
@@ -202,8 +206,9 @@ impl State {
     /// The re-INVITE's answer is committed: send it.
     pub(super) fn reanswer(&mut self, now: Instant, number: LegNumber) {
         if let Some(leg) = self.legs.get_mut(&number) {
-            expected(leg.dialog.answer_reoffer(now, leg.audio.local.clone()));
+            leg.answer_reoffer(now);
         }
+        self.tell_again(now, number);
         self.refresh_audio();
     }
 
@@ -258,7 +263,7 @@ impl State {
         }
     }
 
-    fn ended(&mut self, number: LegNumber, cause: Cause) {
+    pub(super) fn ended(&mut self, number: LegNumber, cause: Cause) {
         let call = self.id;
         self.ends.entry(number).or_insert_with(Instant::now);
         self.farewell(number, Command::LegEnded { call, leg: number, cause });

@@ -22,6 +22,9 @@ use crate::stations::Station;
 /// Requests that a dead machine may have sent after its last commit: our next CSeq is above them.
 const CSEQ_SKIP: u32 = 1_000;
 
+/// Lives of a call that are told apart by their CSeqs, which end at 2^31 (RFC 3261 §8.1.1.5).
+const LIVES_MAX: u32 = 1_000;
+
 /// A leg that is served here.
 #[derive(Debug)]
 pub(super) struct LiveLeg {
@@ -34,6 +37,10 @@ pub(super) struct LiveLeg {
     pub(super) audio: Audio,
     /// The BYE that ended it, and what it gets if it comes again when the call is forgotten.
     pub(super) last_answer: Option<(Asked, Answer)>,
+    /// A machine that is gone may have given the answer that is due.
+    answered_before: bool,
+    /// While the far end does not know our address: how often it may still be told.
+    pub(super) untold: Option<u8>,
     /// What was reported of its end. It is reported again as long as the value has the leg alive:
     /// the report may have been refused because it overtook the arrival.
     pub(super) farewell: Option<Command>,
@@ -176,6 +183,8 @@ pub(super) fn invite(
         far: Far::Silent,
         audio,
         last_answer: None,
+        answered_before: false,
+        untold: None,
         farewell: None,
     })
 }
@@ -206,13 +215,26 @@ impl LiveLeg {
     pub(super) fn incoming(dialog: Leg, sip: SocketAddr, rtp_port: u16) -> Self {
         let sip_call_id = dialog.call_id().to_owned();
         let (far, audio) = (Far::Silent, Audio::none());
-        Self { dialog, sip_call_id, sip, rtp_port, far, audio, last_answer: None, farewell: None }
+        Self {
+            dialog,
+            sip_call_id,
+            sip,
+            rtp_port,
+            far,
+            audio,
+            last_answer: None,
+            answered_before: false,
+            untold: None,
+            farewell: None,
+        }
     }
 
-    /// A leg that another actor, or another node, served before.
+    /// A leg that another actor, or another node, served before. Each life of the call has CSeqs of
+    /// its own: what an adopter has sent that died as well may not be committed.
     pub(super) fn restore(
         now: Instant,
         committed: CommittedLeg,
+        epoch: u32,
     ) -> Result<Self, tandem_sip::leg::RestoreError> {
         let CommittedLeg {
             dialog,
@@ -224,7 +246,8 @@ impl LiveLeg {
             agreed,
             sdp_version,
         } = committed;
-        let mut dialog = Leg::restore(now, dialog, CSEQ_SKIP)?;
+        let mut dialog =
+            Leg::restore(now, dialog, CSEQ_SKIP * epoch.saturating_add(1).min(LIVES_MAX))?;
         dialog.hold_ack();
         let far = match dialog.status() {
             // Early media was agreed on: it rings there, and is heard.
@@ -246,8 +269,31 @@ impl LiveLeg {
             far,
             audio,
             last_answer: None,
+            answered_before: false,
+            untold: None,
             farewell: None,
         })
+    }
+
+    /// A machine that is gone may have answered the INVITE or re-INVITE: the 200 goes again, and
+    /// its ACK, which may have come there, is not insisted on.
+    pub(super) fn was_answered(&mut self) {
+        self.answered_before = true;
+    }
+
+    /// The answer to a re-INVITE, which is committed.
+    pub(super) fn answer_reoffer(&mut self, now: Instant) {
+        let sdp = self.audio.local.clone();
+        expected(if std::mem::take(&mut self.answered_before) {
+            self.dialog.answer_reoffer_again(now, sdp)
+        } else {
+            self.dialog.answer_reoffer(now, sdp)
+        });
+    }
+
+    /// Whether it is an arriving leg that nothing final was said on.
+    pub(super) fn is_before_the_answer(&self) -> bool {
+        self.dialog.status() == LegStatus::Arriving
     }
 
     /// The leg as it is now, to be committed.
@@ -306,7 +352,12 @@ impl LiveLeg {
     pub(super) fn answer(&mut self, now: Instant) {
         if self.dialog.status() == LegStatus::Arriving {
             self.far = Far::Talking;
-            expected(self.dialog.answer(now, self.audio.local.clone()));
+            let sdp = self.audio.local.clone();
+            expected(if std::mem::take(&mut self.answered_before) {
+                self.dialog.answer_again(now, sdp)
+            } else {
+                self.dialog.answer(now, sdp)
+            });
         }
     }
 

@@ -7,13 +7,15 @@
 //! dialogs come back from their committed form, ports were never closed.
 //!
 //! Read in this order: this file (messages, and the loop of a call), [`reconcile`] (what the value
-//! wants), [`events`] (what happens on the wire), [`leg`] (one leg), [`audio`] (media plans),
-//! [`performer`] (IVR actions), [`wire`] (what is committed of a leg).
+//! wants), [`moved`] (a call that goes on at another address), [`events`] (what happens on the
+//! wire), [`leg`] (one leg), [`audio`] (media plans), [`performer`] (IVR actions), [`wire`] (what is
+//! committed of a leg).
 
 mod arrival;
 mod audio;
 mod events;
 mod leg;
+mod moved;
 mod performer;
 mod reconcile;
 mod wire;
@@ -71,8 +73,12 @@ pub enum Message {
     AnswerKept(LegNumber),
     /// The answer to a re-INVITE on this leg is committed.
     Reanswer(LegNumber),
+    /// A far end is to be told our address once more.
+    TellAgain(LegNumber),
     /// The address that the call lives on goes to another node: let go of it without a word.
     Forsake,
+    /// Another version is written now: what is committed of the legs is to be in it.
+    Recommit,
     /// A test of the supervision: die.
     Panic,
 }
@@ -240,7 +246,12 @@ impl State {
                 self.propose_again(now, *command, then.map(|then| *then));
             }
             Message::Reanswer(number) => self.reanswer(now, number),
+            Message::TellAgain(number) => self.tell_again(now, number),
             Message::Forsake => self.forsake(reconcile::Close::Silently),
+            Message::Recommit => {
+                let legs: Vec<_> = self.legs.keys().copied().collect();
+                self.commit_wires(now, &legs);
+            }
             #[expect(clippy::panic, reason = "the hook that tests of the supervision pull")]
             Message::Panic => panic!("the test hook was pulled"),
         }
@@ -379,7 +390,12 @@ impl State {
     fn propose_and(&self, command: Command, then: Option<Message>) {
         let me = self.me.clone();
         let command = self.dated(command);
-        let bytes = command.encode();
+        let bytes = command.encode(self.node.version());
+        let Ok(bytes) = bytes else {
+            let not_yet =
+                Message::NotCommitted(Box::new(command), ProposalError::NotYet, then.map(Box::new));
+            return drop(me.send_message(not_yet));
+        };
         self.node.replica.propose_then(bytes, move |outcome| match outcome {
             Ok(answer) => {
                 if let Err(rejected) = answer.reply {
@@ -406,7 +422,10 @@ impl State {
         error: ProposalError,
     ) {
         tracing::debug!(call = %self.id, %error, "not committed");
-        let passes = matches!(error, ProposalError::NoLeader | ProposalError::Unknown);
+        let passes = matches!(
+            error,
+            ProposalError::NoLeader | ProposalError::Unknown | ProposalError::NotYet
+        );
         if matches!(*command, Command::Arrived { .. }) && !passes {
             return self.refuse_uncommitted(now, 503);
         }
@@ -426,7 +445,10 @@ impl State {
         if let Command::WireChanged { call, leg, .. } = command
             && let Some(live) = self.legs.get(&leg)
         {
-            let wire = live.committed(now).encode();
+            let wire = live.committed(now).encode(self.node.version());
+            // Who waits for the answer to a re-INVITE waits for this commit.
+            let waits = live.dialog.awaits_reanswer();
+            let then = then.or_else(|| waits.then_some(Message::Reanswer(leg)));
             return self.propose_and(Command::WireChanged { call, leg, wire }, then);
         }
         self.propose_and(command, then);

@@ -10,11 +10,10 @@ use tandem_center::{Call, CallId, Cause, Command, Direction, LegNumber, LegState
 use tandem_sip::leg::LegStatus;
 
 use super::super::replica;
-use super::leg::{Far, Here, Invitation, LiveLeg, expected};
+use super::leg::{Far, Here, Invitation, LiveLeg};
 use super::wire::{CommittedLeg, LegNames};
 use super::{Arguments, Message, State, leg};
 use crate::media_engine::PortKey;
-use crate::node::contact;
 
 impl State {
     pub(super) fn here(&self) -> Here<'_> {
@@ -30,7 +29,7 @@ impl State {
         }
         for number in legs {
             if let Some(leg) = self.legs.get(number) {
-                let wire = leg.committed(now).encode();
+                let wire = leg.committed(now).encode(self.node.version());
                 self.propose(Command::WireChanged { call: self.id, leg: *number, wire });
             }
         }
@@ -44,10 +43,16 @@ impl State {
             if committed.wire.0.is_empty() {
                 continue;
             }
-            let restored = CommittedLeg::decode(&committed.wire)
-                .map_err(|error| error.to_string())
-                .and_then(|leg| LiveLeg::restore(now, leg).map_err(|error| error.to_string()));
+            let restored =
+                CommittedLeg::decode(&committed.wire).map_err(|error| error.to_string()).and_then(
+                    |leg| LiveLeg::restore(now, leg, call.epoch).map_err(|error| error.to_string()),
+                );
             match restored {
+                // The caller was answered and has hung up, since this was committed: any word would
+                // be one too many.
+                Ok(live) if live.is_before_the_answer() && has_hung_up(call, number) => {
+                    self.node.router.has_hung_up(live.sip_call_id.as_bytes());
+                }
                 Ok(mut live) => {
                     // Secrets are not committed: they are looked up again.
                     let way = self.node.way(&committed.role, &committed.target, self.station.sip);
@@ -55,14 +60,22 @@ impl State {
                         live.dialog.set_credentials(way.credentials);
                     }
                     if live.dialog.awaits_reanswer() {
-                        // Its event was told to an actor that is gone.
+                        // Its event was told to an actor that is gone, which may have answered.
+                        live.was_answered();
                         drop(self.me.send_message(Message::Reanswer(number)));
                     }
                     if number == LegNumber::FIRST && call.direction == Direction::Inbound {
                         self.node.journal.taken_up(self.id);
                     }
                     self.node.router.bind(live.sip_call_id.as_bytes(), self.id);
-                    if live.sip == self.station.sip {
+                    let is_arriving = live.dialog.status() == LegStatus::Arriving;
+                    if is_arriving && matches!(committed.state, LegState::Answered { .. }) {
+                        live.was_answered();
+                    }
+                    // Where addresses do not move, an adopter that died may have told the far end
+                    // its own without committing that.
+                    let may_be_told = call.home.is_none() && call.epoch > 0;
+                    if live.sip == self.station.sip && !may_be_told {
                         let (key, ip) = (port_key(self.id, number), self.station.media_ip);
                         self.node.hold_port(key, ip, live.rtp_port);
                     } else {
@@ -77,43 +90,6 @@ impl State {
                     self.propose(Command::LegEnded { call, leg: number, cause: Cause::Failed });
                 }
             }
-        }
-    }
-
-    /// The far end knows an address that is not ours: we go on at our own, and tell it so by a
-    /// re-INVITE (RFC 3261 §12.2.1.1, target refresh). An INVITE of ours that is not answered
-    /// cannot be moved: it is cancelled, and the call looks for another way.
-    fn move_leg(&mut self, now: Instant, call: &Call, number: LegNumber, live: &mut LiveLeg) {
-        let names = LegNames::derive(self.id, call.salt, number);
-        let station = &self.station;
-        live.dialog.move_to(contact(&names, station), station.host.clone(), station.sip);
-        live.sip = station.sip;
-        let key = port_key(self.id, number);
-        match self.node.open_port(key, station.media_ip) {
-            Ok(port) => live.rtp_port = port,
-            Err(error) => {
-                tracing::error!(call = %self.id, leg = number.0, %error, "no port for an adopted leg");
-            }
-        }
-        match live.dialog.status() {
-            LegStatus::Arriving => {
-                let codec = live.codec();
-                if let Err(error) = live.prepare(self.here(), key, codec) {
-                    tracing::warn!(call = %self.id, %error, "the caller's offer cannot be answered again");
-                }
-            }
-            LegStatus::Calling => {
-                live.dialog.hang_up(now);
-                let failed = Command::LegFailed { call: self.id, leg: number, status: 503 };
-                live.farewell = Some(failed.clone());
-                self.propose(failed);
-            }
-            LegStatus::Talking => expected(live.offer_again(now, self.here(), key)),
-            LegStatus::Cancelling
-            | LegStatus::ByeReceived
-            | LegStatus::HangingUp
-            | LegStatus::Over
-            | LegStatus::Terminated => (),
         }
     }
 
@@ -214,7 +190,7 @@ impl State {
         let Some(leg) = self.legs.get_mut(&number) else { return };
         match state {
             Some(LegState::Answering) => {
-                let wires = vec![(number, leg.committed(now).encode())];
+                let wires = vec![(number, leg.committed(now).encode(self.node.version()))];
                 self.propose(Command::LegAnswered { call: self.id, leg: number, wires });
             }
             Some(_) | None => {
@@ -316,6 +292,12 @@ impl State {
 /// The end of an arrival that was refused before it was committed.
 pub(in crate::actors) fn end_of_refused(call: CallId) -> Command {
     Command::LegEnded { call, leg: LegNumber::FIRST, cause: Cause::Cancelled }
+}
+
+/// Whether the caller of a call that was answered has ended it.
+fn has_hung_up(call: &Call, number: LegNumber) -> bool {
+    let state = call.legs.get(&number).map(|leg| leg.state);
+    call.answered.is_some() && matches!(state, Some(LegState::Ended { cause: Cause::HungUp }))
 }
 
 /// What becomes of the ports of a call that lives on elsewhere.

@@ -7,12 +7,10 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use tandem_center::version::{self, Foreign};
 use tandem_center::{CallId, LegNumber, Wire};
 use tandem_sip::leg::LegExport;
 use tandem_sip::sdp::Negotiated;
-
-/// The version of the encoding: its first byte.
-const VERSION: u8 = 2;
 
 /// A leg, as committed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,20 +36,25 @@ pub struct CommittedLeg {
 /// Why a committed leg cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    /// Another build wrote it.
-    #[error("the leg was committed in version {found}, this build reads {VERSION}")]
-    Version { found: u8 },
+    /// A build wrote it that this one does not understand.
+    #[error("the leg was committed in {0}")]
+    Foreign(#[from] Foreign),
+    /// There is none.
+    #[error("nothing was committed of the leg")]
+    Missing,
     /// Bytes are missing or wrong.
     #[error("the committed leg cannot be read: {0}")]
     Corrupt(#[from] postcard::Error),
 }
 
 impl CommittedLeg {
-    /// The bytes to be committed.
-    pub fn encode(&self) -> Wire {
-        let bytes = postcard::to_extend(self, vec![VERSION])
-            .expect("a Vec takes all bytes, and every field has a postcard form");
-        Wire::from(bytes)
+    /// The bytes to be committed, in the version that the cluster has agreed on.
+    pub fn encode(&self, version: u8) -> Wire {
+        match version {
+            #[cfg(feature = "next-version")]
+            4.. => encoded(version, &(REHEARSED, self)),
+            _ => encoded(version, self),
+        }
     }
 
     /// Reads what [`Self::encode`] wrote.
@@ -59,12 +62,24 @@ impl CommittedLeg {
     /// # Errors
     /// Another version or damaged bytes.
     pub fn decode(wire: &Wire) -> Result<Self, WireError> {
-        match wire.0.split_first() {
-            Some((&VERSION, bytes)) => Ok(postcard::from_bytes(bytes)?),
-            Some((&found, _)) => Err(WireError::Version { found }),
-            None => Err(WireError::Version { found: 0 }),
-        }
+        let (&version, bytes) = wire.0.split_first().ok_or(WireError::Missing)?;
+        version::check(version)?;
+        Ok(match version {
+            #[cfg(feature = "next-version")]
+            4.. => postcard::from_bytes::<(u32, Self)>(bytes)?.1,
+            _ => postcard::from_bytes(bytes)?,
+        })
     }
+}
+
+/// What stands before a leg in version 4 of the rehearsal.
+#[cfg(feature = "next-version")]
+const REHEARSED: u32 = 0x7e4e;
+
+fn encoded(version: u8, form: &impl Serialize) -> Wire {
+    let bytes = postcard::to_extend(form, vec![version])
+        .expect("a Vec takes all bytes, and every field has a postcard form");
+    Wire::from(bytes)
 }
 
 /// The identifiers of one leg.
@@ -105,6 +120,16 @@ fn mix(value: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_leg_of_a_foreign_version_is_told_from_a_damaged_one() {
+        let newer = CommittedLeg::decode(&Wire::from(vec![version::NEWEST + 1, 0])).unwrap_err();
+        let said = format!("committed in version {}, this program reads", version::NEWEST + 1);
+        assert!(newer.to_string().contains(&said), "{newer}");
+        let cut = CommittedLeg::decode(&Wire::from(vec![version::NEWEST, 0])).unwrap_err();
+        assert!(matches!(cut, WireError::Corrupt(_)), "{cut}");
+        assert!(matches!(CommittedLeg::decode(&Wire::default()), Err(WireError::Missing)));
+    }
 
     #[test]
     fn identifiers_are_the_same_on_every_node_and_differ_between_legs_and_salts() {

@@ -4,6 +4,7 @@
 //! loopback, and another node takes over the lost one's address there; so packets are told apart
 //! by the process that sends them, not by its address: nothing that the node sends leaves it, and
 //! nothing reaches its TCP ports. Datagrams to its address go on to whoever has it bound last.
+//! Where each node has a machine of its own, its cable is pulled out of the switch.
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -48,11 +49,17 @@ pub(crate) fn impossible() -> Option<String> {
 }
 
 pub(super) fn strike(cluster: &Cluster, node: usize) -> anyhow::Result<()> {
-    rules(cluster, node, "-A")
+    match &cluster.machines {
+        Some(machines) => machines.pull(node),
+        None => rules(cluster, node, "-A"),
+    }
 }
 
 pub(super) fn undo(cluster: &Cluster, node: usize) -> anyhow::Result<()> {
-    rules(cluster, node, "-D")
+    match &cluster.machines {
+        Some(machines) => machines.plug(node),
+        None => rules(cluster, node, "-D"),
+    }
 }
 
 fn rules(cluster: &Cluster, node: usize, change: &str) -> anyhow::Result<()> {

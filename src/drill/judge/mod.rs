@@ -40,7 +40,7 @@ pub(crate) enum Verdict {
 
 impl Claim {
     /// Holds if nothing speaks against it.
-    pub(super) fn against(text: impl Into<String>, mut evidence: Vec<String>) -> Self {
+    pub(crate) fn against(text: impl Into<String>, mut evidence: Vec<String>) -> Self {
         let verdict = if evidence.is_empty() { Verdict::Passed } else { Verdict::Failed };
         let more = evidence.len().saturating_sub(EVIDENCE_MAX);
         evidence.truncate(EVIDENCE_MAX);
@@ -59,7 +59,7 @@ impl Claim {
         Self::against(text, vec![why])
     }
 
-    pub(super) fn with_figures(mut self, figures: String) -> Self {
+    pub(crate) fn with_figures(mut self, figures: String) -> Self {
         self.evidence.insert(0, figures);
         self
     }

@@ -203,11 +203,12 @@ fn write(folder: &Path, addresses: Addresses) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::drill::means::Means;
 
     #[test]
     fn both_machines_take_what_is_written() {
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), Addresses { first: 31 }).unwrap();
+        write(folder.path(), Addresses { first: 31, means: Means::Loopback }).unwrap();
         let [alpha, beta] =
             NAMES.map(|name| Config::load(&folder.path().join(format!("{name}.toml"))).unwrap());
         assert_eq!(alpha.sip.udp, beta.sip.udp);

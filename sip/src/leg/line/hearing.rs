@@ -28,7 +28,11 @@ impl Line {
         response: &Response,
     ) -> Option<Heard> {
         // RFC 3261 §8.1.3.3: a response with more Vias than ours went astray.
-        if response.via_count() != 1 || !is_sent_by(&response.via_top(), &self.identity.sent_by) {
+        let via = response.via_top();
+        let is_former =
+            || self.former_sent_by.as_ref().is_some_and(|former| is_sent_by(&via, former));
+        let is_ours = is_sent_by(&via, &self.identity.sent_by) || is_former();
+        if response.via_count() != 1 || !is_ours {
             return None;
         }
         let branch = response.branch()?;
