@@ -72,7 +72,7 @@ impl Talk {
         let id = CommandId::parse(&format!("t{}", self.commands)).unwrap();
         let command = command(AgentId::parse("ana").unwrap(), self.call, id);
         let (sender, receiver) = std::sync::mpsc::channel();
-        self.node.node().replica.propose_then(command.encode(), move |answer| {
+        self.node.node().propose_then(&command, move |answer| {
             drop(sender.send(answer));
         });
         receiver.recv_timeout(PATIENCE).unwrap().unwrap().reply.unwrap();

@@ -268,11 +268,11 @@ impl Seen<'_> {
     /// Two parties talk, in the state and on the wire.
     pub fn is_still_bridged(&self) {
         let call = self.value();
-        let Phase::Bridged { a, b, .. } = call.phase else {
+        let Some((parties, _)) = call.conversation() else {
             panic!("the call is {}", call.phase_name())
         };
-        for leg in [a, b] {
-            let end = &self.world.ends[&end_of(&call, leg)];
+        for leg in parties {
+            let end = &self.world.ends[&end_of(&call, *leg)];
             assert_eq!(end.far, Far::Talks, "{:?}", end.id);
         }
     }
