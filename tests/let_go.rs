@@ -66,6 +66,33 @@ fn a_call_that_is_let_go_while_its_end_is_committed_ends_once() {
     assert_eq!(records(&inside), ROUNDS, "each call has one record");
 }
 
+/// What is committed of a caller's dialog may be older than the 200 that the caller has: whoever
+/// takes the call up when it is over has to say the 200 again before the BYE means anything.
+#[test]
+fn who_is_to_be_hung_up_on_when_the_call_is_let_go_gets_the_bye_all_the_same() {
+    let target = "[[number]]\nnumber = \"bob\"\ntarget = \"sip:bob@127.0.0.98:5070\"\n";
+    let inside = Inside::start("127.0.0.98", target, &[]);
+    let (mut caller, mut called) = (inside.phone(), inside.phone_at(5070));
+    let offer = caller.sdp("sendrecv");
+    caller.calls("alice", "bob", &offer);
+    called.is_invited();
+    let answer = called.sdp("sendrecv");
+    called.answers(200, "", &answer);
+    caller.is_told(200);
+    caller.acks("");
+    called.is_acked();
+    let id = newest(&inside).unwrap();
+    called.hangs_up();
+    caller.hears_bye();
+    lets_go(&inside, id);
+    // Nobody has answered that BYE, and another actor has the call: the 200 comes, then a BYE.
+    caller.is_told(200);
+    caller.acks("");
+    caller.is_hung_up();
+    ends(&inside, id);
+    assert_eq!(records(&inside), 1, "the call has one record");
+}
+
 #[test]
 fn a_call_that_is_let_go_and_taken_up_again_keeps_its_port_and_its_audio() {
     let inside = Inside::start("127.0.0.97", ECHO, &[]);

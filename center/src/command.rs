@@ -140,8 +140,10 @@ pub struct Arrived {
     pub salt: u64,
     /// The node that received it.
     pub owner: NodeId,
-    /// The service address that it came to; none if that does not move.
-    pub home: Option<HomeId>,
+    /// The service address that it came to, and the epoch in which that was; none if it does not
+    /// move. In another epoch the INVITE is not taken any more: the caller repeats it, and whoever
+    /// holds the address now may have a call of it already.
+    pub home: Option<(HomeId, u32)>,
     /// Who calls.
     pub caller: Party,
     /// The user part of the request URI.

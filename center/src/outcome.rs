@@ -157,6 +157,9 @@ pub enum Rejected {
     /// The others that are up are to be stopped, too.
     #[error("nobody takes over from node {node}: the others that are up are draining")]
     NobodyTakesOver { node: NodeId },
+    /// The address that an INVITE came to has moved meanwhile: it is whose it is now.
+    #[error("home {home} has moved since the call came in")]
+    AddressMoved { home: HomeId },
     /// A part of the command is larger than its bound.
     #[error("the {what} has {size}, at most {max} are taken")]
     TooLarge { what: &'static str, size: usize, max: usize },

@@ -261,6 +261,14 @@ impl World {
         NodeId(1 + self.dice.below(3))
     }
 
+    /// A home, most often in its present epoch.
+    fn any_home(&mut self) -> (HomeId, u32) {
+        let home = HomeId::first_of(self.any_node());
+        let known = self.center.homes().find(|(id, _)| *id == home);
+        let epoch = known.map_or(0, |(_, home)| home.epoch);
+        (home, epoch + u32::from(self.dice.one_in(10)))
+    }
+
     fn any_command_id(&mut self) -> CommandId {
         CommandId::parse(&format!("c{}", self.dice.below(400))).expect("short")
     }
@@ -417,7 +425,7 @@ impl World {
                     call: if self.dice.one_in(30) { self.any_call() } else { self.new_call() },
                     salt: 1,
                     owner: self.any_node(),
-                    home: (!self.dice.one_in(3)).then(|| HomeId::first_of(self.any_node())),
+                    home: (!self.dice.one_in(3)).then(|| self.any_home()),
                     caller: Party { number: "100".into(), name: None },
                     called: called.into(),
                     wire: Wire::from(vec![0; 30]),

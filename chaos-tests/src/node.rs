@@ -223,6 +223,8 @@ impl Node {
     pub(crate) fn log_ms(&mut self, now: Micros) -> u64 {
         let (moment, day) = (self.moment(now), self.clock_ms(now));
         let Some(running) = &mut self.running else { return day };
+        let begins = !running.clock.is_set();
+        let day = if begins { day.max(running.driver.applied_at()) } else { day };
         running.clock.read(moment, day, running.driver.role().leading)
     }
 

@@ -4,7 +4,8 @@
 use tandem_center::call::Act;
 use tandem_center::flow::{Action, IvrResult};
 use tandem_center::{
-    Arrived, CallId, Command, CommandId, LegNumber, Link, NodeId, Party, Rejected, Reply, SessionId,
+    Arrived, CallId, Command, CommandId, HomeId, LegNumber, Link, NodeId, Party, Rejected, Reply,
+    SessionId,
 };
 use tandem_cluster::driver::Members;
 
@@ -172,6 +173,13 @@ impl World {
         Ok(())
     }
 
+    /// The epoch of an address as a node knows it.
+    fn epoch_seen(&mut self, node: u64, home: HomeId) -> u32 {
+        let running = self.node(node).running.as_ref();
+        let homes = running.and_then(|running| running.center.homes().find(|(id, _)| *id == home));
+        homes.map_or(0, |(_, home)| home.epoch)
+    }
+
     fn arrive(&mut self, node: u64, at: Where, call: CallId, end: EndId) {
         let called = self.ends.get(&end).map(|end| end.called.clone()).unwrap_or_default();
         let arrived = Arrived {
@@ -179,7 +187,7 @@ impl World {
             salt: self.dice.of(Of::Service(end)).next(),
             owner: NodeId(node),
             home: match at {
-                Where::Home(home) => Some(home),
+                Where::Home(home) => Some((home, self.epoch_seen(node, home))),
                 Where::Node(_) => None,
             },
             caller: Party { number: "100".into(), name: None },

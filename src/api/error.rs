@@ -202,9 +202,9 @@ impl From<Rejected> for ErrorBody {
             Rejected::NoWayTo { .. } | Rejected::NoDevice { .. } | Rejected::NotAPerson { .. } => {
                 error(ErrorCode::CannotDial)
             }
-            Rejected::NodeIsLost { .. } | Rejected::TooManyCalls { .. } => {
-                error(ErrorCode::Unavailable)
-            }
+            Rejected::NodeIsLost { .. }
+            | Rejected::TooManyCalls { .. }
+            | Rejected::AddressMoved { .. } => error(ErrorCode::Unavailable),
             Rejected::TooLarge { .. } => error(ErrorCode::TooLarge),
             Rejected::Directory(_) | Rejected::Flow { .. } => error(ErrorCode::BadConfiguration),
         }

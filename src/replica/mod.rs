@@ -15,6 +15,7 @@ mod pending;
 mod presence;
 mod recovery;
 mod start;
+mod state;
 mod thread;
 
 pub use config::{Fatal, ReplicaConfig, StartError};
@@ -31,6 +32,7 @@ use links::{Common, Inbox, Links};
 use pending::Pending;
 use presence::Present;
 use start::{Recovered, recover};
+use state::State;
 use std::any::Any;
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,7 +41,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tandem_cluster::Log;
 use tandem_cluster::presence::Presence;
 use tandem_cluster::wire::Secret;
-use thread::{RaftThread, State};
+use thread::RaftThread;
 
 /// Inputs that wait for the Raft thread. It takes 2048 in a turn; past this, proposals are
 /// refused and peers wait, which their TCP connections pass on.

@@ -4,29 +4,26 @@
 //! comes in gathers, and shares the next sync: that is the group commit.
 
 use super::config::ReplicaConfig;
-use super::handle::{
-    ChangeFailed, Input, ProposalError, Proposed, ReadError, Reading, Shared, Waiter,
-};
+use super::handle::{ChangeFailed, Input, ProposalError, Proposed, ReadError, Shared, Waiter};
 use super::keeper::{Job, KeeperHandle};
 use super::links::{Links, SendSnapshot};
 use super::machine::{Applied, Machine};
 use super::pending::{Pending, Reply};
 use super::presence::moment;
+use super::state::{Change, State};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tandem_cluster::cache::Mark;
-use tandem_cluster::clock::LogClock;
 use tandem_cluster::driver::{Members, MembershipChange};
-use tandem_cluster::records::Rows;
 use tandem_cluster::snapshot::SnapshotFiles;
 use tandem_cluster::store::{FREE_BYTES_LOW, Store};
 use tandem_cluster::{
-    Committed, Driver, EngineLog, Index, Log, Message, MessageType, Millis, NodeId, Output,
-    ProposeError, ReadId, Snapshot, SnapshotData,
+    Driver, EngineLog, Log, Message, MessageType, Millis, NodeId, Output, ProposeError, ReadId,
+    Snapshot, SnapshotData,
 };
 use tokio::sync::oneshot;
 
@@ -71,73 +68,6 @@ pub(super) struct RaftThread<M: Machine> {
     pub(super) state: State<M>,
 }
 
-/// What the thread remembers between turns.
-pub(super) struct State<M: Machine> {
-    reads: BTreeMap<ReadId, Reading<M>>,
-    next_read: u64,
-    change: Option<Change>,
-    /// The leader's proposal that time has passed is under way.
-    ticking: Arc<AtomicBool>,
-    outgoing: BTreeMap<NodeId, Vec<Message>>,
-    commits: Vec<Committed>,
-    rows: Vec<Rows>,
-    rows_waiting: usize,
-    /// What the keeper was given last, and when.
-    kept: Index,
-    kept_when: Instant,
-    snapshot_index: Index,
-    snapshot_under_way: bool,
-    /// No snapshot before this, after one failed.
-    snapshot_pause: Option<Instant>,
-    tick_at: Instant,
-    clock: LogClock,
-    /// What is applied from now on was committed since this process began.
-    is_caught_up: bool,
-    disk_at: Instant,
-    disk_full: bool,
-    /// What this thread has to tell itself in the next turn.
-    later: Vec<Input<M>>,
-    /// Why it must not go on.
-    failed: Option<String>,
-    /// When to end at the latest.
-    stop_at: Option<Instant>,
-}
-
-struct Change {
-    change: MembershipChange,
-    done: oneshot::Sender<Result<(), ChangeFailed>>,
-    until: Instant,
-}
-
-impl<M: Machine> State<M> {
-    pub(super) fn new(kept: Index, snapshot_index: Index) -> Self {
-        let now = Instant::now();
-        Self {
-            reads: BTreeMap::new(),
-            next_read: 0,
-            change: None,
-            ticking: Arc::default(),
-            outgoing: BTreeMap::new(),
-            commits: Vec::new(),
-            rows: Vec::new(),
-            rows_waiting: 0,
-            kept,
-            kept_when: now,
-            snapshot_index,
-            snapshot_under_way: false,
-            snapshot_pause: None,
-            tick_at: now,
-            clock: LogClock::default(),
-            is_caught_up: false,
-            disk_at: now,
-            disk_full: false,
-            later: Vec::new(),
-            failed: None,
-            stop_at: None,
-        }
-    }
-}
-
 impl<M: Machine> RaftThread<M> {
     /// Runs until told to stop, or until it must not go on; then says why.
     pub(super) fn run(mut self) -> Result<(), String> {
@@ -161,7 +91,11 @@ impl<M: Machine> RaftThread<M> {
     /// What the log's clock shows.
     fn now(&mut self) -> Millis {
         let leads = self.driver.role().leading;
-        self.state.clock.read(moment(), (self.config.clock)(), leads)
+        let day = (self.config.clock)();
+        // A process that begins goes on where the log is, if its clock of the day is behind that.
+        let begins = !self.state.clock.is_set();
+        let day = if begins { day.max(self.driver.applied_at()) } else { day };
+        self.state.clock.read(moment(), day, leads)
     }
 
     /// A leader that ends lets another lead first, so that nobody waits for an election.

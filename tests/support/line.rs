@@ -442,6 +442,11 @@ impl Line {
         lines
     }
 
+    /// Waits for a BYE and says nothing.
+    pub fn hears_bye(&mut self) -> Message {
+        self.waits_for("a BYE", |message| message.is_request() && message.method() == "BYE")
+    }
+
     /// Waits for a BYE and answers it.
     pub fn is_hung_up(&mut self) {
         let bye =

@@ -26,7 +26,7 @@ impl Call {
         Self {
             id: arrived.call,
             owner: arrived.owner,
-            home: arrived.home,
+            home: arrived.home.map(|(home, _)| home),
             epoch: 0,
             salt: arrived.salt,
             direction,
@@ -65,12 +65,14 @@ impl Center {
         check_text(&arrived.called)?;
         check_text(&arrived.caller.number)?;
         check_text(arrived.caller.name.as_deref().unwrap_or_default())?;
-        // Its address may have moved since the INVITE came in.
-        arrived.home = arrived.home.filter(|home| self.homes.contains_key(home));
-        if let Some(home) = arrived.home.and_then(|home| self.homes.get(&home)) {
-            arrived.owner = home.holder;
-        }
+        let known = arrived.home.and_then(|(id, epoch)| Some((id, epoch, self.homes.get(&id)?)));
+        arrived.home = known.map(|(id, epoch, _)| (id, epoch));
+        arrived.owner = known.map_or(arrived.owner, |(_, _, home)| home.holder);
         self.check_new_call(arrived.call, arrived.owner)?;
+        // Two calls of one INVITE would ring twice, and end each other.
+        if let Some((home, ..)) = known.filter(|(_, epoch, home)| home.epoch != *epoch) {
+            return Err(Rejected::AddressMoved { home });
+        }
 
         let mut call = Call::new(&arrived, turn.at, Direction::Inbound);
         let node = arrived.owner;

@@ -47,7 +47,7 @@ impl Center {
         let number = config.shows.clone().unwrap_or_else(|| id.as_str().into());
         let caller = Party { number, name: Some(config.name.clone()) };
         let wire = Wire::default();
-        let home = self.home_of(owner);
+        let home = self.home_of(owner).map(|home| (home, 0));
         let called = to.clone();
         let begun = Arrived { call, salt, owner, home, caller, called, wire, answer_ready: false };
         let mut new = Call::new(&begun, turn.at, Direction::Outbound);

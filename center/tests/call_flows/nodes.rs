@@ -1,7 +1,7 @@
 //! Nodes come and go; calls and desks survive them.
 
 use tandem_center::{
-    CallId, Command, Happened, HomeId, Link, NodeId, Rejected, Reply, SessionId, Wire,
+    Arrived, CallId, Command, Happened, HomeId, Link, NodeId, Rejected, Reply, SessionId, Wire,
 };
 
 use crate::script::{NODE, Script, leg};
@@ -166,7 +166,7 @@ fn an_address_whose_holder_is_lost_goes_to_its_own_node_if_that_is_up() {
 }
 
 #[test]
-fn an_invite_that_came_in_while_its_address_moved_is_owned_where_the_address_is() {
+fn an_invite_that_came_in_before_its_address_moved_is_for_who_has_the_address() {
     let mut script = Script::new();
     script.gives(up_with_home(NODE));
     script.gives(up_with_home(SECOND));
@@ -174,8 +174,14 @@ fn an_invite_that_came_in_while_its_address_moved_is_owned_where_the_address_is(
     script.gives(up_with_home(NODE));
     script.gives(Command::HomeYielded { home: HomeId::first_of(NODE), epoch: 1 });
     let mut arrived = script.arrived("echo");
-    (arrived.owner, arrived.home) = (SECOND, Some(HomeId::first_of(NODE)));
+    let home = HomeId::first_of(NODE);
+    (arrived.owner, arrived.home) = (SECOND, Some((home, 1)));
     let call = arrived.call;
+    let again = arrived.clone();
+    let moved = Rejected::AddressMoved { home };
+    assert_eq!(script.tries(Command::Arrived(Box::new(arrived))), Err(moved));
+    // The caller repeats it, and it comes to the holder.
+    let arrived = Arrived { owner: NODE, home: Some((home, 2)), ..again };
     script.gives(Command::Arrived(Box::new(arrived)));
     assert_eq!(script.call(call).owner, NODE);
 }
@@ -281,7 +287,10 @@ fn lost(node: NodeId) -> Command {
 
 fn dials_home(script: &mut Script, of: NodeId) -> CallId {
     let mut arrived = script.arrived("service");
-    (arrived.owner, arrived.home) = (of, Some(HomeId::first_of(of)));
+    let home = HomeId::first_of(of);
+    let known = script.center.homes().find(|(id, _)| *id == home);
+    let epoch = known.map_or(0, |(_, home)| home.epoch);
+    (arrived.owner, arrived.home) = (of, Some((home, epoch)));
     let call = arrived.call;
     script.gives(Command::Arrived(Box::new(arrived)));
     call

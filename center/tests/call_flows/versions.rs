@@ -105,14 +105,14 @@ fn a_snapshot_is_of_the_version_that_was_agreed_on_and_an_older_build_refuses_it
     script.gives(agree());
     let snapshot = script.center.save();
     assert_eq!(snapshot[4], OLDEST + 1);
-    match Center::load(&snapshot) {
+    let loaded = Center::load(&snapshot);
+    assert_eq!(loaded.is_ok(), NEWEST > OLDEST, "a build that reads both reads it");
+    match loaded {
         Ok(center) => {
-            assert!(NEWEST > OLDEST, "this build cannot read it");
             assert_eq!(center.version(), OLDEST + 1);
             assert_eq!(center.state_hash(), script.center.state_hash());
         }
         Err(error) => {
-            assert_eq!(NEWEST, OLDEST, "this build reads both: {error}");
             assert!(matches!(error, LoadError::Foreign(_)), "{error}");
             let said = error.to_string();
             assert!(said.contains("the state has version 4, this program reads up to 3"), "{said}");

@@ -150,6 +150,12 @@ impl<L: Log> Driver<L> {
         self.reads.ask(read);
     }
 
+    /// The time of the last entry that was applied: none that follows is earlier.
+    #[must_use]
+    pub fn applied_at(&self) -> Millis {
+        self.applied_at
+    }
+
     /// Lets `to` lead; it does soon if it is a voter that keeps up.
     pub fn transfer_leader(&mut self, to: NodeId) {
         if self.raft.raft.prs().conf().voters().contains(to) {

@@ -59,11 +59,13 @@ impl State {
         }
         self.node.journal.invited(self.id, invite);
         self.arriving = Some(self.node.begin_arrival());
+        // Of an address there are fewer epochs than failovers of its node.
+        let epoch = u32::try_from(self.arrived_in).unwrap_or(u32::MAX);
         self.propose(Command::Arrived(Box::new(Arrived {
             call: self.id,
             salt,
             owner: self.node.id,
-            home: self.station.home,
+            home: self.station.home.map(|home| (home, epoch)),
             caller: party_of(invite),
             called: called_number(invite).into(),
             wire,

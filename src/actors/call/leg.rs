@@ -373,6 +373,10 @@ impl LiveLeg {
 
     /// Ends the leg, whatever it is doing.
     pub(super) fn end(&mut self, now: Instant) {
+        // Who was answered is in a call, and only a BYE ends that: first the answer, once more.
+        if self.answered_before {
+            self.answer(now);
+        }
         match self.dialog.status() {
             LegStatus::ByeReceived => expected(self.dialog.accept_bye(now)),
             LegStatus::Arriving | LegStatus::Calling | LegStatus::Talking => {

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tandem_center::flow::IvrResult;
-use tandem_center::{Call, CallId, Command, LegNumber, Wire};
+use tandem_center::{Call, CallId, Command, LegNumber, Rejected, Wire};
 use tandem_sip::leg::Output;
 use tandem_sip::wire::{Method, Peer, Request, Response};
 
@@ -57,7 +57,7 @@ pub enum Message {
     /// A proposal was not committed, or nobody knows whether it was.
     NotCommitted(Box<Command>, ProposalError, Option<Box<Self>>),
     /// The state machine refused a command: the state has moved on since it was proposed.
-    Rejected(Box<Command>, String),
+    Rejected(Box<Command>, Rejected),
     /// The prompts of an IVR action are ready to be played.
     Prompts { seq: u32, clips: Result<Vec<Clip>, String> },
     /// An IVR action ended outside the call: a web service has answered.
@@ -230,6 +230,19 @@ impl State {
             Message::NotCommitted(command, error, then) => {
                 self.not_committed(now, (command, then), error);
             }
+            Message::Rejected(command, Rejected::AddressMoved { home })
+                if matches!(*command, Command::Arrived(_)) =>
+            {
+                tracing::debug!(call = %self.id, %home, "the INVITE is for who has the address now");
+                self.forsake(reconcile::Close::Silently);
+            }
+            Message::Rejected(
+                command,
+                why @ (Rejected::TooManyCalls { .. } | Rejected::NodeIsLost { .. }),
+            ) if matches!(*command, Command::Arrived(_)) => {
+                tracing::info!(call = %self.id, %why, "the call is not taken");
+                self.refuse_uncommitted(now, 503);
+            }
             Message::Rejected(command, why) => {
                 tracing::debug!(call = %self.id, %why, ?command, "the state has moved on");
                 // It may have been committed by a proposal of which nobody heard again.
@@ -398,8 +411,7 @@ impl State {
         };
         self.node.replica.propose_then(bytes, move |outcome| match outcome {
             Ok(answer) => {
-                if let Err(rejected) = answer.reply {
-                    let why = rejected.to_string();
+                if let Err(why) = answer.reply {
                     let _ = me.send_message(Message::Rejected(Box::new(command), why));
                 } else if let Some(then) = then {
                     let _ = me.send_message(then);

@@ -69,7 +69,7 @@ impl State {
                     }
                     self.node.router.bind(live.sip_call_id.as_bytes(), self.id);
                     let is_arriving = live.dialog.status() == LegStatus::Arriving;
-                    if is_arriving && matches!(committed.state, LegState::Answered { .. }) {
+                    if is_arriving && was_answered(call, number) {
                         live.was_answered();
                     }
                     // Where addresses do not move, an adopter that died may have told the far end
@@ -292,6 +292,23 @@ impl State {
 /// The end of an arrival that was refused before it was committed.
 pub(in crate::actors) fn end_of_refused(call: CallId) -> Command {
     Command::LegEnded { call, leg: LegNumber::FIRST, cause: Cause::Cancelled }
+}
+
+/// Whether an arriving leg has a 200, though that is not in what is committed of its dialog: it was
+/// answered, and is still in the call or was to be let go.
+fn was_answered(call: &Call, number: LegNumber) -> bool {
+    match call.legs.get(&number).map(|leg| leg.state) {
+        Some(LegState::Answered { .. }) => true,
+        Some(LegState::Ending { .. } | LegState::Ended { .. }) => call.answered.is_some(),
+        Some(
+            LegState::Arriving
+            | LegState::Answering
+            | LegState::Dialing
+            | LegState::Ringing
+            | LegState::Refusing { .. },
+        )
+        | None => false,
+    }
 }
 
 /// Whether the caller of a call that was answered has ended it.
