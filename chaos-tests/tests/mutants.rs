@@ -46,10 +46,6 @@ fn caught(mutant: Mutant) -> Result<(), String> {
     };
     let is_small = is_small(&shrunk);
     let Shrunk { schedule, failure, runs } = shrunk;
-    if let Ok(folder) = std::env::var("TANDEM_KEEP_SCHEDULES") {
-        let path = std::path::Path::new(&folder).join(format!("mutant-{mutant:?}.schedule"));
-        std::fs::write(path, schedule.to_string()).expect("the folder is there");
-    }
     if is_small {
         return Ok(());
     }

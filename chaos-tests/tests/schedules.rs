@@ -30,7 +30,7 @@ fn a_schedule_with_an_unknown_word_names_its_line() {
     assert!(error.why.contains("earthquake"), "{error}");
 }
 
-/// Those with a mutant still break their claim; the others were bugs, and break it no more.
+/// They were bugs, and break no claim any more.
 #[test]
 fn every_schedule_that_was_kept_does_what_it_says() {
     let folder = std::fs::read_dir(replay::schedules()).unwrap();

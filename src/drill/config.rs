@@ -207,7 +207,7 @@ mod tests {
         for file in &files[..2] {
             let config = Config::load(file).unwrap();
             assert_eq!(config.queue.len(), QUEUES.len());
-            assert_eq!(config.agent.iter().filter(|agent| agent.always_ready).count(), 18);
+            assert_eq!(config.agent.iter().filter(|agent| agent.always_ready).count(), 17);
         }
     }
 }
