@@ -243,6 +243,10 @@ impl Backend for NodeBackend {
         if self.node.replica.status().role.leader.is_none() {
             reasons.push("no leader".to_owned());
         }
+        // A call that comes before that is taken, and hears nothing of it until it is.
+        if !self.node.lease.has_held() {
+            reasons.push("not confirmed by the other nodes yet".to_owned());
+        }
         if self.is_cut_off() {
             reasons.push("cut off from the other nodes".to_owned());
         }

@@ -90,7 +90,7 @@ fn who_is_to_be_hung_up_on_when_the_call_is_let_go_gets_the_bye_all_the_same() {
     caller.acks("");
     caller.is_hung_up();
     ends(&inside, id);
-    assert_eq!(records(&inside), 1, "the call has one record");
+    assert_eq!(inside.looks_at(|center| center.counts().ended), 1, "and it ended once");
 }
 
 #[test]

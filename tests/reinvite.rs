@@ -185,6 +185,10 @@ fn a_phone_that_rings_is_cancelled_and_rings_again_and_the_caller_is_answered_by
     let first = carol.is_invited();
     carol.answers(180, "", "");
     alice.is_told(180);
+    // What is not known to ring cannot be cancelled (RFC 3261 §9.1).
+    wait_until("it is known that the phone rings", HALF_A_MINUTE, || {
+        cluster.metric(other, "tandem_agents{state=\"ringing\"}") == Some(1.0)
+    });
     cluster.nodes[carrier - 1].kill();
     let cancel = carol.is_cancelled();
     assert_eq!(cancel.header("Via"), first.header("Via"), "RFC 3261 §9.2");

@@ -63,6 +63,11 @@ impl Lease {
         self.until() > moment()
     }
 
+    /// Whether it has held since this process began.
+    pub fn has_held(&self) -> bool {
+        self.0.latest.load(Ordering::Relaxed) > 0
+    }
+
     /// For how long it has not held; zero while it does.
     pub fn lapsed(&self) -> Duration {
         let now = moment();
