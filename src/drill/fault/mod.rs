@@ -67,6 +67,15 @@ impl Fault {
         }
     }
 
+    /// The longest gap when it is undone, where that is not the same. What was to be decided while a
+    /// disk had no room waits for it, and the room is looked for once a second.
+    pub(crate) fn gap_after(self) -> Option<Duration> {
+        match self {
+            Self::FullDisk => Some(Duration::from_millis(1_500)),
+            Self::Killed | Self::Frozen | Self::CutOff | Self::Transferred => None,
+        }
+    }
+
     /// The longest gap of audio that a call of the node may have: p99, and each; nothing where
     /// none is allowed. A dead process is missed after 0.6 s, and its calls go on within a second;
     /// one that still holds its sockets is only let go when its lease is over.

@@ -155,7 +155,8 @@ impl<'a> Audio<'a> {
     }
 
     /// Gaps by the fault and by its end, at the node and elsewhere.
-    pub(super) fn claims(&self, (p99, max): (Duration, Duration)) -> Vec<Claim> {
+    /// `after`: what may be missing when the node is back.
+    pub(super) fn claims(&self, (p99, max): (Duration, Duration), after: Duration) -> Vec<Claim> {
         let figures = self.figures();
         let mut against = self.longer_where(&self.fault, max, |audio, way| !audio.is_witness(way));
         if figures.percentile(99).is_some_and(|found| found > p99) && against.is_empty() {
@@ -170,10 +171,10 @@ impl<'a> Audio<'a> {
         let mut witnesses = self.longer_where(&self.fault, bound, Self::is_witness);
         witnesses.extend(self.longer_where(&self.back, bound, Self::is_witness));
         let text = "calls at the other nodes notice nothing";
-        let away = Duration::from_millis(max as u64);
-        let back = self.longer_where(&self.back, away, |audio, way| !audio.is_witness(way));
+        let back = self.longer_where(&self.back, after, |audio, way| !audio.is_witness(way));
         let figures = Figures::of(self.back.iter().map(|way| way.gap.length));
-        let text_back = format!("when the node is back, audio is missing for {max} ms at most");
+        let after = after.as_millis();
+        let text_back = format!("when the node is back, audio is missing for {after} ms at most");
         vec![
             fault,
             Claim::against(text, witnesses),

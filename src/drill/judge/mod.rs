@@ -198,7 +198,7 @@ pub(crate) fn judge(drill: Drill, round: usize, evidence: &Evidence) -> Judged {
     let decisions = calls::decisions(evidence);
     let bounds = drill.gap_max().unwrap_or_else(|| (audio.noticeable(), audio.noticeable()));
     let mut claims = vec![audio.undisturbed_before().of_machine(), calls::none_is_lost(&lost)];
-    claims.extend(audio.claims(bounds));
+    claims.extend(audio.claims(bounds, drill.fault.gap_after().unwrap_or(bounds.1)));
     claims.extend([
         audio.nothing_is_heard_twice(),
         audio.prompts_go_on(),
