@@ -28,7 +28,7 @@ pub(crate) fn judge(drill: &'static str, round: usize, outage: &Outage) -> Judge
     let claims = vec![
         audio.undisturbed_before(),
         calls::none_is_lost(&lost),
-        audio.claims((noticeable, noticeable)).swap_remove(0),
+        audio.claims((noticeable, noticeable), noticeable).swap_remove(0),
         audio.nothing_is_heard_twice(),
         who_hangs_up_is_let_go(cast),
         new_calls_are_refused(outage),
