@@ -3,7 +3,7 @@
 //! Owns the order: nothing is opened to callers before the state is there, and nothing is closed
 //! before calls had their time to end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -47,9 +47,7 @@ use crate::replica::{Lease, Replica, ReplicaConfig};
 use crate::routes::{Routes, Trunk};
 use crate::shared::{self, DirectoryLease, Holder};
 use crate::sounds;
-use crate::speech::{
-    DiskCache, EspeakConfig, EspeakNg, PromptStore, SpeakError, SpeechSynthesizer,
-};
+use crate::speech::{DiskCache, EspeakConfig, EspeakNg, NoVoice, PromptStore, SpeechSynthesizer};
 use crate::stations::{ServiceAddress, Station, Stations};
 
 /// A node that runs.
@@ -452,36 +450,6 @@ fn prompts(config: &Config, engine: Arc<dyn SpeechSynthesizer>) -> anyhow::Resul
     let bytes_max = config.speech.cache_mb_max.get() << 20;
     let disk = DiskCache::open(&cache, bytes_max)?;
     Ok(PromptStore::new(config.input(&config.prompts.directory), engine, Some(disk)))
-}
-
-/// Stands in for an engine that is not there.
-#[derive(Debug)]
-struct NoVoice;
-
-impl SpeechSynthesizer for NoVoice {
-    fn identity(&self) -> &'static str {
-        "no voice"
-    }
-
-    fn languages(&self) -> BTreeSet<String> {
-        BTreeSet::new()
-    }
-
-    fn voice(&self, _: &str) -> Option<&str> {
-        None
-    }
-
-    fn speak<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a str,
-    ) -> futures_util::future::BoxFuture<'a, Result<Vec<i16>, SpeakError>> {
-        let missing = || SpeakError::NoAudio {
-            engine: self.identity().into(),
-            reason: "the speech engine is not installed".into(),
-        };
-        Box::pin(async move { Err(missing()) })
-    }
 }
 
 /// The directory with the flows that are good; what is wrong with the others is logged with its

@@ -22,6 +22,7 @@ pub mod hash;
 mod home;
 pub mod ids;
 mod invariants;
+mod leg;
 mod outcome;
 pub mod queue;
 pub mod record;
