@@ -27,7 +27,7 @@ impl Node {
         metrics.task_delay_seconds.set(self.lag.get().as_secs_f64());
         metrics.lease_held.set(self.lease.holds().into());
         raise(&metrics.leases_total, self.replica.lease_number());
-        metrics.homes_held.set(self.stations.open_homes().len() as i64);
+        metrics.service_addresses_held.set(self.stations.open_homes().len() as i64);
         metrics.proposals_waiting.set(self.replica.proposals_waiting() as i64);
         metrics.sip_connections.set(self.sockets.connections() as i64);
         raise(&metrics.sip_dropped_total, self.sockets.dropped());

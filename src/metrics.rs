@@ -162,7 +162,7 @@ metrics! {
         "Times that the cluster missed a node, as applied here";
     takeovers_total: IntCounter, "tandem_takeovers_total",
         "Calls that came to this node from another one";
-    homes_held: IntGauge, "tandem_service_addresses_held",
+    service_addresses_held: IntGauge, "tandem_service_addresses_held",
         "Service addresses that this node serves";
     alarm: IntGaugeVec, "tandem_alarm",
         "Alarms that stand at this node, by name", ["name"];

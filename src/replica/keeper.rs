@@ -84,6 +84,7 @@ impl Keeper {
     ) -> Result<(), String> {
         while let Ok(job) = jobs.recv() {
             if !self.directory.holds() {
+                self.leave_cache();
                 return Err(LEASE_OVER.to_owned());
             }
             match job {
@@ -102,12 +103,21 @@ impl Keeper {
             }
             waiting.fetch_sub(1, Ordering::Release);
         }
+        if !self.directory.holds() {
+            self.leave_cache();
+        }
         if let Some(cache) = &self.cache
             && let Err(error) = cache.flush()
         {
             tracing::warn!(%error, "the cache was not flushed; the next start takes longer");
         }
         Ok(())
+    }
+
+    /// What sled has not written yet it would write when it is dropped, into a directory that is
+    /// another machine's by now. The process ends next.
+    fn leave_cache(&mut self) {
+        std::mem::forget(self.cache.take());
     }
 
     fn keep(&mut self, changes: &[Change], rows: &[Rows], mark: Mark) -> Result<(), String> {
