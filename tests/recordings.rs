@@ -5,8 +5,7 @@
 mod support;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use support::line::Line;
-use support::{Node, Sipp, fresh_directory, get, request, wait_until};
+use support::{Node, Sipp, download, fresh_directory, get, request, wait_until};
 use tandem_media::wav::{self, PART_HEADER_BYTES};
 
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
@@ -179,23 +178,6 @@ fn token(http: SocketAddr) -> String {
 fn json(http: SocketAddr, path: &str, token: &str) -> Value {
     let body = get(http, path, Some(token)).map(|(_, body)| body).unwrap_or_default();
     serde_json::from_str(&body).unwrap_or_default()
-}
-
-/// The status and the bytes of a recording.
-fn download(http: SocketAddr, id: &str, token: &str) -> (u16, Vec<u8>) {
-    let mut stream = TcpStream::connect(http).unwrap();
-    stream.set_read_timeout(Some(HALF_A_MINUTE)).unwrap();
-    write!(
-        stream,
-        "GET /api/v1/recordings/{id} HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\
-         Authorization: Bearer {token}\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
-    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), answer.split_off(end + 4))
 }
 
 fn metric(http: SocketAddr, name: &str) -> Option<f64> {

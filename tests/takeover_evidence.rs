@@ -6,8 +6,6 @@
 mod support;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -17,7 +15,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use support::cluster::{Cluster, PHONE, others};
 use support::line::Line;
-use support::{Sipp, fresh_directory, get, program, wait_until};
+use support::{Sipp, download, fresh_directory, get, program, wait_until};
 use tandem_media::wav;
 
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
@@ -165,21 +163,4 @@ fn is_good(output: &Output, what: &str) {
 fn audit(arguments: &[&str]) -> Output {
     let arguments = [&["audit"], arguments].concat();
     Command::new(program()).args(arguments).env("TANDEM_PASSWORD", "admin").output().unwrap()
-}
-
-/// The status and the bytes of a recording.
-fn download(http: SocketAddr, id: &str, token: &str) -> (u16, Vec<u8>) {
-    let mut stream = TcpStream::connect(http).unwrap();
-    stream.set_read_timeout(Some(HALF_A_MINUTE)).unwrap();
-    write!(
-        stream,
-        "GET /api/v1/recordings/{id} HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\
-         Authorization: Bearer {token}\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
-    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), answer.split_off(end + 4))
 }

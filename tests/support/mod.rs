@@ -219,6 +219,23 @@ pub fn get(to: SocketAddr, path: &str, token: Option<&str>) -> std::io::Result<(
     request(to, "GET", path, token, "")
 }
 
+/// The status and the bytes of a recording.
+pub fn download(http: SocketAddr, id: &str, token: &str) -> (u16, Vec<u8>) {
+    let mut stream = TcpStream::connect(http).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    write!(
+        stream,
+        "GET /api/v1/recordings/{id} HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\
+         Authorization: Bearer {token}\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), answer.split_off(end + 4))
+}
+
 /// A plain HTTP request with a JSON body: the status and the body.
 pub fn request(
     to: SocketAddr,
