@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AgentId, CallId, CommandId, Millis, NodeId, QueueId, SessionId};
+use crate::ids::{AgentId, CallId, CommandId, Index, Millis, NodeId, QueueId, SessionId};
 use crate::outcome::Reply;
 
 /// Results of commands that are remembered for each agent. Full: the oldest is forgotten, and a
@@ -129,7 +129,16 @@ pub enum Link {
 pub struct Results {
     /// How many were ever remembered; its remainder by [`RESULTS_MAX`] is the next one's slot.
     pub(crate) count: u64,
-    pub(crate) latest: VecDeque<(CommandId, Reply)>,
+    pub(crate) latest: VecDeque<Remembered>,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Remembered {
+    pub(crate) command: CommandId,
+    /// The commit that did it.
+    pub(crate) index: Index,
+    pub(crate) reply: Reply,
 }
 
 impl AgentState {
@@ -230,7 +239,15 @@ impl Results {
     /// The first result of the command, if it is remembered.
     #[must_use]
     pub fn get(&self, id: &CommandId) -> Option<&Reply> {
-        self.latest.iter().rev().find(|(of, _)| of == id).map(|(_, reply)| reply)
+        self.latest.iter().rev().find(|known| known.command == *id).map(|known| &known.reply)
+    }
+
+    /// Whether the command may have been done and its result forgotten: since it came to its node,
+    /// as many others were done as are remembered.
+    #[must_use]
+    pub(crate) fn may_have_forgotten(&self, id: &CommandId) -> bool {
+        self.latest.len() == RESULTS_MAX
+            && self.latest.front().is_some_and(|oldest| id.seen() < oldest.index)
     }
 
     /// The slot in which the store keeps the result with this number.
@@ -239,7 +256,7 @@ impl Results {
     }
 
     /// The remembered results with their numbers.
-    pub(crate) fn numbered(&self) -> impl Iterator<Item = (u64, &(CommandId, Reply))> {
+    pub(crate) fn numbered(&self) -> impl Iterator<Item = (u64, &Remembered)> {
         (self.first()..).zip(&self.latest)
     }
 
@@ -253,17 +270,17 @@ impl Results {
     }
 
     /// The results that the store kept, by their numbers.
-    pub(crate) fn of_numbered(stored: BTreeMap<u64, (CommandId, Reply)>) -> Self {
+    pub(crate) fn of_numbered(stored: BTreeMap<u64, Remembered>) -> Self {
         let count = stored.last_key_value().map_or(0, |(number, _)| number + 1);
         Self { count, latest: stored.into_values().collect() }
     }
 
     /// Remembers a result; answers the slot that it took.
-    pub(crate) fn remember(&mut self, id: CommandId, reply: Reply) -> u8 {
+    pub(crate) fn remember(&mut self, result: Remembered) -> u8 {
         if self.latest.len() == RESULTS_MAX {
             self.latest.pop_front();
         }
-        self.latest.push_back((id, reply));
+        self.latest.push_back(result);
         self.count += 1;
         Self::slot(self.count - 1)
     }

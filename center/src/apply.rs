@@ -25,6 +25,7 @@ mod time;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::agent::Remembered;
 use crate::call::{TEXT_BYTES_MAX, WIRE_BYTES_MAX, Wire};
 use crate::event::{Audience, Event, Happened, Screen};
 use crate::record::Ended;
@@ -81,19 +82,25 @@ impl Center {
         self.index = index;
         let given_by = command.given_by().map(|(agent, id)| (agent.clone(), id.clone()));
         if let Some((agent, id)) = &given_by
-            && let Some(reply) = self.results.get(agent).and_then(|results| results.get(id))
+            && let Some(results) = self.results.get(agent)
         {
-            return Ok(Outcome { reply: *reply, ..Outcome::default() });
+            if let Some(reply) = results.get(id) {
+                return Ok(Outcome { reply: *reply, ..Outcome::default() });
+            }
+            if results.may_have_forgotten(id) {
+                return Err(Rejected::Late { agent: agent.clone() });
+            }
         }
         let mut turn = Turn::new(index, self.at.max(at));
         let reply = self.dispatch(&mut turn, command)?;
         self.at = turn.at;
         self.rehearse();
         turn.outcome.reply = reply;
-        if let Some((agent, id)) = given_by
+        if let Some((agent, command)) = given_by
             && self.agents.contains_key(&agent)
         {
-            let slot = self.results.entry(agent.clone()).or_default().remember(id, reply);
+            let result = Remembered { command, index, reply };
+            let slot = self.results.entry(agent.clone()).or_default().remember(result);
             turn.outcome.touched.results.insert((agent, slot));
         }
         self.distribute(&mut turn);
@@ -161,7 +168,17 @@ impl Center {
             Command::Registered { agent, contacts, until } => {
                 self.registered(turn, agent, Registration { contacts, until })
             }
+            Command::Owned { epoch, report } => self.owned(turn, epoch, *report),
         }
+    }
+
+    /// A report of a call's owner, if it is the owner still.
+    fn owned(&mut self, turn: &mut Turn, epoch: u32, report: Command) -> Result<Reply, Rejected> {
+        let call = report.reported_call().ok_or(Rejected::NoReport)?;
+        if self.calls.get(&call).is_some_and(|call| call.epoch != epoch) {
+            return Err(Rejected::CallMoved { call });
+        }
+        self.dispatch(turn, report)
     }
 
     /// The notes of this command get its index, and who ended leaves a timeline behind.

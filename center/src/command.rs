@@ -129,6 +129,11 @@ pub enum Command {
     Conference { agent: AgentId, call: CallId, command: CommandId },
     /// The agent leaves the call: to a number, or to the one who was asked.
     Transfer { agent: AgentId, call: CallId, to: Option<Arc<str>>, command: CommandId },
+    /// A report of the node that has the call since this epoch. Refused when another one has it:
+    /// what a node saw or proposed before it was frozen or cut off may come when its call has gone
+    /// on elsewhere, and would end it, or lay an old dialog over the new one. Made by
+    /// [`Command::of_epoch`].
+    Owned { epoch: u32, report: Box<Self> },
 }
 
 /// An INVITE that came in.
@@ -248,6 +253,7 @@ impl Command {
             | Self::Conference { call, .. }
             | Self::Transfer { call, .. }
             | Self::Dispose { call, .. } => Some(*call),
+            Self::Owned { report, .. } => report.reported_call(),
             Self::Configure(_)
             | Self::Tick
             | Self::NodeUp { .. }
@@ -266,6 +272,68 @@ impl Command {
             | Self::Reads { .. }
             | Self::Agree { .. } => None,
         }
+    }
+
+    /// The call that a report of its owner is about; None for commands that are none.
+    pub(crate) fn reported_call(&self) -> Option<CallId> {
+        match self {
+            Self::LegRinging { call, .. }
+            | Self::LegAnswered { call, .. }
+            | Self::LegFailed { call, .. }
+            | Self::LegEnded { call, .. }
+            | Self::LegEndedBefore { call, .. }
+            | Self::LegHeld { call, .. }
+            | Self::WireChanged { call, .. }
+            | Self::Ivr { call, .. }
+            | Self::IvrProgress { call, .. } => Some(*call),
+            Self::Configure(_)
+            | Self::Tick
+            | Self::NodeUp { .. }
+            | Self::NodeLost { .. }
+            | Self::Arrived(_)
+            | Self::Cleared { .. }
+            | Self::SignIn { .. }
+            | Self::SignOut { .. }
+            | Self::SessionLost { .. }
+            | Self::SessionBack { .. }
+            | Self::SetState { .. }
+            | Self::AcceptOffer { .. }
+            | Self::DeclineOffer { .. }
+            | Self::Hold { .. }
+            | Self::Retrieve { .. }
+            | Self::HangUp { .. }
+            | Self::Dial(_)
+            | Self::Dispose { .. }
+            | Self::EndWrapUp { .. }
+            | Self::Registered { .. }
+            | Self::HomeYielded { .. }
+            | Self::Drain { .. }
+            | Self::Resume { .. }
+            | Self::Reads { .. }
+            | Self::Agree { .. }
+            | Self::Consult { .. }
+            | Self::Alternate { .. }
+            | Self::Reconnect { .. }
+            | Self::Conference { .. }
+            | Self::Transfer { .. }
+            | Self::Owned { .. } => None,
+        }
+    }
+
+    /// The same, of the node that has the call since this epoch. Commands that are no reports stay
+    /// as they are, and so does that a far end hung up or gave up: it has been let go, whoever has
+    /// the call.
+    #[must_use]
+    pub fn of_epoch(self, epoch: u32) -> Self {
+        let is_true_for_all = matches!(
+            self,
+            Self::LegEnded { cause: Cause::HungUp | Cause::Cancelled, .. }
+                | Self::LegEndedBefore { cause: Cause::HungUp | Cause::Cancelled, .. }
+        );
+        if is_true_for_all || self.reported_call().is_none() {
+            return self;
+        }
+        Self::Owned { epoch, report: Box::new(self) }
     }
 
     /// The agent and client id of a command that a desk gave.
@@ -310,7 +378,8 @@ impl Command {
             | Self::Drain { .. }
             | Self::Resume { .. }
             | Self::Reads { .. }
-            | Self::Agree { .. } => None,
+            | Self::Agree { .. }
+            | Self::Owned { .. } => None,
         }
     }
 }

@@ -115,6 +115,10 @@ pub enum Rejected {
     /// The call does not wait for, ring at or connect this agent.
     #[error("call {call} is not with agent {agent}")]
     NotYourCall { call: CallId, agent: AgentId },
+    /// Since its node read the command, 64 others of its agent were done: if it was one of them, or
+    /// older, that is forgotten. Not for clients that have no more than 64 under way.
+    #[error("the command comes too late: whether agent {agent} gave it before is forgotten")]
+    Late { agent: AgentId },
     /// The agent is in a state in which the command makes no sense.
     #[error("agent {agent} is {is}, the command needs {needs}")]
     WrongState { agent: AgentId, is: &'static str, needs: &'static str },
@@ -160,6 +164,12 @@ pub enum Rejected {
     /// The address that an INVITE came to has moved meanwhile: it is whose it is now.
     #[error("home {home} has moved since the call came in")]
     AddressMoved { home: HomeId },
+    /// The call has gone on at another node, or began anew at this one, since this was reported.
+    #[error("call {call} has moved since this was reported")]
+    CallMoved { call: CallId },
+    /// Said to be of a call's owner, and no report of a call.
+    #[error("the command is no report of a call")]
+    NoReport,
     /// A part of the command is larger than its bound.
     #[error("the {what} has {size}, at most {max} are taken")]
     TooLarge { what: &'static str, size: usize, max: usize },

@@ -11,18 +11,17 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::Results;
+use crate::agent::{Remembered, Results};
 use crate::apply::Turn;
 use crate::call::FlowKey;
 use crate::flow::{Flow, FlowVersion};
 use crate::hash::Hash;
-use crate::outcome::Reply;
 use crate::queue::Totals;
 use crate::state::{Counts, FlowEntry, Node};
 use crate::version::{self, Foreign};
 use crate::{
-    Agent, AgentId, Call, CallId, Center, CommandId, Directory, HomeId, Index, Millis, NodeId,
-    Queue, QueueId, Session, SessionId, Touched,
+    Agent, AgentId, Call, CallId, Center, Directory, HomeId, Index, Millis, NodeId, Queue, QueueId,
+    Session, SessionId, Touched,
 };
 
 /// What a snapshot begins with.
@@ -61,8 +60,7 @@ struct Meta {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct StoredResult {
     sequence: u64,
-    command: CommandId,
-    reply: Reply,
+    result: Remembered,
 }
 
 /// One piece of the encoded directory.
@@ -153,9 +151,8 @@ impl Center {
 
     fn stored_result(&self, agent: &AgentId, slot: u8) -> Option<Vec<u8>> {
         let results = self.results.get(agent)?;
-        let (sequence, (command, reply)) =
-            results.numbered().find(|(n, _)| Results::slot(*n) == slot)?;
-        Some(encode(&StoredResult { sequence, command: command.clone(), reply: *reply }))
+        let (sequence, result) = results.numbered().find(|(n, _)| Results::slot(*n) == slot)?;
+        Some(encode(&StoredResult { sequence, result: result.clone() }))
     }
 
     fn push_directory(&self, pairs: &mut Vec<Change>) {
@@ -259,7 +256,7 @@ struct Loader {
     meta: Option<Meta>,
     counts: Option<Counts>,
     chunks: BTreeMap<u32, (u32, Vec<u8>)>,
-    results: BTreeMap<AgentId, BTreeMap<u64, (CommandId, Reply)>>,
+    results: BTreeMap<AgentId, BTreeMap<u64, Remembered>>,
 }
 
 impl Loader {
@@ -333,8 +330,8 @@ impl Loader {
     fn take_result(&mut self, id: &[u8], value: &[u8]) -> Result<(), LoadError> {
         let (agent, _) = split_name(id)?;
         let agent = AgentId::parse(agent).map_err(|error| corrupt(&error.to_string()))?;
-        let StoredResult { sequence, command, reply } = decode("result", value)?;
-        self.results.entry(agent).or_default().insert(sequence, (command, reply));
+        let StoredResult { sequence, result } = decode("result", value)?;
+        self.results.entry(agent).or_default().insert(sequence, result);
         Ok(())
     }
 

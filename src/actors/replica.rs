@@ -390,6 +390,11 @@ impl State {
         if call.owner != self.node.id || self.node.router.call(call.id).is_some() {
             return;
         }
+        if !self.node.lease.has_held() {
+            // What this node had on its disk when it started may be old, and its calls another's by
+            // now. All calls are looked at when it knows.
+            return;
+        }
         if self.node.stations.of(call.home).is_none() && self.is_home(&call) {
             // Its address is not open yet; all calls are looked at when it is.
             return;
@@ -522,10 +527,12 @@ impl State {
         if !up {
             tracing::warn!("this node was missed and is back");
         }
-        let replica = self.node.replica.clone();
+        let node = Arc::clone(&self.node);
         self.node.propose_then(&self.node.is_up(false), move |outcome| {
             if let (Ok(_), Some(lease)) = (outcome, lease) {
-                replica.confirm_lease(lease);
+                node.replica.confirm_lease(lease);
+                // Now it is known which calls are here, and each describes its ports.
+                node.actors.tell_replica(Message::LookAtAll);
             }
         });
     }

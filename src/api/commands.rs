@@ -1,7 +1,7 @@
 //! What a client asks for, as commands of the centre: checks the role, makes the ids, submits.
 
 use tandem_center::{
-    AgentId, CallId, Command, CommandId, Dial, Index, Reply, SessionId, WantedState,
+    AgentId, CallId, Center, Command, CommandId, Dial, Index, Reply, SessionId, WantedState,
 };
 
 use super::backend::{Applied, Freshness, SubmitError, read};
@@ -32,10 +32,20 @@ async fn try_run(
     who: &Claims,
     frame: &CommandFrame,
 ) -> Result<(Index, Reply), ErrorBody> {
-    let id = CommandId::parse(&frame.id)?;
+    let id = command_id(api, &frame.id, frame.after).await?;
     let command = command(api, who, &frame.command, id).await?;
     let Applied { index, reply } = api.backend.submit(command).await?;
     Ok((index, reply))
+}
+
+/// A command that has just come, and that its client gave when it knew of `after`.
+pub(super) async fn command_id(
+    api: &Api,
+    name: &str,
+    after: Option<Index>,
+) -> Result<CommandId, ErrorBody> {
+    let applied = read(&*api.backend, Freshness::Local, Center::index).await?;
+    Ok(CommandId::new(name, after.map_or(applied, |after| after.min(applied)))?)
 }
 
 /// The command that `wish` stands for.

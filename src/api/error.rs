@@ -180,6 +180,7 @@ impl From<Rejected> for ErrorBody {
             | Rejected::NoSuchAgent { .. }
             | Rejected::NoSuchNode { .. } => error(ErrorCode::NotFound),
             Rejected::CallExists { .. }
+            | Rejected::Late { .. }
             | Rejected::OnlyNode { .. }
             | Rejected::LastNode { .. }
             | Rejected::NobodyTakesOver { .. } => error(ErrorCode::Conflict),
@@ -204,7 +205,10 @@ impl From<Rejected> for ErrorBody {
             }
             Rejected::NodeIsLost { .. }
             | Rejected::TooManyCalls { .. }
+            | Rejected::CallMoved { .. }
             | Rejected::AddressMoved { .. } => error(ErrorCode::Unavailable),
+            // Nodes report, clients do not.
+            Rejected::NoReport => error(ErrorCode::Internal),
             Rejected::TooLarge { .. } => error(ErrorCode::TooLarge),
             Rejected::Directory(_) | Rejected::Flow { .. } => error(ErrorCode::BadConfiguration),
         }

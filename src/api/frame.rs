@@ -70,6 +70,12 @@ pub struct CommandFrame {
     /// that is repeated under the same id, here or at another node, is not done again and
     /// receives the first result.
     pub id: String,
+    /// The last index that the client knew of when it gave the command: of a reply, of events, a
+    /// snapshot or a pong. A node that was frozen or cut off may read the command much later, when
+    /// it has been repeated elsewhere, and 64 others after it: that the first is done already is
+    /// forgotten by then, and only this tells that it is late. Repeated unchanged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
     /// What to do.
     pub command: Do,
 }
@@ -454,12 +460,12 @@ mod tests {
     fn a_command_is_read() {
         let text = r#"{"type":"command","id":"7","command":{"do":"dial","to":"9123"}}"#;
         let command = Do::Dial(To { to: "9123".into() });
-        let frame = ClientFrame::Command(CommandFrame { id: "7".into(), command });
+        let frame = ClientFrame::Command(CommandFrame { id: "7".into(), after: None, command });
         assert_eq!(read_client_frame(text), Ok(frame.clone()));
         assert_eq!(serde_json::to_string(&frame).unwrap(), text);
         let ready = r#"{"type":"command","id":"8","command":{"do":"ready"}}"#;
         let command = Do::Ready(Whom::default());
-        let frame = ClientFrame::Command(CommandFrame { id: "8".into(), command });
+        let frame = ClientFrame::Command(CommandFrame { id: "8".into(), after: None, command });
         assert_eq!(read_client_frame(ready), Ok(frame));
     }
 

@@ -192,7 +192,7 @@ impl Worker {
             What::Audio | What::LateAudio | What::Comfort => None,
         };
         if let Some(packet) = slot.port.relay(heard, datagram, self.now) {
-            let sent = slot.send(&datagram[packet]);
+            let sent = slot.send(&datagram[packet], self.now);
             self.count_sent(sent);
         }
         if let Some(event) = event {
@@ -243,7 +243,7 @@ impl Worker {
         while let Some(slot) = self.slot(listener)
             && let Some(bytes) = slot.port.poll_translated(heard, packet, now)
         {
-            let sent = slot.send(&packet[..bytes]);
+            let sent = slot.send(&packet[..bytes], now);
             self.count_sent(sent);
         }
     }
@@ -265,7 +265,7 @@ impl Worker {
         };
         slot.trip();
         if let Some(bytes) = slot.port.handle_tick(&mut buffers.packet, now) {
-            let sent = slot.send(&buffers.packet[..bytes]);
+            let sent = slot.send(&buffers.packet[..bytes], now);
             self.count_sent(sent);
         }
         if let Some(slot) = self.slot(index)
@@ -301,7 +301,7 @@ impl Worker {
                 let own = slot.port.voice().map_or(&[][..], |voice| voice);
                 mixer.hear(own, &mut pcm);
                 if let Some(bytes) = slot.port.hear_mix(&pcm, packet, now) {
-                    let sent = slot.send(&packet[..bytes]);
+                    let sent = slot.send(&packet[..bytes], now);
                     worker.count_sent(sent);
                 }
             });
@@ -318,7 +318,7 @@ impl Worker {
             slot.send_rtcp(&buffers.report[..bytes]);
         }
         if let Some(bytes) = slot.port.keep_alive(&mut buffers.packet, now) {
-            let sent = slot.send(&buffers.packet[..bytes]);
+            let sent = slot.send(&buffers.packet[..bytes], now);
             self.count_sent(sent);
         }
     }

@@ -54,7 +54,11 @@ const WAITING_MAX: usize = 4_096;
 const HEARD_WITHIN: Duration = Duration::from_millis(300);
 /// A round that comes this late after the last one, without a lease: the process was stopped, and
 /// what waits in the sockets was said to it then.
-const STOPPED: Duration = Duration::from_millis(300);
+pub(super) const STOPPED: Duration = Duration::from_millis(300);
+
+/// How long after that a port sends nothing unless its call is known to be here. With a majority
+/// that is known within a fraction of it; without one nobody has adopted the call.
+const DOUBTED: Duration = Duration::from_secs(1);
 /// Names the waker among the sockets.
 const WAKER: u64 = u64::MAX;
 /// The seconds from the beginning of NTP's time to that of Unix' (RFC 5905 figure 4).
@@ -285,6 +289,12 @@ impl Worker {
                 self.move_to(key, sockets);
             }
             if let Some(plan) = plan {
+                // Who describes a port under a lease knows whose the call is.
+                if self.lease.holds()
+                    && let Some(slot) = self.slot(index)
+                {
+                    slot.doubted = None;
+                }
                 self.apply(index, plan);
             }
             return;
@@ -384,14 +394,19 @@ impl Worker {
         }
         self.fenced = fenced;
         for slot in self.slots.iter_mut().flatten() {
-            slot.muted = fenced && !slot.port.was_heard(HEARD_WITHIN, self.now);
+            slot.doubted = slot.doubted.filter(|since| self.now - *since < DOUBTED);
+            slot.muted =
+                slot.doubted.is_some() || fenced && !slot.port.was_heard(HEARD_WITHIN, self.now);
+            self.fenced |= slot.doubted.is_some();
         }
     }
 
-    /// What came while the process was stopped is not passed on now.
+    /// What came while the process was stopped is not passed on now, and nothing is sent until it is
+    /// known whose the calls are.
     fn throw_away(&mut self, buffers: &mut Buffers) {
+        self.fenced = true;
         for slot in self.slots.iter_mut().flatten() {
-            slot.muted = true;
+            (slot.muted, slot.doubted) = (true, Some(self.now));
             for rtcp in [false, true] {
                 // A socket's buffer holds no more than this.
                 let mut left = super::ports::DRAIN_MAX;

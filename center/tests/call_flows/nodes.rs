@@ -1,7 +1,8 @@
 //! Nodes come and go; calls and desks survive them.
 
 use tandem_center::{
-    Arrived, CallId, Command, Happened, HomeId, Link, NodeId, Rejected, Reply, SessionId, Wire,
+    Arrived, CallId, Cause, Command, Happened, HomeId, Link, NodeId, Rejected, Reply, SessionId,
+    Wire,
 };
 
 use crate::script::{NODE, Script, leg};
@@ -31,6 +32,44 @@ fn calls_of_a_lost_node_go_to_those_with_the_fewest() {
     let taken = taken.filter(|event| matches!(event.what, Happened::CallTakenOver { .. }));
     assert_eq!(taken.count(), 3);
     assert_eq!(script.gives(lost(NODE)), Reply::Already);
+}
+
+#[test]
+fn what_a_node_says_late_of_a_call_that_has_moved_is_refused_but_for_who_hung_up() {
+    let mut script = Script::new();
+    script.gives(up(SECOND));
+    let call = script.talks_with("ana");
+    // The caller's arrival was refused at a node that did not know yet that it is committed; other
+    // reports waited in a node that was frozen.
+    let reports = [
+        Command::LegAnswered { call, leg: leg(1), wires: vec![(leg(1), Wire::from(&b"old"[..]))] },
+        Command::WireChanged { call, leg: leg(0), wire: Wire::from(&b"old"[..]) },
+        Command::LegEnded { call, leg: leg(0), cause: Cause::Lost },
+        Command::LegFailed { call, leg: leg(1), status: 408 },
+        Command::LegHeld { call, leg: leg(0), held: true },
+    ];
+    let refused_there = Command::LegEnded { call, leg: leg(0), cause: Cause::Cancelled };
+    let refused_there = Command::Owned { epoch: 0, report: Box::new(refused_there) };
+    script.gives(lost(NODE));
+    assert_eq!((script.call(call).owner, script.call(call).epoch), (SECOND, 1));
+    for report in reports.map(|report| report.of_epoch(0)).into_iter().chain([refused_there]) {
+        assert_eq!(script.tries(report), Err(Rejected::CallMoved { call }));
+    }
+    let held = Command::LegHeld { call, leg: leg(0), held: true };
+    assert_eq!(script.gives(held.of_epoch(1)), Reply::Done);
+    let hung_up = Command::LegEnded { call, leg: leg(0), cause: Cause::HungUp };
+    assert_eq!(script.gives(hung_up.of_epoch(0)), Reply::Done);
+    assert!(script.call(call).has_ended(), "the caller has been let go, wherever that was");
+}
+
+#[test]
+fn a_command_that_is_no_report_has_no_owner() {
+    let mut script = Script::new();
+    assert_eq!(Command::Tick.of_epoch(3), Command::Tick);
+    let owned = Command::Owned { epoch: 0, report: Box::new(Command::Tick) };
+    assert_eq!(script.tries(owned.clone()), Err(Rejected::NoReport));
+    let twice = Command::Owned { epoch: 0, report: Box::new(owned) };
+    assert_eq!(script.tries(twice), Err(Rejected::NoReport));
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub(super) struct LiveLeg {
     /// What was reported of its end. It is reported again as long as the value has the leg alive:
     /// the report may have been refused because it overtook the arrival.
     pub(super) farewell: Option<Command>,
+    /// Its INVITE waits until what it says is committed: nothing of the leg leaves before.
+    pub(super) unsaid: bool,
 }
 
 /// What the far end of a leg is doing.
@@ -186,6 +188,7 @@ pub(super) fn invite(
         answered_before: false,
         untold: None,
         farewell: None,
+        unsaid: false,
     })
 }
 
@@ -226,6 +229,7 @@ impl LiveLeg {
             answered_before: false,
             untold: None,
             farewell: None,
+            unsaid: false,
         }
     }
 
@@ -272,6 +276,7 @@ impl LiveLeg {
             answered_before: false,
             untold: None,
             farewell: None,
+            unsaid: false,
         })
     }
 

@@ -71,6 +71,8 @@ pub enum Message {
     Again(Box<Command>, Option<Box<Self>>),
     /// The answer of this leg's far end is committed.
     AnswerKept(LegNumber),
+    /// What the INVITE of this leg says is committed.
+    InviteKept(LegNumber),
     /// The answer to a re-INVITE on this leg is committed.
     Reanswer(LegNumber),
     /// A far end is to be told our address once more.
@@ -234,7 +236,7 @@ impl State {
                 if matches!(*command, Command::Arrived(_)) =>
             {
                 tracing::debug!(call = %self.id, %home, "the INVITE is for who has the address now");
-                self.forsake(reconcile::Close::Silently);
+                self.forsake();
             }
             Message::Rejected(
                 command,
@@ -242,6 +244,10 @@ impl State {
             ) if matches!(*command, Command::Arrived(_)) => {
                 tracing::info!(call = %self.id, %why, "the call is not taken");
                 self.refuse_uncommitted(now, 503);
+            }
+            // The state that says so is on its way, and this actor makes place for it.
+            Message::Rejected(_, why @ Rejected::CallMoved { .. }) => {
+                tracing::debug!(call = %self.id, %why, "a report of another epoch");
             }
             Message::Rejected(command, why) => {
                 tracing::debug!(call = %self.id, %why, ?command, "the state has moved on");
@@ -251,6 +257,7 @@ impl State {
                 }
             }
             Message::AnswerKept(number) => self.answer_kept(number),
+            Message::InviteKept(number) => self.invite_kept(number),
             Message::Prompts { seq, clips } => self.prompts_ready(seq, clips),
             Message::ActEnded { seq, result } => self.act_ended(seq, result),
             Message::DigitTimer { generation } => self.digit_timer(generation),
@@ -260,7 +267,7 @@ impl State {
             }
             Message::Reanswer(number) => self.reanswer(now, number),
             Message::TellAgain(number) => self.tell_again(now, number),
-            Message::Forsake => self.forsake(reconcile::Close::Silently),
+            Message::Forsake => self.forsake(),
             Message::Recommit => {
                 let legs: Vec<_> = self.legs.keys().copied().collect();
                 self.commit_wires(now, &legs);
@@ -280,8 +287,11 @@ impl State {
         while again {
             again = false;
             for &number in &numbers {
-                while let Some(output) =
-                    self.legs.get_mut(&number).and_then(|leg| leg.dialog.poll_output())
+                while let Some(output) = self
+                    .legs
+                    .get_mut(&number)
+                    .filter(|leg| !leg.unsaid)
+                    .and_then(|leg| leg.dialog.poll_output())
                 {
                     match output {
                         Output::Send { peer, bytes } => self.send(number, &peer, bytes),
@@ -403,7 +413,7 @@ impl State {
     fn propose_and(&self, command: Command, then: Option<Message>) {
         let me = self.me.clone();
         let command = self.dated(command);
-        let bytes = command.encode(self.node.version());
+        let bytes = command.clone().of_epoch(self.epoch).encode(self.node.version());
         let Ok(bytes) = bytes else {
             let not_yet =
                 Message::NotCommitted(Box::new(command), ProposalError::NotYet, then.map(Box::new));

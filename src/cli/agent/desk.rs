@@ -201,7 +201,8 @@ impl Desk {
             return Err("too many commands wait for their answers".to_owned());
         }
         self.commands += 1;
-        let frame = CommandFrame { id: format!("{}-{}", self.prefix, self.commands), command };
+        let id = format!("{}-{}", self.prefix, self.commands);
+        let frame = CommandFrame { id, after: self.seen, command };
         self.unanswered.push_back(frame.clone());
         Ok(Step { sends: Some(ClientFrame::Command(frame)), ..Step::default() })
     }
@@ -492,7 +493,7 @@ mod tests {
         desk.takes(json!({ "type": "reply", "id": "x-1", "index": 5, "result": { "is": "done" } }));
         let again: Vec<_> = desk.unanswered().collect();
         let lunch = Do::NotReady(NotReady { reason: "lunch".into(), agent: None });
-        let frame = CommandFrame { id: "x-2".into(), command: lunch };
+        let frame = CommandFrame { id: "x-2".into(), after: desk.seen, command: lunch };
         assert_eq!(again, [ClientFrame::Command(frame)]);
         desk.takes(json!({ "type": "pong", "index": 77 }));
         let hello = serde_json::to_value(desk.hello("t")).unwrap();

@@ -81,7 +81,7 @@ async fn write(server: Server, clerk: usize, notes: Arc<Mutex<Notes>>) {
         let reason = format!("n{number}");
         let not_ready = NotReady { reason, agent: Some(agent.clone()) };
         let id = format!("clerk{clerk}-{number}");
-        let frame = CommandFrame { id, command: Do::NotReady(not_ready) };
+        let frame = CommandFrame { id, after: None, command: Do::NotReady(not_ready) };
         if server.post::<ReplyFrame>("/api/v1/commands", &frame).await.is_err() {
             return; // The fault.
         }
