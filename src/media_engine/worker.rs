@@ -24,7 +24,7 @@ use tandem_media::port::Output;
 
 use super::counters::{Counters, Round};
 use super::links::Links;
-use super::mailbox::{Close, Mailbox, Request};
+use super::mailbox::{Close, Described, Mailbox, Request};
 use super::ports::Reservation;
 use super::recorder::Recorder;
 use super::slot::{Slot, new_port};
@@ -99,7 +99,7 @@ pub(super) struct Worker {
 /// The halves of a port that came first.
 #[derive(Debug, Default)]
 struct Waiting {
-    plan: Option<PortPlan>,
+    plan: Option<Described>,
     state: Option<PortState>,
     sockets: Option<Reservation>,
 }
@@ -288,14 +288,9 @@ impl Worker {
             if let Some(sockets) = sockets {
                 self.move_to(key, sockets);
             }
-            if let Some(plan) = plan {
-                // Who describes a port under a lease knows whose the call is.
-                if self.lease.holds()
-                    && let Some(slot) = self.slot(index)
-                {
-                    slot.doubted = None;
-                }
-                self.apply(index, plan);
+            if let Some(described) = plan {
+                self.settle_doubt(index, &described);
+                self.apply(index, described.plan);
             }
             return;
         }
@@ -304,13 +299,31 @@ impl Worker {
         waiting.state = state.or(waiting.state.take());
         waiting.sockets = sockets.or(waiting.sockets.take());
         if let (Some(_), Some(_)) = (&waiting.plan, &waiting.sockets)
-            && let Some(Waiting { plan: Some(plan), state, sockets: Some(sockets) }) =
+            && let Some(Waiting { plan: Some(described), state, sockets: Some(sockets) }) =
                 self.waiting.remove(&key)
         {
-            self.open(key, plan, state, sockets);
+            self.open(key, described.plan.clone(), state, sockets);
+            if let Some(index) = self.links.index(key) {
+                self.settle_doubt(index, &described);
+            }
         }
         if self.waiting.len() > WAITING_MAX {
             self.forget_plan();
+        }
+    }
+
+    /// Who describes a port under the present lease knows whose the call is; a description that is
+    /// older may be of a call that has moved.
+    fn settle_doubt(&mut self, index: u32, by: &Described) {
+        let is_old = by.confirmed < self.lease.confirmed();
+        let (holds, now) = (self.lease.holds(), self.now);
+        let Some(slot) = self.slot(index) else { return };
+        if is_old {
+            slot.doubted = slot.doubted.or(Some(now));
+            slot.muted = true;
+            self.fenced = true;
+        } else if holds {
+            slot.doubted = None;
         }
     }
 

@@ -49,7 +49,7 @@ impl State {
                 record: wants.record.as_ref().map(|recording| self.tap(recording, number)),
                 ..PortPlan::new(codec(agreed))
             };
-            self.node.engine.apply(port_key(self.id, number), plan);
+            self.node.engine.apply_under(self.confirmed, port_key(self.id, number), plan);
         }
     }
 

@@ -104,6 +104,8 @@ pub struct State {
     station: Arc<Station>,
     /// Which of its lives this is: it rises when another node takes the call over.
     epoch: u32,
+    /// What was confirmed of this node's leases when it was last seen whose the call is.
+    confirmed: u64,
     /// The committed value; none until the arrival is committed.
     call: Option<Arc<Call>>,
     /// When the INVITE came, until it is answered.
@@ -176,7 +178,11 @@ impl Actor for CallActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         let now = Instant::now();
-        state.handle(now, message);
+        if state.is_another_nodes() {
+            state.forsake();
+        } else {
+            state.handle(now, message);
+        }
         state.settle(now);
         if state.over {
             me.stop(None);
@@ -197,13 +203,14 @@ impl Actor for CallActor {
 impl State {
     fn new(node: Arc<Node>, me: ActorRef<Message>, id: CallId, station: Arc<Station>) -> Self {
         let performer = Performer::default();
-        let (legs, call) = (BTreeMap::new(), None);
+        let (legs, call, confirmed) = (BTreeMap::new(), None, node.lease.confirmed());
         Self {
             node,
             me,
             id,
             station,
             epoch: 0,
+            confirmed,
             call,
             invited: None,
             arrived_in: 0,
@@ -312,10 +319,27 @@ impl State {
         if let Some(leg) = self.legs.get_mut(&number) {
             leg.keep_last_answer(peer, &bytes);
         }
-        if self.node.lease.holds() || self.may_say_without_lease(number, &bytes) {
+        // A lease that came while this was being made says nothing for it.
+        let may_act = self.node.lease.holds() && self.node.lease.confirmed() == self.confirmed;
+        if may_act || self.may_say_without_lease(number, &bytes) {
             self.node.journal.sent(self.id, number, &bytes);
             self.node.send_sip(peer, bytes);
         }
+    }
+
+    /// There was no lease, there is one again, and by what is applied since the call has moved. The
+    /// value that says so is on its way to this actor, behind others that are older.
+    fn is_another_nodes(&mut self) -> bool {
+        let confirmed = self.node.lease.confirmed();
+        if std::mem::replace(&mut self.confirmed, confirmed) == confirmed {
+            return false;
+        }
+        let (id, epoch) = (self.id, self.epoch);
+        let now = self
+            .node
+            .replica
+            .read_local(|machine| machine.center().call(id).map(|call| (call.owner, call.epoch)));
+        now.is_some_and(|now| now != (self.node.id, epoch))
     }
 
     /// Another node may serve the call by now, so nothing is said that could disturb it. Who hangs
