@@ -21,6 +21,7 @@ use crate::node::Ledger;
 use moves::{Moves, Replaceable};
 use wire::Wire;
 
+pub(crate) mod dialogs;
 mod moves;
 pub(crate) mod wire;
 
