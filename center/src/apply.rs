@@ -6,7 +6,7 @@
 //!
 //! `arrive` begins calls and routes them, `ivr` walks them through flows, `offer` is about
 //! agents and calls finding each other, `legs` hears what nodes report, `end` ends calls and
-//! writes their records, `desk`, `talk` and `dial` obey agents, `time` handles what is due, `nodes` and
+//! writes their records, `desk`, `talk` and `dial` obey agents, `supervise` supervisors, `time` handles what is due, `nodes` and
 //! `configure` handle the world changing.
 
 mod arrive;
@@ -19,6 +19,7 @@ mod legs;
 mod nodes;
 mod offer;
 mod session;
+mod supervise;
 mod talk;
 mod time;
 
@@ -96,6 +97,7 @@ impl Center {
             let slot = self.results.entry(agent.clone()).or_default().remember(id, reply);
             turn.outcome.touched.results.insert((agent, slot));
         }
+        self.settle_supervisions(&mut turn);
         self.distribute(&mut turn);
         self.stamp_timelines(&mut turn);
         self.announce_queues(&mut turn);
@@ -158,6 +160,18 @@ impl Center {
             Command::Resume { node } => self.resume(turn, node),
             Command::Reads { node, reads, witness } => self.reads(turn, (node, witness), reads),
             Command::Agree { version, nodes } => Ok(self.agree(turn, version, &nodes)),
+            Command::Supervise { agent, of, mode, .. } => self.supervise(turn, &agent, &of, mode),
+            Command::TakeOver { agent, of, .. } => self.take_over(turn, &agent, &of),
+            Command::ForceState { agent, of, state, .. } => {
+                self.force_state(turn, &agent, &of, state)
+            }
+            Command::ForceLogOut { agent, of, .. } => self.force_log_out(turn, &agent, &of),
+            Command::Prioritise { agent, call, priority, .. } => {
+                self.prioritise(turn, &agent, call, priority)
+            }
+            Command::MoveToQueue { agent, call, queue, .. } => {
+                self.move_to_queue(turn, &agent, call, &queue)
+            }
             Command::Registered { agent, contacts, until } => {
                 self.registered(turn, agent, Registration { contacts, until })
             }

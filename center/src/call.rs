@@ -5,7 +5,7 @@
 //! a command. The centre decides with whom a leg talks; how that is done on the wire is the
 //! node's business ([`Leg::wire`] is opaque here).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::flow::{Action, FlowName, FlowVersion, Position, Variables};
 use crate::ids::{AgentId, CallId, HomeId, Index, LegNumber, Millis, NodeId, QueueId};
 pub use crate::leg::{Cause, Leg, LegState, Role, Wire};
 use crate::record::{CallResult, SEGMENTS_MAX, Segment, SegmentKind, Side};
+use crate::supervision::Supervision;
 use crate::timeline::Timeline;
 
 /// Legs of one call that are alive or being ended. Full: the oldest leg that is being ended is
@@ -105,6 +106,10 @@ pub struct Call {
     pub segments: Vec<Segment>,
     /// What was decided and why.
     pub timeline: Timeline,
+    /// A supervisor in it.
+    pub supervision: Option<Supervision>,
+    /// Everybody who supervised it, at most [`crate::supervision::SUPERVISORS_MAX`].
+    pub supervisors: BTreeSet<AgentId>,
 }
 
 /// Who began a call.
@@ -320,6 +325,11 @@ impl Call {
     /// When something happens to it by itself.
     #[must_use]
     pub fn deadline(&self) -> Option<Millis> {
+        let supervision = self.supervision.as_ref().and_then(Supervision::deadline);
+        supervision.into_iter().chain(self.deadline_of_phase()).min()
+    }
+
+    fn deadline_of_phase(&self) -> Option<Millis> {
         match &self.phase {
             Phase::Queued { offer: Some(offer), .. } | Phase::Direct { offer } => Some(offer.until),
             Phase::Queued { offer: None, until, .. } => *until,

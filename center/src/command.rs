@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::call::{Cause, Party, Wire};
 use crate::directory::Directory;
 use crate::flow::IvrResult;
-use crate::ids::{AgentId, CallId, CommandId, HomeId, LegNumber, Millis, NodeId, SessionId};
+use crate::ids::{
+    AgentId, CallId, CommandId, HomeId, LegNumber, Millis, NodeId, QueueId, SessionId,
+};
+use crate::supervision::SupervisionMode;
 use crate::version::{self, Foreign, Reads};
 
 /// Calls that one [`Command::Cleared`] may name. A node splits longer lists.
@@ -129,6 +132,18 @@ pub enum Command {
     Conference { agent: AgentId, call: CallId, command: CommandId },
     /// The agent leaves the call: to a number, or to the one who was asked.
     Transfer { agent: AgentId, call: CallId, to: Option<Arc<str>>, command: CommandId },
+    /// A supervisor listens to another's conversation, or is heard in it otherwise than before.
+    Supervise { agent: AgentId, of: AgentId, mode: SupervisionMode, command: CommandId },
+    /// A supervisor takes the place of the agent whose conversation they supervise.
+    TakeOver { agent: AgentId, of: AgentId, command: CommandId },
+    /// A supervisor says what another is free for.
+    ForceState { agent: AgentId, of: AgentId, state: WantedState, command: CommandId },
+    /// A supervisor ends another's session.
+    ForceLogOut { agent: AgentId, of: AgentId, command: CommandId },
+    /// A supervisor changes the priority of a call that waits; none: before all others.
+    Prioritise { agent: AgentId, call: CallId, priority: Option<u8>, command: CommandId },
+    /// A supervisor moves a call that waits to another queue.
+    MoveToQueue { agent: AgentId, call: CallId, queue: QueueId, command: CommandId },
 }
 
 /// An INVITE that came in.
@@ -247,6 +262,8 @@ impl Command {
             | Self::Reconnect { call, .. }
             | Self::Conference { call, .. }
             | Self::Transfer { call, .. }
+            | Self::Prioritise { call, .. }
+            | Self::MoveToQueue { call, .. }
             | Self::Dispose { call, .. } => Some(*call),
             Self::Configure(_)
             | Self::Tick
@@ -264,6 +281,10 @@ impl Command {
             | Self::Drain { .. }
             | Self::Resume { .. }
             | Self::Reads { .. }
+            | Self::Supervise { .. }
+            | Self::TakeOver { .. }
+            | Self::ForceState { .. }
+            | Self::ForceLogOut { .. }
             | Self::Agree { .. } => None,
         }
     }
@@ -285,6 +306,12 @@ impl Command {
             | Self::Reconnect { agent, command, .. }
             | Self::Conference { agent, command, .. }
             | Self::Transfer { agent, command, .. }
+            | Self::Supervise { agent, command, .. }
+            | Self::TakeOver { agent, command, .. }
+            | Self::ForceState { agent, command, .. }
+            | Self::ForceLogOut { agent, command, .. }
+            | Self::Prioritise { agent, command, .. }
+            | Self::MoveToQueue { agent, command, .. }
             | Self::Dispose { agent, command, .. }
             | Self::EndWrapUp { agent, command } => Some((agent, command)),
             Self::Dial(dial) => Some((&dial.agent, &dial.command)),

@@ -11,6 +11,7 @@ use crate::apply::Turn;
 use crate::call::{LEGS_MAX, LegState, PARTIES_MAX, Reach, Stage};
 use crate::queue::Totals;
 use crate::record::SEGMENTS_MAX;
+use crate::supervision::SupervisionStage;
 use crate::{
     Agent, AgentId, AgentState, Call, CallId, Center, Counts, HomeId, LegNumber, NodeId, Phase,
     Queue, QueueId, SessionId,
@@ -96,6 +97,7 @@ impl Center {
                 return Err(Violation::Misplaced { what: "call", of: call.id.to_string() });
             }
             check_phase(call)?;
+            check_supervision(call)?;
             check_bounds(call)?;
             self.check_agents_of(call)?;
             self.check_references_of(call)?;
@@ -283,6 +285,24 @@ fn check_phase(call: &Call) -> Result<(), Violation> {
         Phase::Ended { .. } if call.legs.values().any(|leg| leg.state.is_alive()) => Err(wrong()),
         Phase::Ended { .. } => Ok(()),
     }
+}
+
+/// Whoever supervises is in the call with a phone of their own, and no party of it.
+fn check_supervision(call: &Call) -> Result<(), Violation> {
+    let Some(supervision) = &call.supervision else { return Ok(()) };
+    let state = call.legs.get(&supervision.leg).map(|leg| leg.state);
+    let is_right = match supervision.stage {
+        SupervisionStage::Called { .. } => {
+            matches!(state, Some(LegState::Dialing | LegState::Ringing))
+        }
+        SupervisionStage::There => matches!(state, Some(LegState::Answered { .. })),
+    };
+    let is_party = call.talking_leg_of(&supervision.by).is_some();
+    if is_right && !is_party && call.talking_leg_of(&supervision.of).is_some() {
+        return Ok(());
+    }
+    let (call, phase, leg) = (call.id, "supervised", supervision.leg);
+    Err(Violation::WrongLeg { call, phase, leg, is: format!("{state:?}") })
 }
 
 fn check_bounds(call: &Call) -> Result<(), Violation> {

@@ -160,6 +160,15 @@ pub enum Rejected {
     /// The address that an INVITE came to has moved meanwhile: it is whose it is now.
     #[error("home {home} has moved since the call came in")]
     AddressMoved { home: HomeId },
+    /// Not of a lower role, or in none of the queues that are supervised.
+    #[error("{supervisor} may not supervise {agent}")]
+    NotYourAgent { supervisor: AgentId, agent: AgentId },
+    /// The queue is not among those that are supervised, or nothing is.
+    #[error("{supervisor} may not supervise queue {queue}")]
+    NotYourQueue { supervisor: AgentId, queue: QueueId },
+    /// No such queue in the directory.
+    #[error("there is no queue {queue}")]
+    NoSuchQueue { queue: QueueId },
     /// A part of the command is larger than its bound.
     #[error("the {what} has {size}, at most {max} are taken")]
     TooLarge { what: &'static str, size: usize, max: usize },

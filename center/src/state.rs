@@ -393,7 +393,10 @@ impl Center {
         }
         if before.place != after.place {
             if let Some(QueuePlace { queue, place, .. }) = before.place {
-                let stays = after.place.as_ref().is_some_and(|after| after.place == place);
+                // With another priority it is where it was; only who enters gets a ticket.
+                let stays = after.place.as_ref().is_some_and(|after| {
+                    after.queue == queue && after.place.ticket == place.ticket
+                });
                 if let Some(queue) = self.queues.get_mut(&queue) {
                     queue.leave(&place);
                     if !stays {

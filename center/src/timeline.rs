@@ -12,6 +12,7 @@ use crate::call::Cause;
 use crate::flow::{FlowName, FlowVersion};
 use crate::ids::{AgentId, Index, LegNumber, Millis, NodeId, QueueId};
 use crate::record::{CallResult, Side};
+use crate::supervision::SupervisionMode;
 
 /// Notes of one call: the first [`NOTES_FIRST`] and the latest. Full: the oldest after the first
 /// ones is dropped and counted.
@@ -108,6 +109,16 @@ pub enum What {
     Transfers { leg: LegNumber, to: Option<Arc<str>> },
     /// It could not go where it was transferred: this agent gets it back.
     Recalled { agent: AgentId },
+    /// A supervisor is called into this agent's conversation, or is heard there in another way.
+    Supervises { by: AgentId, of: AgentId, mode: SupervisionMode },
+    /// The supervisor is gone.
+    SupervisionEnded { by: AgentId, cause: Cause },
+    /// The supervisor took this agent's place.
+    SupervisorTakes { by: AgentId, of: AgentId },
+    /// A supervisor changed its priority.
+    Prioritised { by: AgentId, priority: u8 },
+    /// A supervisor moves it to this queue.
+    Moved { by: AgentId, queue: QueueId },
 }
 
 /// Why this agent was chosen.
@@ -237,6 +248,13 @@ impl fmt::Display for What {
                 write!(f, "leg {leg} leaves the call to the one who was asked")
             }
             Self::Recalled { agent } => write!(f, "came back to {agent}, who transferred it"),
+            Self::Supervises { by, of, mode } => {
+                write!(f, "{by} supervises {of}: {}", mode.name())
+            }
+            Self::SupervisionEnded { by, cause } => write!(f, "{by} supervises no more: {cause}"),
+            Self::SupervisorTakes { by, of } => write!(f, "{by} takes the call over from {of}"),
+            Self::Prioritised { by, priority } => write!(f, "{by} gives it priority {priority}"),
+            Self::Moved { by, queue } => write!(f, "{by} moves it to queue {queue}"),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! that it has and closes the difference, whether the call changed, an actor was restarted or
 //! the call was taken over from another node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::call::{
@@ -24,6 +24,8 @@ pub struct Wants {
     pub act: Option<Act>,
     /// Record both sides under this name, as long as it is wanted.
     pub record: Option<RecordingId>,
+    /// Legs whose voices are not in the recording.
+    pub off_record: BTreeSet<LegNumber>,
 }
 
 /// What a call wants of a leg.
@@ -66,8 +68,8 @@ pub enum Hears {
     Nothing,
     /// Another leg.
     Leg(LegNumber),
-    /// All others that hear this.
-    Conference,
+    /// These other legs at once, two or more.
+    Mix(BTreeSet<LegNumber>),
     /// Music on hold.
     Music,
     /// The tone of a phone that rings far away.
@@ -78,6 +80,30 @@ pub enum Hears {
     Echo,
 }
 
+impl Hears {
+    /// These legs, or nothing if there are none.
+    pub(crate) fn these(legs: impl Iterator<Item = LegNumber>) -> Self {
+        let legs: BTreeSet<LegNumber> = legs.collect();
+        match legs.first() {
+            None => Self::Nothing,
+            Some(only) if legs.len() == 1 => Self::Leg(*only),
+            Some(_) => Self::Mix(legs),
+        }
+    }
+
+    /// The legs that are heard.
+    pub fn voices(&self) -> impl Iterator<Item = LegNumber> {
+        let (one, more) = match self {
+            Self::Leg(number) => (Some(*number), None),
+            Self::Mix(legs) => (None, Some(legs)),
+            Self::Nothing | Self::Music | Self::Ringback | Self::Prompts { .. } | Self::Echo => {
+                (None, None)
+            }
+        };
+        one.into_iter().chain(more.into_iter().flatten().copied())
+    }
+}
+
 impl Call {
     /// What the call wants now.
     #[must_use]
@@ -85,7 +111,13 @@ impl Call {
         let legs = self.legs.keys().map(|number| (*number, self.wants_of_leg(*number))).collect();
         let alive = self.legs.iter().filter(|(_, leg)| leg.state.is_alive());
         let media = alive.map(|(number, _)| (*number, self.hears(*number))).collect();
-        Wants { legs, media, act: self.act().cloned(), record: self.records() }
+        Wants {
+            legs,
+            media,
+            act: self.act().cloned(),
+            record: self.records(),
+            off_record: self.off_the_record(),
+        }
     }
 
     /// The IVR's present action.
@@ -167,6 +199,14 @@ impl Call {
     }
 
     fn hears(&self, number: LegNumber) -> Hears {
+        match self.supervised() {
+            Some(supervision) => self.hears_supervised(number, supervision),
+            None => self.hears_apart(number),
+        }
+    }
+
+    /// What a leg hears, apart from a supervisor.
+    pub(crate) fn hears_apart(&self, number: LegNumber) -> Hears {
         match &self.phase {
             Phase::Ivr { act, .. } if number == self.served => Hears::Prompts { seq: act.seq },
             Phase::Queued { .. } if number == self.served => Hears::Music,
@@ -224,11 +264,10 @@ impl Call {
         if !parties.contains(&me) {
             return Hears::Nothing;
         }
-        let mut others = parties.iter().copied().filter(|n| *n != me && is_there(n));
-        match (others.next(), others.next()) {
-            (None, _) => Hears::Music,
-            (Some(other), None) => Hears::Leg(other),
-            (Some(_), Some(_)) => Hears::Conference,
+        let others = parties.iter().copied().filter(|n| *n != me && is_there(n));
+        match Hears::these(others) {
+            Hears::Nothing => Hears::Music,
+            hears => hears,
         }
     }
 }

@@ -14,7 +14,8 @@ use tandem_center::flow::IvrResult;
 use tandem_center::version::{NEWEST, Reads};
 use tandem_center::{
     AgentId, Arrived, CallId, Cause, Center, Command, CommandId, Dial, Directory, HomeId,
-    LegNumber, Millis, NodeId, Party, QueueId, Record, Route, SessionId, WantedState, Wire,
+    LegNumber, Millis, NodeId, Party, QueueId, Record, Route, SessionId, SupervisionMode,
+    WantedState, Wire,
 };
 
 /// Seeds of one run; `SEEDS=n` runs more.
@@ -122,13 +123,18 @@ fn directory(variant: u64) -> Directory {
         serves.truncate(1 + n);
         let config = AgentConfig {
             name: name.into(),
-            role: Duty::Agent,
+            role: match name {
+                "dan" => Duty::Supervisor,
+                "bot" => Duty::Administrator,
+                _ => Duty::Agent,
+            },
             password: PasswordHash::default(),
             device: "sip:p@q".into(),
             answers_on: if n % 2 == 0 { AnswersOn::Desk } else { AnswersOn::Phone },
             always_ready: name == "bot" && variant & 8 == 0,
             queues: serves,
             shows: None,
+            supervises: Vec::new(),
         };
         if name != "dan" || variant & 4 == 0 {
             agents.insert(agent(name), config);
@@ -396,6 +402,34 @@ impl World {
         }
     }
 
+    /// What a supervisor does, most often to somebody in a conversation.
+    fn supervisor(&mut self) -> Command {
+        let talks = self.center.agents().filter(|agent| agent.state.call().is_some());
+        let mut talks: Vec<AgentId> = talks.map(|agent| agent.id.clone()).collect();
+        talks.push(self.any_agent());
+        let (agent, of) = (agent(*self.dice.pick(&["dan", "bot"])), self.dice.pick(&talks).clone());
+        let (call, command) = (self.any_call(), self.any_command_id());
+        match self.dice.below(12) {
+            0..=5 => {
+                let modes =
+                    [SupervisionMode::Listen, SupervisionMode::Whisper, SupervisionMode::Barge];
+                let mode = *self.dice.pick(&modes);
+                Command::Supervise { agent, of, mode, command }
+            }
+            6 | 7 => Command::TakeOver { agent, of, command },
+            8 => Command::ForceState { agent, of, state: WantedState::Ready, command },
+            9 => Command::ForceLogOut { agent, of, command },
+            10 => {
+                let priority = self.dice.one_in(2).then(|| self.dice.below(300) as u8);
+                Command::Prioritise { agent, call, priority, command }
+            }
+            _ => {
+                let queue = queue(*self.dice.pick(&["sales", "rest", "extra"]));
+                Command::MoveToQueue { agent, call, queue, command }
+            }
+        }
+    }
+
     fn person(&mut self) -> Command {
         let agent = self.any_agent();
         let session = SessionId(1 + self.dice.below(12));
@@ -433,7 +467,8 @@ impl World {
                 }))
             }
             14..=37 => self.report(),
-            38..=49 => self.talk(),
+            38..=45 => self.talk(),
+            46..=49 => self.supervisor(),
             50..=57 => self.ivr(),
             58..=74 => self.desk(),
             75..=88 => self.person(),

@@ -178,7 +178,11 @@ impl From<Rejected> for ErrorBody {
         match &rejected {
             Rejected::NoSuchCall { .. }
             | Rejected::NoSuchAgent { .. }
+            | Rejected::NoSuchQueue { .. }
             | Rejected::NoSuchNode { .. } => error(ErrorCode::NotFound),
+            Rejected::NotYourAgent { .. } | Rejected::NotYourQueue { .. } => {
+                error(ErrorCode::WrongRole)
+            }
             Rejected::CallExists { .. }
             | Rejected::OnlyNode { .. }
             | Rejected::LastNode { .. }

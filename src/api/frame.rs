@@ -14,7 +14,7 @@ use tandem_center::Reply;
 use super::error::{ErrorBody, ErrorCode};
 use super::happened::EventView;
 use super::view::{Agent, CallView, QueueView};
-use super::words::SessionEnded;
+use super::words::{SessionEnded, SupervisionMode};
 use crate::alarms::Alarm;
 
 /// The version of the protocol that this program speaks.
@@ -109,8 +109,57 @@ pub enum Do {
     Dispose(Disposition),
     /// End the wrap-up before its time.
     EndWrapUp(Nothing),
-    /// Go home. Refused during a call.
+    /// Go home. Refused during a call. Supervisors send others home also during one, which goes on
+    /// at the phone.
     SignOut(Whom),
+    /// For supervisors: listen to an agent's conversation with one's own phone, or be heard there in
+    /// another way. `hang-up` ends it.
+    Supervise(Supervise),
+    /// For supervisors: take the place of the agent whose conversation one supervises.
+    TakeOver(OfAgent),
+    /// For supervisors: change the priority of a call that waits.
+    Prioritise(Prioritise),
+    /// For supervisors: move a call that waits to another queue.
+    MoveToQueue(MoveToQueue),
+}
+
+/// Whose conversation is meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OfAgent {
+    /// The agent's name.
+    pub agent: String,
+}
+
+/// Whose conversation is supervised, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Supervise {
+    /// The agent's name.
+    pub agent: String,
+    /// Who hears the supervisor.
+    pub mode: SupervisionMode,
+}
+
+/// How a call that waits is ranked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Prioritise {
+    /// The call's id.
+    pub call: String,
+    /// Higher is served first; without it: one more than the highest of those who wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+}
+
+/// Where a call that waits is to wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MoveToQueue {
+    /// The call's id.
+    pub call: String,
+    /// The queue's id.
+    pub queue: String,
 }
 
 /// Whose state is meant.
@@ -340,6 +389,8 @@ pub enum CloseReason {
     ConnectionLost,
     /// The agent is not configured any more.
     Reconfigured,
+    /// A supervisor signed the agent out: do not connect again by yourself.
+    ForcedOut,
     /// The node is ending: go on at another one at once.
     GoingAway,
     /// The client did not read: connect again and resume.
@@ -359,6 +410,7 @@ impl From<SessionEnded> for CloseReason {
             SessionEnded::SignedInElsewhere => Self::SignedInElsewhere,
             SessionEnded::ConnectionLost => Self::ConnectionLost,
             SessionEnded::Reconfigured => Self::Reconfigured,
+            SessionEnded::ForcedOut => Self::ForcedOut,
         }
     }
 }
@@ -367,7 +419,7 @@ impl From<SessionEnded> for CloseReason {
 const CLIENT_FRAMES: [&str; 3] = ["hello", "command", "ping"];
 
 /// What commands can say in `do`.
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 20] = [
     "ready",
     "not-ready",
     "accept",
@@ -384,6 +436,10 @@ const COMMANDS: [&str; 16] = [
     "dispose",
     "end-wrap-up",
     "sign-out",
+    "supervise",
+    "take-over",
+    "prioritise",
+    "move-to-queue",
 ];
 
 /// Reads a frame from a client. The error names the id of the command if it can be read.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tandem_center::{Event, Happened};
 
 use super::view::{ScreenPop, StateChange};
-use super::words::{OfferEnded, Outcome, Party, Reason, SessionEnded};
+use super::words::{OfferEnded, Outcome, Party, Reason, SessionEnded, SupervisionMode};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -224,6 +224,24 @@ pub enum EventView {
     },
     /// Another configuration holds.
     Reconfigured,
+    /// A supervisor is in another's call, or is heard there in another way. The other is not told.
+    Supervising {
+        /// Who supervises.
+        agent: String,
+        /// Whose conversation.
+        of: String,
+        /// What to show.
+        call: ScreenPop,
+        /// Who hears the supervisor.
+        mode: SupervisionMode,
+    },
+    /// A supervisor set an agent's state, or ended the session.
+    StateForced {
+        /// Whose.
+        agent: String,
+        /// Who did.
+        by: String,
+    },
 }
 
 impl EventView {
@@ -328,6 +346,15 @@ impl EventView {
             },
             Happened::NodeChanged { node, up } => Self::NodeChanged { node: node.0, up: *up },
             Happened::Reconfigured { .. } => Self::Reconfigured,
+            Happened::Supervising { agent, of, call, mode } => Self::Supervising {
+                agent: agent.to_string(),
+                of: of.to_string(),
+                call: ScreenPop::of(call),
+                mode: (*mode).into(),
+            },
+            Happened::StateForced { agent, by } => {
+                Self::StateForced { agent: agent.to_string(), by: by.to_string() }
+            }
         }
     }
 }

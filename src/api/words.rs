@@ -229,8 +229,42 @@ words!(
         ConnectionLost,
         /// The agent is not configured any more.
         Reconfigured,
+        /// A supervisor ended it.
+        ForcedOut,
     }
 );
+
+words!(
+    /// Who hears a supervisor, who hears everybody in the agent's conversation.
+    SupervisionMode {
+        /// Nobody.
+        Listen,
+        /// The agent only.
+        Whisper,
+        /// Everybody.
+        Barge,
+    }
+);
+
+impl From<center::SupervisionMode> for SupervisionMode {
+    fn from(mode: center::SupervisionMode) -> Self {
+        match mode {
+            center::SupervisionMode::Listen => Self::Listen,
+            center::SupervisionMode::Whisper => Self::Whisper,
+            center::SupervisionMode::Barge => Self::Barge,
+        }
+    }
+}
+
+impl From<SupervisionMode> for center::SupervisionMode {
+    fn from(mode: SupervisionMode) -> Self {
+        match mode {
+            SupervisionMode::Listen => Self::Listen,
+            SupervisionMode::Whisper => Self::Whisper,
+            SupervisionMode::Barge => Self::Barge,
+        }
+    }
+}
 
 impl From<directory::Role> for Role {
     fn from(role: directory::Role) -> Self {
@@ -392,6 +426,7 @@ impl From<SessionEnd> for SessionEnded {
             SessionEnd::SignedInElsewhere => Self::SignedInElsewhere,
             SessionEnd::ConnectionLost => Self::ConnectionLost,
             SessionEnd::Reconfigured => Self::Reconfigured,
+            SessionEnd::ForcedOut => Self::ForcedOut,
         }
     }
 }

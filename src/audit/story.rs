@@ -172,6 +172,7 @@ impl Fold {
                 "talking".to_owned()
             }
             What::Recalled { agent } => format!("coming back to {agent}"),
+            What::SupervisorTakes { by, .. } => format!("talking with {by}"),
             What::Held { .. } => return self.held = true,
             What::Retrieved { .. } => return self.held = false,
             What::Screened { .. }
@@ -185,6 +186,10 @@ impl Fold {
             | What::Answered { .. }
             | What::LegFailed { .. }
             | What::LegEnded { .. }
+            | What::Supervises { .. }
+            | What::SupervisionEnded { .. }
+            | What::Prioritised { .. }
+            | What::Moved { .. }
             | What::TakenOver { .. } => return,
         };
         self.place = place;
@@ -234,6 +239,10 @@ impl Fold {
             | What::Leaves { leg, .. }
             | What::Transfers { leg, .. }
             | What::Retrieved { leg } => (of_leg(leg), Lane::Node),
+            What::Supervises { .. }
+            | What::SupervisionEnded { .. }
+            | What::SupervisorTakes { .. } => (Lane::Agent, Lane::Node),
+            What::Prioritised { .. } | What::Moved { .. } => (Lane::Node, Lane::Queue),
             What::Bridged { .. } => (Lane::Caller, Lane::Agent),
         }
     }

@@ -1,6 +1,6 @@
 //! Calls begin and are routed: screening, numbers, queues, targets, trunks, the echo.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::end::End;
@@ -51,6 +51,8 @@ impl Call {
             redirects: 0,
             segments: Vec::new(),
             timeline: Timeline::default(),
+            supervision: None,
+            supervisors: BTreeSet::new(),
         }
     }
 }

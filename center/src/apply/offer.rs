@@ -401,6 +401,7 @@ mod tests {
             always_ready: true,
             queues: vec![queue.clone()],
             shows: None,
+            supervises: Vec::new(),
         };
         let directory = Directory {
             numbers: BTreeMap::from([("q".into(), Route::Queue(queue.clone()))]),

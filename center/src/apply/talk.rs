@@ -371,6 +371,9 @@ impl Center {
         (by, cause): (Side, Cause),
     ) {
         let Some(call) = self.calls.get(&id).cloned() else { return };
+        if call.is_supervisor(number) {
+            return self.supervision_ends(turn, id, cause);
+        }
         let end = End(by, cause, call.result_if_left());
         let Some((parties, consultation)) = call.conversation() else {
             return self.end_call(turn, id, end);
@@ -543,7 +546,7 @@ fn transferred(call: CallId, agent: &AgentId, to: Option<Arc<str>>) -> Happened 
 
 impl Call {
     /// Ends a leg of a call that goes on. One that has ended by itself is not kept.
-    fn let_go(&mut self, number: LegNumber, cause: Cause) {
+    pub(super) fn let_go(&mut self, number: LegNumber, cause: Cause) {
         self.drop_leg(number, cause);
         if let Some(LegState::Ended { .. }) = self.legs.get(&number).map(|leg| leg.state) {
             self.legs.remove(&number);

@@ -12,6 +12,7 @@ mod outbound;
 mod queues;
 mod reconfigure;
 mod script;
+mod supervise;
 mod talk;
 mod versions;
 mod wants;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::line::{HELP, Line, LineError};
 use crate::api::frame::{
     Asked, ClientFrame, CloseReason, CommandFrame, Disposition, Do, Hello, Left, NotReady, Nothing,
-    OfCall, ResultView, ServerFrame, Snapshot, To, VERSION, Whom,
+    OfAgent, OfCall, ResultView, ServerFrame, Snapshot, Supervise, To, VERSION, Whom,
 };
 use crate::api::happened::EventView;
 use crate::api::view::{QueueView, ScreenPop, StateChange};
@@ -186,6 +186,8 @@ impl Desk {
                 let call = call.or_else(|| self.last_call.clone()).ok_or("there was no call")?;
                 Do::Dispose(Disposition { call, disposition, note })
             }
+            Line::Supervise { agent, mode } => Do::Supervise(Supervise { agent, mode }),
+            Line::TakeOver { agent } => Do::TakeOver(OfAgent { agent }),
             Line::Done => Do::EndWrapUp(Nothing {}),
         };
         self.command(command)
@@ -356,6 +358,14 @@ impl Desk {
             }
             EventView::SessionEnded { agent, why } => {
                 self.own(agent, "session-ended", |_| format!("* signed out: {}", word(why)))
+            }
+            EventView::Supervising { agent, of, call, mode } => {
+                self.own(agent, "supervising", |desk| {
+                    format!("* {} in {of}'s call: {}", word(mode), desk.meet(call))
+                })
+            }
+            EventView::StateForced { agent, by } => {
+                self.own(agent, "state-forced", |_| format!("* by {by}:"))
             }
             EventView::SignedIn { .. }
             | EventView::CallBegan { .. }

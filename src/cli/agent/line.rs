@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::api::words::SupervisionMode;
+
 /// What `help` prints.
 pub(super) const HELP: &[&str] = &[
     "ready                  be offered calls",
@@ -16,6 +18,10 @@ pub(super) const HELP: &[&str] = &[
     "reconnect              let the one who was asked go",
     "conference             talk all together",
     "transfer [NUMBER]      leave the call to the one who was asked, or to a number",
+    "listen AGENT           for supervisors: hear an agent's conversation; `hangup` ends it",
+    "whisper AGENT          be heard by the agent only",
+    "barge AGENT            be heard by all",
+    "takeover AGENT         take the agent's place",
     "disposition X [NOTE]   say what the call came to",
     "done                   end the wrap-up",
     "status                 show the own state, call and queues",
@@ -51,6 +57,14 @@ pub(super) enum Line {
     Dispose {
         disposition: String,
         note: Option<String>,
+    },
+    /// For supervisors: in an agent's conversation in this way.
+    Supervise {
+        agent: String,
+        mode: SupervisionMode,
+    },
+    TakeOver {
+        agent: String,
     },
     Done,
     Status,
@@ -113,6 +127,12 @@ impl Line {
                 let note = Some(note.trim().to_owned()).filter(|note| !note.is_empty());
                 Self::Dispose { disposition: code.to_owned(), note }
             }
+            "listen" => Self::supervise(&argument("listen", "an agent")?, SupervisionMode::Listen),
+            "whisper" => {
+                Self::supervise(&argument("whisper", "an agent")?, SupervisionMode::Whisper)
+            }
+            "barge" => Self::supervise(&argument("barge", "an agent")?, SupervisionMode::Barge),
+            "takeover" => Self::TakeOver { agent: argument("takeover", "an agent")? },
             "done" => Self::Done,
             "status" => Self::Status,
             "help" | "?" => Self::Help,
@@ -121,6 +141,10 @@ impl Line {
             "sleep" => Self::Sleep { seconds: seconds(&argument("sleep", "seconds")?)? },
             other => return Err(LineError::Unknown(other.to_owned())),
         })
+    }
+
+    fn supervise(agent: &str, mode: SupervisionMode) -> Self {
+        Self::Supervise { agent: agent.to_owned(), mode }
     }
 
     /// `wait offered`, `wait offered 10`, `wait talking 10`.
@@ -156,6 +180,11 @@ mod tests {
             ("alternate", Line::Alternate),
             ("transfer", Line::Transfer { number: None }),
             ("transfer 1000", Line::Transfer { number: Some("1000".into()) }),
+            (
+                "whisper ana",
+                Line::Supervise { agent: "ana".into(), mode: SupervisionMode::Whisper },
+            ),
+            ("takeover ana", Line::TakeOver { agent: "ana".into() }),
             ("disposition sold", Line::Dispose { disposition: "sold".into(), note: None }),
             (
                 "disposition sold two of them",

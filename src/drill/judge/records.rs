@@ -155,7 +155,11 @@ fn effects(asked: &Asked, desk: &Log, observer: &Log) -> Option<usize> {
         | Do::Alternate(_)
         | Do::Reconnect(_)
         | Do::EndWrapUp(_)
-        | Do::SignOut(_) => None,
+        | Do::SignOut(_)
+        | Do::Supervise(_)
+        | Do::TakeOver(_)
+        | Do::Prioritise(_)
+        | Do::MoveToQueue(_) => None,
     }
 }
 
