@@ -146,6 +146,18 @@ fn hanging_up_while_the_colleagues_phone_rings_lets_the_caller_wait_for_it() {
 }
 
 #[test]
+fn a_colleague_who_was_asked_and_vanishes_leaves_the_agent_with_the_caller() {
+    let mut talk = Talk::begins("127.0.0.28");
+    let mut bob = talk.asks_bob();
+    both_hear(&mut talk.ana, &mut bob);
+    bob.line.hangs_up();
+    both_hear(&mut talk.ana, &mut talk.caller);
+    talk.caller.line.hangs_up();
+    talk.ana.line.is_hung_up();
+    is_over(&talk.node, talk.call);
+}
+
+#[test]
 fn a_transfer_to_a_number_goes_there_or_comes_back() {
     let mut talk = Talk::begins("127.0.0.27");
     let mut service = talk.node.phone_at(5072);

@@ -6,11 +6,12 @@
 //!
 //! `arrive` begins calls and routes them, `ivr` walks them through flows, `offer` is about
 //! agents and calls finding each other, `legs` hears what nodes report, `end` ends calls and
-//! writes their records, `desk`, `talk` and `dial` obey agents, `supervise` supervisors, `time` handles what is due, `nodes` and
+//! writes their records, `desk`, `talk`, `control`, `park` and `dial` obey agents, `supervise` supervisors, `time` handles what is due, `nodes` and
 //! `configure` handle the world changing.
 
 mod arrive;
 mod configure;
+mod control;
 mod desk;
 mod dial;
 mod end;
@@ -18,6 +19,7 @@ mod ivr;
 mod legs;
 mod nodes;
 mod offer;
+mod park;
 mod session;
 mod supervise;
 mod talk;
@@ -160,6 +162,15 @@ impl Center {
             Command::Resume { node } => self.resume(turn, node),
             Command::Reads { node, reads, witness } => self.reads(turn, (node, witness), reads),
             Command::Agree { version, nodes } => Ok(self.agree(turn, version, &nodes)),
+            Command::Mute { agent, call, muted, .. } => self.mute(turn, &agent, call, muted),
+            Command::SendKeys { agent, call, keys, .. } => self.send_keys(turn, &agent, call, keys),
+            Command::PauseRecording { agent, call, paused, .. } => {
+                self.pause_recording(turn, &agent, call, paused)
+            }
+            Command::Deflect { agent, call, to, .. } => self.deflect(turn, &agent, call, to),
+            Command::Park { agent, call, .. } => self.park(turn, &agent, call),
+            Command::PickUp { agent, slot, .. } => self.pick_up(turn, &agent, slot),
+            Command::Referred { call, leg, to } => self.referred(turn, call, leg, to),
             Command::Supervise { agent, of, mode, .. } => self.supervise(turn, &agent, &of, mode),
             Command::TakeOver { agent, of, .. } => self.take_over(turn, &agent, &of),
             Command::ForceState { agent, of, state, .. } => {

@@ -144,6 +144,20 @@ pub enum Command {
     Prioritise { agent: AgentId, call: CallId, priority: Option<u8>, command: CommandId },
     /// A supervisor moves a call that waits to another queue.
     MoveToQueue { agent: AgentId, call: CallId, queue: QueueId, command: CommandId },
+    /// The agent is not heard by anybody, or is again.
+    Mute { agent: AgentId, call: CallId, muted: bool, command: CommandId },
+    /// The agent presses keys for those who hear them.
+    SendKeys { agent: AgentId, call: CallId, keys: Arc<str>, command: CommandId },
+    /// The agent interrupts the recording, or lets it go on.
+    PauseRecording { agent: AgentId, call: CallId, paused: bool, command: CommandId },
+    /// The agent sends a call that rings to another number.
+    Deflect { agent: AgentId, call: CallId, to: Arc<str>, command: CommandId },
+    /// The agent leaves the other party in a slot.
+    Park { agent: AgentId, call: CallId, command: CommandId },
+    /// The agent takes the call in a slot.
+    PickUp { agent: AgentId, slot: u16, command: CommandId },
+    /// The phone of a leg asks for a transfer to this number (REFER, RFC 3515).
+    Referred { call: CallId, leg: LegNumber, to: Arc<str> },
 }
 
 /// An INVITE that came in.
@@ -264,6 +278,12 @@ impl Command {
             | Self::Transfer { call, .. }
             | Self::Prioritise { call, .. }
             | Self::MoveToQueue { call, .. }
+            | Self::Mute { call, .. }
+            | Self::SendKeys { call, .. }
+            | Self::PauseRecording { call, .. }
+            | Self::Deflect { call, .. }
+            | Self::Park { call, .. }
+            | Self::Referred { call, .. }
             | Self::Dispose { call, .. } => Some(*call),
             Self::Configure(_)
             | Self::Tick
@@ -285,6 +305,7 @@ impl Command {
             | Self::TakeOver { .. }
             | Self::ForceState { .. }
             | Self::ForceLogOut { .. }
+            | Self::PickUp { .. }
             | Self::Agree { .. } => None,
         }
     }
@@ -312,6 +333,12 @@ impl Command {
             | Self::ForceLogOut { agent, command, .. }
             | Self::Prioritise { agent, command, .. }
             | Self::MoveToQueue { agent, command, .. }
+            | Self::Mute { agent, command, .. }
+            | Self::SendKeys { agent, command, .. }
+            | Self::PauseRecording { agent, command, .. }
+            | Self::Deflect { agent, command, .. }
+            | Self::Park { agent, command, .. }
+            | Self::PickUp { agent, command, .. }
             | Self::Dispose { agent, command, .. }
             | Self::EndWrapUp { agent, command } => Some((agent, command)),
             Self::Dial(dial) => Some((&dial.agent, &dial.command)),
@@ -337,6 +364,7 @@ impl Command {
             | Self::Drain { .. }
             | Self::Resume { .. }
             | Self::Reads { .. }
+            | Self::Referred { .. }
             | Self::Agree { .. } => None,
         }
     }

@@ -252,6 +252,33 @@ pub enum Happened {
         /// Its hash.
         hash: u64,
     },
+    /// The agent is not heard, or is heard again.
+    Muted {
+        /// Who.
+        agent: AgentId,
+        /// The call.
+        call: CallId,
+        /// Whether they are not heard.
+        muted: bool,
+    },
+    /// The recording is interrupted, or goes on.
+    RecordingPaused {
+        /// Who asked for it.
+        agent: AgentId,
+        /// The call.
+        call: CallId,
+        /// Whether it is interrupted.
+        paused: bool,
+    },
+    /// The agent left the call in a slot.
+    Parked {
+        /// Who.
+        agent: AgentId,
+        /// The call.
+        call: CallId,
+        /// Where.
+        slot: u16,
+    },
     /// A supervisor is in another's call, or is heard there otherwise. The other is not told.
     Supervising {
         /// Who supervises.
@@ -306,6 +333,8 @@ pub enum OfferEnd {
     CallerLeft,
     /// The call ended otherwise.
     CallEnded,
+    /// The agent sent it to another number.
+    Deflected,
 }
 
 /// Why a session ended.

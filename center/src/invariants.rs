@@ -165,6 +165,7 @@ impl Center {
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => Ok(()),
         }
@@ -211,6 +212,7 @@ impl Center {
         fresh.rebuild_indexes(&mut Turn::new(self.index, self.at));
         let pairs = [
             ("deadlines", fresh.deadlines == self.deadlines),
+            ("slots", fresh.parked == self.parked),
             ("agents", fresh.agent_marks == self.agent_marks),
             ("queues", fresh.queues == self.queues),
             ("nodes", fresh.nodes == self.nodes),
@@ -249,7 +251,9 @@ fn check_phase(call: &Call) -> Result<(), Violation> {
     let talking = |state| matches!(state, LegState::Answering | LegState::Answered { .. });
     match &call.phase {
         Phase::Arriving => Err(wrong()),
-        Phase::Ivr { .. } | Phase::Echo => needs(call.served, LegState::is_alive),
+        Phase::Ivr { .. } | Phase::Parked { .. } | Phase::Echo => {
+            needs(call.served, LegState::is_alive)
+        }
         Phase::Queued { .. } | Phase::Direct { .. } => {
             needs(call.served, LegState::is_alive)?;
             match call.offer().map(|offer| offer.stage) {

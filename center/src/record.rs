@@ -191,6 +191,8 @@ pub enum SegmentKind {
     Talk(Option<AgentId>),
     /// The echo.
     Echo,
+    /// Parked.
+    Park,
 }
 
 /// What an agent said that a call came to.

@@ -86,10 +86,12 @@ impl Call {
         self.supervision.as_ref().is_some_and(|supervision| supervision.leg == number)
     }
 
-    /// The legs whose voices are not recorded: a supervisor who does not speak to all.
+    /// The legs whose voices are not recorded: who is muted, and a supervisor who does not speak to
+    /// all.
     pub(crate) fn off_the_record(&self) -> BTreeSet<LegNumber> {
         let supervision = self.supervised().filter(|one| one.mode != SupervisionMode::Barge);
-        supervision.map(|supervision| supervision.leg).into_iter().collect()
+        let muted = self.legs.iter().filter(|(_, leg)| leg.muted).map(|(number, _)| *number);
+        muted.chain(supervision.map(|supervision| supervision.leg)).collect()
     }
 
     /// What a leg hears while the call is supervised.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::call::{
-    Act, Call, Cause, Consultation, Leg, LegState, Party, Phase, Reach, RecordingId, Role,
+    Act, Call, Cause, Consultation, Keys, Leg, LegState, Party, Phase, Reach, RecordingId, Role,
 };
 use crate::ids::LegNumber;
 
@@ -24,6 +24,8 @@ pub struct Wants {
     pub act: Option<Act>,
     /// Record both sides under this name, as long as it is wanted.
     pub record: Option<RecordingId>,
+    /// Keys to be pressed for legs, once for each number.
+    pub keys: BTreeMap<LegNumber, Keys>,
     /// Legs whose voices are not in the recording.
     pub off_record: BTreeSet<LegNumber>,
 }
@@ -117,6 +119,7 @@ impl Call {
             act: self.act().cloned(),
             record: self.records(),
             off_record: self.off_the_record(),
+            keys: self.keys(),
         }
     }
 
@@ -130,6 +133,7 @@ impl Call {
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => None,
         }
@@ -146,6 +150,7 @@ impl Call {
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => None,
         }
@@ -156,12 +161,14 @@ impl Call {
     fn records(&self) -> Option<RecordingId> {
         match &self.phase {
             Phase::Bridged { consultation: Some(consultation), .. } if consultation.aside => None,
+            Phase::Bridged { .. } if self.recording_paused => None,
             Phase::Bridged { .. } => self.recording.clone(),
             Phase::Arriving
             | Phase::Ivr { .. }
             | Phase::Queued { .. }
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => None,
         }
@@ -193,23 +200,36 @@ impl Call {
             Phase::Arriving
             | Phase::Ivr { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => LegWant::Proceed,
         }
     }
 
     fn hears(&self, number: LegNumber) -> Hears {
-        match self.supervised() {
+        let hears = match self.supervised() {
             Some(supervision) => self.hears_supervised(number, supervision),
             None => self.hears_apart(number),
+        };
+        let is_muted = |leg: LegNumber| self.legs.get(&leg).is_some_and(|leg| leg.muted);
+        if hears.voices().any(is_muted) {
+            return Hears::these(hears.voices().filter(|leg| !is_muted(*leg)));
         }
+        hears
+    }
+
+    /// The keys of this life of the call: those of another one were pressed then.
+    fn keys(&self) -> BTreeMap<LegNumber, Keys> {
+        let pressed =
+            self.legs.iter().filter_map(|(number, leg)| Some((*number, leg.keys.clone()?)));
+        pressed.filter(|(_, keys)| keys.epoch == self.epoch).collect()
     }
 
     /// What a leg hears, apart from a supervisor.
     pub(crate) fn hears_apart(&self, number: LegNumber) -> Hears {
         match &self.phase {
             Phase::Ivr { act, .. } if number == self.served => Hears::Prompts { seq: act.seq },
-            Phase::Queued { .. } if number == self.served => Hears::Music,
+            Phase::Queued { .. } | Phase::Parked { .. } if number == self.served => Hears::Music,
             Phase::Direct { .. } if number == self.served => Hears::Ringback,
             Phase::Dialing { leg, .. } if number == self.served && *leg != number => {
                 Hears::Ringback
@@ -223,6 +243,7 @@ impl Call {
             | Phase::Queued { .. }
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
+            | Phase::Parked { .. }
             | Phase::Ended { .. } => Hears::Nothing,
         }
     }

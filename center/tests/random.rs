@@ -13,13 +13,13 @@ use tandem_center::directory::{
 use tandem_center::flow::IvrResult;
 use tandem_center::version::{NEWEST, Reads};
 use tandem_center::{
-    AgentId, Arrived, CallId, Cause, Center, Command, CommandId, Dial, Directory, HomeId,
+    AgentId, Arrived, CallId, Cause, Center, Command, CommandId, Dial, Directory, Happened, HomeId,
     LegNumber, Millis, NodeId, Party, QueueId, Record, Route, SessionId, SupervisionMode,
     WantedState, Wire,
 };
 
 /// Seeds of one run; `SEEDS=n` runs more.
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 12;
 const STEPS: u64 = 1_500;
 
 const FLOW: &str = r#"
@@ -168,6 +168,8 @@ struct World {
     recorded: BTreeSet<CallId>,
     ledger: Ledger,
     calls: u16,
+    /// What was done that is rare.
+    reached: Vec<&'static str>,
 }
 
 impl World {
@@ -183,6 +185,7 @@ impl World {
             recorded: BTreeSet::new(),
             ledger: Ledger::default(),
             calls: 0,
+            reached: Vec::new(),
         }
     }
 
@@ -195,6 +198,7 @@ impl World {
         let begun = command.call().filter(|_| begins);
         let was_there = begun.is_some_and(|call| self.taken.contains(&call));
         let before = self.dice.one_in(10).then(|| self.center.state_hash());
+        let picks_up = matches!(command, Command::PickUp { .. });
         let outcome = self.center.apply(self.index, self.now, command);
         assert_eq!(self.replica.apply(self.index, self.now, read), outcome);
         let Ok(outcome) = outcome else {
@@ -204,6 +208,12 @@ impl World {
         if !was_there {
             self.taken.extend(begun.filter(|call| self.center.call(*call).is_some()));
         }
+        self.reached.extend(picks_up.then_some("picked up"));
+        self.reached.extend(outcome.events.iter().filter_map(|event| match event.what {
+            Happened::Supervising { .. } => Some("supervised"),
+            Happened::Parked { .. } => Some("parked"),
+            _ => None,
+        }));
         self.ledger.applied(&self.center, &outcome);
         assert_eq!(self.ledger.faults(), []);
         for record in &outcome.records {
@@ -346,7 +356,18 @@ impl World {
     fn desk(&mut self) -> Command {
         let (call, agent) = self.pair();
         let command = self.any_command_id();
-        match self.dice.below(13) {
+        match self.dice.below(15) {
+            13 => Command::Deflect {
+                agent,
+                call,
+                to: (*self.dice.pick(&["rest", "0123", "bob", "x"])).into(),
+                command,
+            },
+            14 => Command::PickUp {
+                agent: self.any_agent(),
+                slot: 1 + self.dice.below(3) as u16,
+                command,
+            },
             0..=3 => Command::AcceptOffer { agent, call, command },
             4 => Command::DeclineOffer { agent, call, command },
             5 | 6 => Command::Hold { agent, call, command },
@@ -381,7 +402,7 @@ impl World {
         let agent =
             if agents.is_empty() { self.any_agent() } else { self.dice.pick(&agents).clone() };
         let asked = value.conversation().and_then(|(_, asked)| asked?.reach.leg());
-        match self.dice.below(10) {
+        match self.dice.below(11) {
             0..=2 => {
                 let to =
                     *self.dice.pick(&["0123", "service", "ana", "bob", "cyd", "sales", "0123"]);
@@ -395,6 +416,16 @@ impl World {
                 let to = *self.dice.pick(&["0123", "service", "rest", "ana", "echo", "closed"]);
                 Command::Transfer { agent, call, to: Some(to.into()), command }
             }
+            10 => match self.dice.below(6) {
+                0 => Command::Mute { agent, call, muted: self.dice.one_in(2), command },
+                1 => Command::SendKeys { agent, call, keys: "12#".into(), command },
+                2 => Command::PauseRecording { agent, call, paused: self.dice.one_in(2), command },
+                3 => {
+                    let (leg, to) = (self.any_leg(call), "0123".into());
+                    Command::Referred { call, leg, to }
+                }
+                _ => Command::Park { agent, call, command },
+            },
             _ => {
                 let leg = asked.unwrap_or(LegNumber::FIRST);
                 Command::LegAnswered { call, leg, wires: Vec::new() }
@@ -404,10 +435,26 @@ impl World {
 
     /// What a supervisor does, most often to somebody in a conversation.
     fn supervisor(&mut self) -> Command {
-        let talks = self.center.agents().filter(|agent| agent.state.call().is_some());
+        let called = self.center.calls().find_map(|call| {
+            let supervision = call.supervision.as_ref().filter(|_| call.supervised().is_none())?;
+            Some((call.id, supervision.leg))
+        });
+        if let Some((call, leg)) = called {
+            return Command::LegAnswered { call, leg, wires: Vec::new() };
+        }
+        let talks = self.center.agents().filter(|agent| {
+            let call = agent.state.call().and_then(|call| self.center.call(call));
+            call.is_some_and(|call| call.talking_leg_of(&agent.id).is_some())
+        });
         let mut talks: Vec<AgentId> = talks.map(|agent| agent.id.clone()).collect();
         talks.push(self.any_agent());
-        let (agent, of) = (agent(*self.dice.pick(&["dan", "bot"])), self.dice.pick(&talks).clone());
+        let mut free = vec![agent("dan"), agent("bot")];
+        free.retain(|name| {
+            let state = self.center.agent(name).map(|agent| agent.state.clone());
+            state.is_some_and(|state| state.call().is_none() && state.name() != "logged out")
+        });
+        free.push(agent("dan"));
+        let (agent, of) = (free[0].clone(), self.dice.pick(&talks).clone());
         let (call, command) = (self.any_call(), self.any_command_id());
         match self.dice.below(12) {
             0..=5 => {
@@ -467,10 +514,10 @@ impl World {
                 }))
             }
             14..=37 => self.report(),
-            38..=45 => self.talk(),
-            46..=49 => self.supervisor(),
+            38..=49 => self.talk(),
             50..=57 => self.ivr(),
-            58..=74 => self.desk(),
+            58..=71 => self.desk(),
+            72..=74 => self.supervisor(),
             75..=88 => self.person(),
             89..=93 => Command::Tick,
             94 | 95 => {
@@ -538,6 +585,9 @@ fn whatever_comes_the_state_is_sound_and_the_same_everywhere() {
                 }
             }
             world.check();
+            for reached in world.reached {
+                *seen.entry(reached).or_default() += 1;
+            }
             seen
         });
         match ran {
@@ -553,7 +603,7 @@ fn whatever_comes_the_state_is_sound_and_the_same_everywhere() {
     for phase in all {
         assert!(phases.get(phase).copied().unwrap_or(0) > 20 || only.is_some(), "{phases:?}");
     }
-    for phase in ["consulting", "in a conference"] {
+    for phase in ["consulting", "in a conference", "parked", "supervised", "picked up"] {
         assert!(phases.get(phase).copied().unwrap_or(0) > 2 || only.is_some(), "{phases:?}");
     }
 }

@@ -8,7 +8,7 @@ use super::backend::{Applied, Freshness, SubmitError, read};
 use super::error::{ErrorBody, ErrorCode};
 use super::frame::{
     Asked, CommandFrame, Do, Left, MoveToQueue, NotReady, OfAgent, Prioritise, ReplyFrame,
-    Supervise, Whom,
+    SendKeys, Slot, Supervise, Whom,
 };
 use super::server::Api;
 use super::token::Claims;
@@ -94,6 +94,20 @@ async fn command(
                 Command::SignOut { agent, session, command }
             }
         },
+        Do::Mute(of) => mute(agent, &of.call, true, command)?,
+        Do::Unmute(of) => mute(agent, &of.call, false, command)?,
+        Do::SendKeys(SendKeys { call, keys }) => {
+            let (call, keys) = (CallId::parse(call)?, keys.as_str().into());
+            Command::SendKeys { agent, call, keys, command }
+        }
+        Do::PauseRecording(of) => pause(agent, &of.call, true, command)?,
+        Do::ResumeRecording(of) => pause(agent, &of.call, false, command)?,
+        Do::Deflect(Asked { call, to }) => {
+            let (call, to) = (CallId::parse(call)?, to.as_str().into());
+            Command::Deflect { agent, call, to, command }
+        }
+        Do::Park(of) => Command::Park { agent, call: CallId::parse(&of.call)?, command },
+        Do::PickUp(Slot { slot }) => Command::PickUp { agent, slot: *slot, command },
         Do::Supervise(Supervise { agent: of, mode }) => {
             require(who, Role::Supervisor)?;
             let (of, mode) = (AgentId::parse(of)?, (*mode).into());
@@ -114,6 +128,19 @@ async fn command(
             Command::MoveToQueue { agent, call, queue, command }
         }
     })
+}
+
+fn mute(agent: AgentId, call: &str, muted: bool, command: CommandId) -> Result<Command, ErrorBody> {
+    Ok(Command::Mute { agent, call: CallId::parse(call)?, muted, command })
+}
+
+fn pause(
+    agent: AgentId,
+    call: &str,
+    paused: bool,
+    command: CommandId,
+) -> Result<Command, ErrorBody> {
+    Ok(Command::PauseRecording { agent, call: CallId::parse(call)?, paused, command })
 }
 
 /// One's own state, or for supervisors another's.
@@ -164,6 +191,14 @@ fn log_supervision(who: &Claims, wish: &Do, id: &str, result: Result<(Index, Rep
         | Do::Transfer(_)
         | Do::Dispose(_)
         | Do::EndWrapUp(_)
+        | Do::Mute(_)
+        | Do::Unmute(_)
+        | Do::SendKeys(_)
+        | Do::PauseRecording(_)
+        | Do::ResumeRecording(_)
+        | Do::Deflect(_)
+        | Do::Park(_)
+        | Do::PickUp(_)
         | Do::SignOut(_) => return,
     };
     let (by, wish) = (&who.agent, serde_json::to_string(wish).unwrap_or_default());

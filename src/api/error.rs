@@ -179,10 +179,13 @@ impl From<Rejected> for ErrorBody {
             Rejected::NoSuchCall { .. }
             | Rejected::NoSuchAgent { .. }
             | Rejected::NoSuchQueue { .. }
+            | Rejected::EmptySlot { .. }
             | Rejected::NoSuchNode { .. } => error(ErrorCode::NotFound),
-            Rejected::NotYourAgent { .. } | Rejected::NotYourQueue { .. } => {
-                error(ErrorCode::WrongRole)
-            }
+            Rejected::NotKeys { .. } => error(ErrorCode::BadRequest),
+            Rejected::NoSlot { .. } => error(ErrorCode::Conflict),
+            Rejected::MayNotRefer { .. }
+            | Rejected::NotYourAgent { .. }
+            | Rejected::NotYourQueue { .. } => error(ErrorCode::WrongRole),
             Rejected::CallExists { .. }
             | Rejected::OnlyNode { .. }
             | Rejected::LastNode { .. }

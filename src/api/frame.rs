@@ -121,6 +121,40 @@ pub enum Do {
     Prioritise(Prioritise),
     /// For supervisors: move a call that waits to another queue.
     MoveToQueue(MoveToQueue),
+    /// Not be heard by anybody in the call.
+    Mute(OfCall),
+    /// Be heard again.
+    Unmute(OfCall),
+    /// Press keys for those who hear one.
+    SendKeys(SendKeys),
+    /// Interrupt the recording, as for a card number.
+    PauseRecording(OfCall),
+    /// Let it go on.
+    ResumeRecording(OfCall),
+    /// Send the call that rings here to another number.
+    Deflect(Asked),
+    /// Leave the other party in a slot, from which anybody may pick it up.
+    Park(OfCall),
+    /// Take the call in a slot: one's own phone is called.
+    PickUp(Slot),
+}
+
+/// Which keys are pressed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SendKeys {
+    /// The call's id.
+    pub call: String,
+    /// `0`–`9`, `*`, `#`, `A`–`D`, at most 32.
+    pub keys: String,
+}
+
+/// A place for a parked call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Slot {
+    /// 1 to 99.
+    pub slot: u16,
 }
 
 /// Whose conversation is meant.
@@ -332,6 +366,8 @@ pub enum ResultView {
     SignedIn,
     /// It holds when the present call and its wrap-up are over.
     Afterwards,
+    /// The call waits in this slot.
+    Parked(Slot),
 }
 
 impl From<Reply> for ResultView {
@@ -342,6 +378,7 @@ impl From<Reply> for ResultView {
             Reply::Dialing { call } => Self::Dialing(OfCall { call: call.to_string() }),
             Reply::SignedIn { .. } => Self::SignedIn,
             Reply::Afterwards => Self::Afterwards,
+            Reply::Parked { slot } => Self::Parked(Slot { slot }),
         }
     }
 }
@@ -419,7 +456,7 @@ impl From<SessionEnded> for CloseReason {
 const CLIENT_FRAMES: [&str; 3] = ["hello", "command", "ping"];
 
 /// What commands can say in `do`.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 28] = [
     "ready",
     "not-ready",
     "accept",
@@ -440,6 +477,14 @@ const COMMANDS: [&str; 20] = [
     "take-over",
     "prioritise",
     "move-to-queue",
+    "mute",
+    "unmute",
+    "send-keys",
+    "pause-recording",
+    "resume-recording",
+    "deflect",
+    "park",
+    "pick-up",
 ];
 
 /// Reads a frame from a client. The error names the id of the command if it can be read.

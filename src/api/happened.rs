@@ -235,6 +235,33 @@ pub enum EventView {
         /// Who hears the supervisor.
         mode: SupervisionMode,
     },
+    /// An agent is not heard, or is heard again.
+    Muted {
+        /// Who.
+        agent: String,
+        /// The call.
+        call: String,
+        /// Whether they are not heard.
+        muted: bool,
+    },
+    /// A recording is interrupted, or goes on.
+    RecordingPaused {
+        /// Who asked for it.
+        agent: String,
+        /// The call.
+        call: String,
+        /// Whether it is interrupted.
+        paused: bool,
+    },
+    /// An agent left a call in a slot.
+    Parked {
+        /// Who.
+        agent: String,
+        /// The call.
+        call: String,
+        /// Where.
+        slot: u16,
+    },
     /// A supervisor set an agent's state, or ended the session.
     StateForced {
         /// Whose.
@@ -352,6 +379,17 @@ impl EventView {
                 call: ScreenPop::of(call),
                 mode: (*mode).into(),
             },
+            Happened::Muted { agent, call, muted } => {
+                Self::Muted { agent: agent.to_string(), call: call.to_string(), muted: *muted }
+            }
+            Happened::RecordingPaused { agent, call, paused } => Self::RecordingPaused {
+                agent: agent.to_string(),
+                call: call.to_string(),
+                paused: *paused,
+            },
+            Happened::Parked { agent, call, slot } => {
+                Self::Parked { agent: agent.to_string(), call: call.to_string(), slot: *slot }
+            }
             Happened::StateForced { agent, by } => {
                 Self::StateForced { agent: agent.to_string(), by: by.to_string() }
             }

@@ -171,6 +171,12 @@ pub struct CallView {
     /// The recording.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recording: Option<String>,
+    /// The slot in which it is parked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u16>,
+    /// Whether an agent has interrupted the recording.
+    #[serde(default)]
+    pub recording_paused: bool,
     /// The legs of those who talk.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parties: Vec<u16>,
@@ -210,6 +216,9 @@ pub struct LegView {
     pub state: LegPhase,
     /// Whether its phone holds.
     pub held: bool,
+    /// Whether its agent is heard by nobody.
+    #[serde(default)]
+    pub muted: bool,
 }
 
 /// One who is asked during a conversation.
@@ -265,6 +274,8 @@ impl CallView {
             priority: call.priority,
             variables: pairs(call.variables.iter()),
             recording: call.recording.as_ref().map(ToString::to_string),
+            slot: call.slot(),
+            recording_paused: call.recording_paused,
             parties: call
                 .conversation()
                 .map(|(parties, _)| parties.iter().map(|number| number.0).collect())
@@ -320,6 +331,7 @@ impl LegView {
             target: leg.target.to_string(),
             state: leg.state.into(),
             held: leg.held,
+            muted: leg.muted,
         }
     }
 }
@@ -491,7 +503,7 @@ pub struct CdrView {
 /// A stretch of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SegmentView {
-    /// What went on: `ivr`, `queue`, `ringing`, `talk` or `echo`.
+    /// What went on: `ivr`, `queue`, `ringing`, `talk`, `echo` or `park`.
     pub kind: String,
     /// With which flow, queue or agent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -553,6 +565,7 @@ impl SegmentView {
             SegmentKind::Ringing => ("ringing", None),
             SegmentKind::Talk(agent) => ("talk", agent.as_ref().map(ToString::to_string)),
             SegmentKind::Echo => ("echo", None),
+            SegmentKind::Park => ("park", None),
         };
         Self {
             kind: kind.to_owned(),

@@ -91,6 +91,8 @@ words!(
         Echo,
         /// Over.
         Ended,
+        /// In a slot, to be picked up.
+        Parked,
     }
 );
 
@@ -215,6 +217,8 @@ words!(
         CallerLeft,
         /// The call ended otherwise.
         CallEnded,
+        /// The agent sent it to another number.
+        Deflected,
     }
 );
 
@@ -311,6 +315,7 @@ impl From<&center::Phase> for Phase {
             center::Phase::Bridged { consultation: Some(_), .. } => Self::Consulting,
             center::Phase::Bridged { parties, .. } if parties.len() > 2 => Self::Conference,
             center::Phase::Bridged { .. } => Self::Bridged,
+            center::Phase::Parked { .. } => Self::Parked,
             center::Phase::Echo => Self::Echo,
             center::Phase::Ended { .. } => Self::Ended,
         }
@@ -415,6 +420,7 @@ impl From<OfferEnd> for OfferEnded {
             OfferEnd::Returned(Returned::Reconfigured) => Self::Reconfigured,
             OfferEnd::CallerLeft => Self::CallerLeft,
             OfferEnd::CallEnded => Self::CallEnded,
+            OfferEnd::Deflected => Self::Deflected,
         }
     }
 }

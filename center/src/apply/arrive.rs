@@ -51,6 +51,7 @@ impl Call {
             redirects: 0,
             segments: Vec::new(),
             timeline: Timeline::default(),
+            recording_paused: false,
             supervision: None,
             supervisors: BTreeSet::new(),
         }
@@ -89,6 +90,8 @@ impl Center {
             held: false,
             held_at_desk: false,
             wire: arrived.wire,
+            muted: false,
+            keys: None,
         });
         let id = call.id;
         let screen = self.screen(turn, &call);
@@ -291,6 +294,8 @@ impl Center {
                 held: false,
                 held_at_desk: false,
                 wire: Wire::default(),
+                muted: false,
+                keys: None,
             });
             call.timeline.note(at, What::Invited { leg, target });
             leg

@@ -167,6 +167,7 @@ impl Call {
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo => (Side::System, Cause::Failed, CallResult::Failed),
         };
         let talks = || self.segments.iter().filter(|s| matches!(s.kind, SegmentKind::Talk(_)));

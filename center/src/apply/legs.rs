@@ -113,6 +113,7 @@ impl Center {
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => {
                 self.edit_call(turn, id, |call| call.drop_leg(number, Cause::Withdrawn));

@@ -53,6 +53,7 @@ impl Center {
             Phase::Dialing { .. } => {
                 self.end_call(turn, id, End(Side::System, Cause::NoAnswer, CallResult::NoAnswer));
             }
+            Phase::Parked { .. } => self.parked_too_long(turn, id),
             Phase::Ended { .. } => self.remove_call(turn, id),
             Phase::Ivr { .. } => self.act_is_due(turn, id),
             // None of them has a deadline.

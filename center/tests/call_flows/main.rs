@@ -3,6 +3,7 @@
 
 mod agents;
 mod audit;
+mod control;
 mod desk;
 mod endings;
 mod inbound;

@@ -6,13 +6,14 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use tandem_center::call::Keys;
 use tandem_center::{Direction, Hears, LegNumber, RecordingId, Wants};
 use tandem_sip::sdp::Negotiated;
 
 use super::State;
 use super::leg::{LiveLeg, engine_codec};
 use super::reconcile::port_key;
-use crate::media_engine::{self, CodecSpec, Detect, PortPlan, RecordTap, Source};
+use crate::media_engine::{self, CodecSpec, Detect, PortPlan, RecordTap, SendDigits, Source};
 use crate::recordings::PartId;
 
 /// Names the playing of music and of the ringing tone; actions of a flow count from below.
@@ -54,6 +55,10 @@ impl State {
                     .as_ref()
                     .filter(|_| !wants.off_record.contains(&number))
                     .map(|recording| self.tap(recording, number)),
+                digits: wants
+                    .keys
+                    .get(&number)
+                    .map(|Keys { seq, keys, .. }| SendDigits { seq: *seq, digits: keys.clone() }),
                 ..PortPlan::new(codec(agreed))
             };
             self.node.engine.apply(port_key(self.id, number), plan);

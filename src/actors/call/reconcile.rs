@@ -162,7 +162,12 @@ impl State {
             LegWant::Proceed => self.with_leg(number, |leg| leg.proceed(now)),
             LegWant::Ring => self.with_leg(number, |leg| leg.ring(now)),
             LegWant::Refused { status } => self.with_leg(number, |leg| leg.refuse(now, *status)),
-            LegWant::Gone { .. } if known => self.with_leg(number, |leg| leg.end(now)),
+            LegWant::Gone { cause } if known => self.with_leg(number, |leg| {
+                if *cause == Cause::Transferred {
+                    leg.transfer_is_done(now);
+                }
+                leg.end(now);
+            }),
             // It never was, or is gone from here: the value can forget it.
             LegWant::Gone { .. } => self.forget_leg(number),
         }

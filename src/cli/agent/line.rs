@@ -18,6 +18,12 @@ pub(super) const HELP: &[&str] = &[
     "reconnect              let the one who was asked go",
     "conference             talk all together",
     "transfer [NUMBER]      leave the call to the one who was asked, or to a number",
+    "mute, unmute           be heard by nobody, or again",
+    "keys KEYS              press keys for the other party",
+    "pause, resume          interrupt the recording, let it go on",
+    "deflect NUMBER         send the call that rings to another number",
+    "park                   leave the other party in a slot",
+    "pickup SLOT            take the call in a slot",
     "listen AGENT           for supervisors: hear an agent's conversation; `hangup` ends it",
     "whisper AGENT          be heard by the agent only",
     "barge AGENT            be heard by all",
@@ -66,6 +72,20 @@ pub(super) enum Line {
     TakeOver {
         agent: String,
     },
+    Mute,
+    Unmute,
+    Keys {
+        keys: String,
+    },
+    Pause,
+    Resume,
+    Deflect {
+        number: String,
+    },
+    Park,
+    PickUp {
+        slot: u16,
+    },
     Done,
     Status,
     Help,
@@ -90,6 +110,8 @@ pub(super) enum LineError {
     Missing { command: &'static str, what: &'static str },
     #[error("{0:?} is no number of seconds")]
     Seconds(String),
+    #[error("{0:?} is no slot")]
+    Slot(String),
 }
 
 /// How long `wait` waits when nothing is said.
@@ -132,6 +154,17 @@ impl Line {
                 Self::supervise(&argument("whisper", "an agent")?, SupervisionMode::Whisper)
             }
             "barge" => Self::supervise(&argument("barge", "an agent")?, SupervisionMode::Barge),
+            "mute" => Self::Mute,
+            "unmute" => Self::Unmute,
+            "keys" => Self::Keys { keys: argument("keys", "keys")? },
+            "pause" => Self::Pause,
+            "resume" => Self::Resume,
+            "deflect" => Self::Deflect { number: argument("deflect", "a number")? },
+            "park" => Self::Park,
+            "pickup" => {
+                let slot = argument("pickup", "a slot")?;
+                Self::PickUp { slot: slot.parse().map_err(|_| LineError::Slot(slot))? }
+            }
             "takeover" => Self::TakeOver { agent: argument("takeover", "an agent")? },
             "done" => Self::Done,
             "status" => Self::Status,
@@ -184,6 +217,8 @@ mod tests {
                 "whisper ana",
                 Line::Supervise { agent: "ana".into(), mode: SupervisionMode::Whisper },
             ),
+            ("keys 12#", Line::Keys { keys: "12#".into() }),
+            ("pickup 7", Line::PickUp { slot: 7 }),
             ("takeover ana", Line::TakeOver { agent: "ana".into() }),
             ("disposition sold", Line::Dispose { disposition: "sold".into(), note: None }),
             (

@@ -159,7 +159,15 @@ fn effects(asked: &Asked, desk: &Log, observer: &Log) -> Option<usize> {
         | Do::Supervise(_)
         | Do::TakeOver(_)
         | Do::Prioritise(_)
-        | Do::MoveToQueue(_) => None,
+        | Do::MoveToQueue(_)
+        | Do::Mute(_)
+        | Do::Unmute(_)
+        | Do::SendKeys(_)
+        | Do::PauseRecording(_)
+        | Do::ResumeRecording(_)
+        | Do::Deflect(_)
+        | Do::Park(_)
+        | Do::PickUp(_) => None,
     }
 }
 
