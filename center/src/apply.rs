@@ -111,6 +111,7 @@ impl Center {
         Ok(turn.outcome)
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each command, each straight")]
     fn dispatch(&mut self, turn: &mut Turn, command: Command) -> Result<Reply, Rejected> {
         match command {
             Command::Configure(directory) => self.configure(turn, *directory),

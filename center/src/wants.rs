@@ -285,10 +285,7 @@ impl Call {
         if !parties.contains(&me) {
             return Hears::Nothing;
         }
-        let others = parties.iter().copied().filter(|n| *n != me && is_there(n));
-        match Hears::these(others) {
-            Hears::Nothing => Hears::Music,
-            hears => hears,
-        }
+        let mut others = parties.iter().copied().filter(|n| *n != me && is_there(n)).peekable();
+        if others.peek().is_none() { Hears::Music } else { Hears::these(others) }
     }
 }

@@ -209,11 +209,13 @@ impl World {
             self.taken.extend(begun.filter(|call| self.center.call(*call).is_some()));
         }
         self.reached.extend(picks_up.then_some("picked up"));
-        self.reached.extend(outcome.events.iter().filter_map(|event| match event.what {
-            Happened::Supervising { .. } => Some("supervised"),
-            Happened::Parked { .. } => Some("parked"),
-            _ => None,
-        }));
+        for event in &outcome.events {
+            let supervised = matches!(event.what, Happened::Supervising { .. });
+            self.reached.extend(supervised.then_some("supervised"));
+            let parked = matches!(event.what, Happened::Parked { .. });
+            self.reached.extend(parked.then_some("parked"));
+        }
+
         self.ledger.applied(&self.center, &outcome);
         assert_eq!(self.ledger.faults(), []);
         for record in &outcome.records {
@@ -471,7 +473,8 @@ impl World {
                 Command::Prioritise { agent, call, priority, command }
             }
             _ => {
-                let queue = queue(*self.dice.pick(&["sales", "rest", "extra"]));
+                let name = *self.dice.pick(&["sales", "rest", "extra"]);
+                let queue = queue(name);
                 Command::MoveToQueue { agent, call, queue, command }
             }
         }
