@@ -14,7 +14,8 @@ use tandem_center::Reply;
 use super::error::{ErrorBody, ErrorCode};
 use super::happened::EventView;
 use super::view::{Agent, CallView, QueueView};
-use super::words::{SessionEnded, SupervisionMode};
+pub use super::wishes::{MoveToQueue, OfAgent, Prioritise, SendKeys, Slot, Supervise};
+use super::words::SessionEnded;
 use crate::alarms::Alarm;
 
 /// The version of the protocol that this program speaks.
@@ -137,63 +138,6 @@ pub enum Do {
     Park(OfCall),
     /// Take the call in a slot: one's own phone is called.
     PickUp(Slot),
-}
-
-/// Which keys are pressed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SendKeys {
-    /// The call's id.
-    pub call: String,
-    /// `0`–`9`, `*`, `#`, `A`–`D`, at most 32.
-    pub keys: String,
-}
-
-/// A place for a parked call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Slot {
-    /// 1 to 99.
-    pub slot: u16,
-}
-
-/// Whose conversation is meant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct OfAgent {
-    /// The agent's name.
-    pub agent: String,
-}
-
-/// Whose conversation is supervised, and how.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Supervise {
-    /// The agent's name.
-    pub agent: String,
-    /// Who hears the supervisor.
-    pub mode: SupervisionMode,
-}
-
-/// How a call that waits is ranked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Prioritise {
-    /// The call's id.
-    pub call: String,
-    /// Higher is served first; without it: one more than the highest of those who wait.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub priority: Option<u8>,
-}
-
-/// Where a call that waits is to wait.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MoveToQueue {
-    /// The call's id.
-    pub call: String,
-    /// The queue's id.
-    pub queue: String,
 }
 
 /// Whose state is meant.

@@ -4,6 +4,8 @@
 //!
 //! A failure prints its seed; `ONLY_SEED=n` runs just that one.
 
+mod dice;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tandem_center::audit::{Ledger, check_state};
@@ -17,6 +19,8 @@ use tandem_center::{
     LegNumber, Millis, NodeId, Party, QueueId, Record, Route, SessionId, SupervisionMode,
     WantedState, Wire,
 };
+
+use dice::Dice;
 
 /// Seeds of one run; `SEEDS=n` runs more.
 const SEEDS: u64 = 12;
@@ -51,31 +55,6 @@ number = "ana"
 [steps.bye]
 do = "hang_up"
 "#;
-
-/// splitmix64: the same numbers everywhere.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len() as u64) as usize]
-    }
-}
 
 fn agent(name: &str) -> AgentId {
     AgentId::parse(name).expect("a good name")
