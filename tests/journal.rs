@@ -149,6 +149,7 @@ fn record(answered: bool, change: impl FnOnce(&mut Cdr)) -> Recorded {
         node: NodeId(1),
         takeovers: 0,
         segments: Vec::new(),
+        supervisors: Vec::new(),
     };
     change(&mut cdr);
     Recorded::of(&cdr)

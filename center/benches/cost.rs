@@ -125,6 +125,7 @@ fn contact_center() {
                 .map(|q| QueueId::parse(&format!("q{}", (a + q * 97) % 1_000)).expect("good"))
                 .collect(),
             shows: None,
+            supervises: Vec::new(),
         };
         directory.agents.insert(AgentId::parse(&format!("a{a:05}")).expect("good"), config);
     }

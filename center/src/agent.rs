@@ -37,6 +37,8 @@ pub mod reasons {
     pub const SIGNED_OUT: &str = "signed out";
     /// The desk was gone for longer than the grace.
     pub const CONNECTION_LOST: &str = "connection lost";
+    /// A supervisor ended the session.
+    pub const FORCED_OUT: &str = "signed out by a supervisor";
     /// Never signed in since the agent was configured.
     pub const NEVER_SIGNED_IN: &str = "never signed in";
 }

@@ -6,11 +6,12 @@
 //!
 //! `arrive` begins calls and routes them, `ivr` walks them through flows, `offer` is about
 //! agents and calls finding each other, `legs` hears what nodes report, `end` ends calls and
-//! writes their records, `desk`, `talk` and `dial` obey agents, `time` handles what is due, `nodes` and
+//! writes their records, `desk`, `talk`, `control`, `park` and `dial` obey agents, `supervise` supervisors, `time` handles what is due, `nodes` and
 //! `configure` handle the world changing.
 
 mod arrive;
 mod configure;
+mod control;
 mod desk;
 mod dial;
 mod end;
@@ -18,7 +19,9 @@ mod ivr;
 mod legs;
 mod nodes;
 mod offer;
+mod park;
 mod session;
+mod supervise;
 mod talk;
 mod time;
 
@@ -103,6 +106,7 @@ impl Center {
             let slot = self.results.entry(agent.clone()).or_default().remember(result);
             turn.outcome.touched.results.insert((agent, slot));
         }
+        self.settle_supervisions(&mut turn);
         self.distribute(&mut turn);
         self.stamp_timelines(&mut turn);
         self.announce_queues(&mut turn);
@@ -114,6 +118,7 @@ impl Center {
         Ok(turn.outcome)
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each command, each straight")]
     fn dispatch(&mut self, turn: &mut Turn, command: Command) -> Result<Reply, Rejected> {
         match command {
             Command::Configure(directory) => self.configure(turn, *directory),
@@ -165,6 +170,27 @@ impl Center {
             Command::Resume { node } => self.resume(turn, node),
             Command::Reads { node, reads, witness } => self.reads(turn, (node, witness), reads),
             Command::Agree { version, nodes } => Ok(self.agree(turn, version, &nodes)),
+            Command::Mute { agent, call, muted, .. } => self.mute(turn, &agent, call, muted),
+            Command::SendKeys { agent, call, keys, .. } => self.send_keys(turn, &agent, call, keys),
+            Command::PauseRecording { agent, call, paused, .. } => {
+                self.pause_recording(turn, &agent, call, paused)
+            }
+            Command::Deflect { agent, call, to, .. } => self.deflect(turn, &agent, call, to),
+            Command::Park { agent, call, .. } => self.park(turn, &agent, call),
+            Command::PickUp { agent, slot, .. } => self.pick_up(turn, &agent, slot),
+            Command::Referred { call, leg, to } => self.referred(turn, call, leg, to),
+            Command::Supervise { agent, of, mode, .. } => self.supervise(turn, &agent, &of, mode),
+            Command::TakeOver { agent, of, .. } => self.take_over(turn, &agent, &of),
+            Command::ForceState { agent, of, state, .. } => {
+                self.force_state(turn, &agent, &of, state)
+            }
+            Command::ForceLogOut { agent, of, .. } => self.force_log_out(turn, &agent, &of),
+            Command::Prioritise { agent, call, priority, .. } => {
+                self.prioritise(turn, &agent, call, priority)
+            }
+            Command::MoveToQueue { agent, call, queue, .. } => {
+                self.move_to_queue(turn, &agent, call, &queue)
+            }
             Command::Registered { agent, contacts, until } => {
                 self.registered(turn, agent, Registration { contacts, until })
             }

@@ -5,7 +5,7 @@
 //! a command. The centre decides with whom a leg talks; how that is done on the wire is the
 //! node's business ([`Leg::wire`] is opaque here).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::directory::Destination;
 use crate::flow::{Action, FlowName, FlowVersion, Position, Variables};
 use crate::ids::{AgentId, CallId, HomeId, Index, LegNumber, Millis, NodeId, QueueId};
-pub use crate::leg::{Cause, Leg, LegState, Role, Wire};
+pub use crate::leg::{Cause, Keys, Leg, LegState, Role, Wire};
 use crate::record::{CallResult, SEGMENTS_MAX, Segment, SegmentKind, Side};
+use crate::supervision::Supervision;
 use crate::timeline::Timeline;
 
 /// Legs of one call that are alive or being ended. Full: the oldest leg that is being ended is
@@ -43,6 +44,16 @@ pub const WIRE_BYTES_MAX: usize = 32 << 10;
 
 /// Bytes of a number, name or URI in a call. A command with more is refused.
 pub const TEXT_BYTES_MAX: usize = 512;
+
+/// Keys that one command may press: more than any card number and code. More are refused.
+pub const KEYS_MAX: usize = 32;
+
+/// Slots for parked calls. Full: parking is refused.
+pub const PARK_SLOTS_MAX: u16 = 99;
+
+/// How long a call stays parked before it goes back to who parked it, in seconds. Long enough for an
+/// announcement and a walk to a phone.
+pub const PARK_SECONDS: u32 = 120;
 
 /// One call, from its first INVITE to the record of its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +116,12 @@ pub struct Call {
     pub segments: Vec<Segment>,
     /// What was decided and why.
     pub timeline: Timeline,
+    /// The recording is interrupted by an agent's command.
+    pub recording_paused: bool,
+    /// A supervisor in it.
+    pub supervision: Option<Supervision>,
+    /// Everybody who supervised it, at most [`crate::supervision::SUPERVISORS_MAX`].
+    pub supervisors: BTreeSet<AgentId>,
 }
 
 /// Who began a call.
@@ -189,6 +206,13 @@ pub enum Phase {
         cause: Cause,
         /// What it came to.
         result: CallResult,
+    },
+    /// In a numbered slot, to be picked up.
+    Parked {
+        /// Which slot: 1 to [`PARK_SLOTS_MAX`].
+        slot: u16,
+        /// When it goes back to who parked it.
+        until: Millis,
     },
 }
 
@@ -312,6 +336,7 @@ impl Call {
             Phase::Bridged { consultation: Some(_), .. } => "consulting",
             Phase::Bridged { parties, .. } if parties.len() > 2 => "in a conference",
             Phase::Bridged { .. } => "connected",
+            Phase::Parked { .. } => "parked",
             Phase::Echo => "in the echo",
             Phase::Ended { .. } => "over",
         }
@@ -320,10 +345,17 @@ impl Call {
     /// When something happens to it by itself.
     #[must_use]
     pub fn deadline(&self) -> Option<Millis> {
+        let supervision = self.supervision.as_ref().and_then(Supervision::deadline);
+        supervision.into_iter().chain(self.deadline_of_phase()).min()
+    }
+
+    fn deadline_of_phase(&self) -> Option<Millis> {
         match &self.phase {
             Phase::Queued { offer: Some(offer), .. } | Phase::Direct { offer } => Some(offer.until),
             Phase::Queued { offer: None, until, .. } => *until,
-            Phase::Dialing { until, .. } | Phase::Ivr { until, .. } => Some(*until),
+            Phase::Dialing { until, .. }
+            | Phase::Ivr { until, .. }
+            | Phase::Parked { until, .. } => Some(*until),
             Phase::Ended { at, .. } => Some(at.plus_seconds(ENDED_SECONDS_MAX)),
             Phase::Bridged { consultation: Some(consultation), .. } => match &consultation.reach {
                 Reach::Offered(offer) => Some(offer.until),
@@ -354,6 +386,7 @@ impl Call {
             | Phase::Ivr { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => None,
         }
@@ -372,9 +405,16 @@ impl Call {
             | Phase::Ivr { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => None,
         }
+    }
+
+    /// The slot in which it is parked.
+    #[must_use]
+    pub fn slot(&self) -> Option<u16> {
+        if let Phase::Parked { slot, .. } = self.phase { Some(slot) } else { None }
     }
 
     /// Who talks, and whom one of them asks.
@@ -387,6 +427,7 @@ impl Call {
             | Phase::Queued { .. }
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => None,
         }

@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::call::{Cause, Party, Wire};
 use crate::directory::Directory;
 use crate::flow::IvrResult;
-use crate::ids::{AgentId, CallId, CommandId, HomeId, LegNumber, Millis, NodeId, SessionId};
+use crate::ids::{
+    AgentId, CallId, CommandId, HomeId, LegNumber, Millis, NodeId, QueueId, SessionId,
+};
+use crate::supervision::SupervisionMode;
 use crate::version::{self, Foreign, Reads};
 
 /// Calls that one [`Command::Cleared`] may name. A node splits longer lists.
@@ -134,6 +137,32 @@ pub enum Command {
     /// on elsewhere, and would end it, or lay an old dialog over the new one. Made by
     /// [`Command::of_epoch`].
     Owned { epoch: u32, report: Box<Self> },
+    /// A supervisor listens to another's conversation, or is heard in it otherwise than before.
+    Supervise { agent: AgentId, of: AgentId, mode: SupervisionMode, command: CommandId },
+    /// A supervisor takes the place of the agent whose conversation they supervise.
+    TakeOver { agent: AgentId, of: AgentId, command: CommandId },
+    /// A supervisor says what another is free for.
+    ForceState { agent: AgentId, of: AgentId, state: WantedState, command: CommandId },
+    /// A supervisor ends another's session.
+    ForceLogOut { agent: AgentId, of: AgentId, command: CommandId },
+    /// A supervisor changes the priority of a call that waits; none: before all others.
+    Prioritise { agent: AgentId, call: CallId, priority: Option<u8>, command: CommandId },
+    /// A supervisor moves a call that waits to another queue.
+    MoveToQueue { agent: AgentId, call: CallId, queue: QueueId, command: CommandId },
+    /// The agent is not heard by anybody, or is again.
+    Mute { agent: AgentId, call: CallId, muted: bool, command: CommandId },
+    /// The agent presses keys for those who hear them.
+    SendKeys { agent: AgentId, call: CallId, keys: Arc<str>, command: CommandId },
+    /// The agent interrupts the recording, or lets it go on.
+    PauseRecording { agent: AgentId, call: CallId, paused: bool, command: CommandId },
+    /// The agent sends a call that rings to another number.
+    Deflect { agent: AgentId, call: CallId, to: Arc<str>, command: CommandId },
+    /// The agent leaves the other party in a slot.
+    Park { agent: AgentId, call: CallId, command: CommandId },
+    /// The agent takes the call in a slot.
+    PickUp { agent: AgentId, slot: u16, command: CommandId },
+    /// The phone of a leg asks for a transfer to this number (REFER, RFC 3515).
+    Referred { call: CallId, leg: LegNumber, to: Arc<str> },
 }
 
 /// An INVITE that came in.
@@ -252,6 +281,14 @@ impl Command {
             | Self::Reconnect { call, .. }
             | Self::Conference { call, .. }
             | Self::Transfer { call, .. }
+            | Self::Prioritise { call, .. }
+            | Self::MoveToQueue { call, .. }
+            | Self::Mute { call, .. }
+            | Self::SendKeys { call, .. }
+            | Self::PauseRecording { call, .. }
+            | Self::Deflect { call, .. }
+            | Self::Park { call, .. }
+            | Self::Referred { call, .. }
             | Self::Dispose { call, .. } => Some(*call),
             Self::Owned { report, .. } => report.reported_call(),
             Self::Configure(_)
@@ -270,6 +307,11 @@ impl Command {
             | Self::Drain { .. }
             | Self::Resume { .. }
             | Self::Reads { .. }
+            | Self::Supervise { .. }
+            | Self::TakeOver { .. }
+            | Self::ForceState { .. }
+            | Self::ForceLogOut { .. }
+            | Self::PickUp { .. }
             | Self::Agree { .. } => None,
         }
     }
@@ -284,6 +326,7 @@ impl Command {
             | Self::LegEndedBefore { call, .. }
             | Self::LegHeld { call, .. }
             | Self::WireChanged { call, .. }
+            | Self::Referred { call, .. }
             | Self::Ivr { call, .. }
             | Self::IvrProgress { call, .. } => Some(*call),
             Self::Configure(_)
@@ -316,6 +359,18 @@ impl Command {
             | Self::Reconnect { .. }
             | Self::Conference { .. }
             | Self::Transfer { .. }
+            | Self::Supervise { .. }
+            | Self::TakeOver { .. }
+            | Self::ForceState { .. }
+            | Self::ForceLogOut { .. }
+            | Self::Prioritise { .. }
+            | Self::MoveToQueue { .. }
+            | Self::Mute { .. }
+            | Self::SendKeys { .. }
+            | Self::PauseRecording { .. }
+            | Self::Deflect { .. }
+            | Self::Park { .. }
+            | Self::PickUp { .. }
             | Self::Owned { .. } => None,
         }
     }
@@ -353,6 +408,18 @@ impl Command {
             | Self::Reconnect { agent, command, .. }
             | Self::Conference { agent, command, .. }
             | Self::Transfer { agent, command, .. }
+            | Self::Supervise { agent, command, .. }
+            | Self::TakeOver { agent, command, .. }
+            | Self::ForceState { agent, command, .. }
+            | Self::ForceLogOut { agent, command, .. }
+            | Self::Prioritise { agent, command, .. }
+            | Self::MoveToQueue { agent, command, .. }
+            | Self::Mute { agent, command, .. }
+            | Self::SendKeys { agent, command, .. }
+            | Self::PauseRecording { agent, command, .. }
+            | Self::Deflect { agent, command, .. }
+            | Self::Park { agent, command, .. }
+            | Self::PickUp { agent, command, .. }
             | Self::Dispose { agent, command, .. }
             | Self::EndWrapUp { agent, command } => Some((agent, command)),
             Self::Dial(dial) => Some((&dial.agent, &dial.command)),
@@ -379,6 +446,7 @@ impl Command {
             | Self::Resume { .. }
             | Self::Reads { .. }
             | Self::Agree { .. }
+            | Self::Referred { .. }
             | Self::Owned { .. } => None,
         }
     }

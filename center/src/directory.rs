@@ -175,6 +175,8 @@ pub struct AgentConfig {
     pub queues: Vec<QueueId>,
     /// The number that outbound calls show. None: the trunk's.
     pub shows: Option<Arc<str>>,
+    /// The queues whose agents and callers a supervisor supervises. Empty: all.
+    pub supervises: Vec<QueueId>,
 }
 
 /// What a person may do.
@@ -182,9 +184,9 @@ pub struct AgentConfig {
 pub enum Role {
     /// Takes and makes calls.
     Agent,
-    /// Also sees every agent, queue and call.
+    /// Also sees every agent, queue and call, and supervises agents.
     Supervisor,
-    /// Also changes the configuration.
+    /// Also changes the configuration, and supervises supervisors.
     Administrator,
 }
 

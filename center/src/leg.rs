@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::call::Party;
-use crate::ids::{AgentId, Millis};
+use crate::ids::{AgentId, Index, Millis};
 
 /// One party of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,21 @@ pub struct Leg {
     pub held_at_desk: bool,
     /// The node's encoding of the dialog, both SDPs and the ports. Empty until known.
     pub wire: Wire,
+    /// Its agent is heard by nobody.
+    pub muted: bool,
+    /// The keys that were pressed last for who is there.
+    pub keys: Option<Keys>,
+}
+
+/// Keys for a far end, sent as telephone-events (RFC 4733).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keys {
+    /// Names this sending: the same number is not sent again.
+    pub seq: Index,
+    /// The call's epoch then. In another one they were sent already, or are lost.
+    pub epoch: u32,
+    /// `0`–`9`, `*`, `#`, `A`–`D`, at most [`crate::call::KEYS_MAX`].
+    pub keys: Arc<str>,
 }
 
 /// Whose leg it is.

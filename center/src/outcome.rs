@@ -10,7 +10,7 @@ use crate::call::FlowKey;
 use crate::directory::DirectoryError;
 use crate::event::Event;
 use crate::flow::FlowError;
-use crate::ids::{AgentId, CallId, HomeId, NodeId, QueueId, SessionId};
+use crate::ids::{AgentId, CallId, HomeId, LegNumber, NodeId, QueueId, SessionId};
 use crate::record::Record;
 
 /// What a command did.
@@ -41,6 +41,8 @@ pub enum Reply {
     SignedIn { session: SessionId },
     /// What was asked for holds when the present call and its wrap-up are over.
     Afterwards,
+    /// The call waits in this slot.
+    Parked { slot: u16 },
 }
 
 /// Which values changed, were added or removed.
@@ -170,6 +172,27 @@ pub enum Rejected {
     /// Said to be of a call's owner, and no report of a call.
     #[error("the command is no report of a call")]
     NoReport,
+    /// The phone that asks for a transfer is no agent's.
+    #[error("leg {leg} of call {call} may not transfer it")]
+    MayNotRefer { call: CallId, leg: LegNumber },
+    /// Keys are pressed that no telephone has, or too many at once.
+    #[error("keys are 1 to {max} of 0-9, *, # and A-D")]
+    NotKeys { max: usize },
+    /// All slots are taken.
+    #[error("all {max} slots are taken")]
+    NoSlot { max: u16 },
+    /// Nothing is parked there.
+    #[error("nothing is parked in slot {slot}")]
+    EmptySlot { slot: u16 },
+    /// Not of a lower role, or in none of the queues that are supervised.
+    #[error("{supervisor} may not supervise {agent}")]
+    NotYourAgent { supervisor: AgentId, agent: AgentId },
+    /// The queue is not among those that are supervised, or nothing is.
+    #[error("{supervisor} may not supervise queue {queue}")]
+    NotYourQueue { supervisor: AgentId, queue: QueueId },
+    /// No such queue in the directory.
+    #[error("there is no queue {queue}")]
+    NoSuchQueue { queue: QueueId },
     /// A part of the command is larger than its bound.
     #[error("the {what} has {size}, at most {max} are taken")]
     TooLarge { what: &'static str, size: usize, max: usize },

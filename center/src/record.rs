@@ -86,6 +86,8 @@ pub struct Cdr {
     pub takeovers: u32,
     /// What it spent its time with.
     pub segments: Vec<Segment>,
+    /// Who supervised it, by name. When and how is in its timeline.
+    pub supervisors: Vec<AgentId>,
 }
 
 /// What a call came to.
@@ -189,6 +191,8 @@ pub enum SegmentKind {
     Talk(Option<AgentId>),
     /// The echo.
     Echo,
+    /// Parked.
+    Park,
 }
 
 /// What an agent said that a call came to.

@@ -47,6 +47,8 @@ pub struct Center {
     pub(crate) rehearsed: u64,
     /// Index: the version of each flow that new calls begin with.
     pub(crate) flow_versions: BTreeMap<FlowName, FlowVersion>,
+    /// Index: the parked calls by their slots.
+    pub(crate) parked: BTreeMap<u16, CallId>,
     /// Index: what is due when.
     pub(crate) deadlines: BTreeSet<(Millis, Due)>,
     /// Index: how each agent stands in the other indexes.
@@ -106,6 +108,7 @@ struct CallMarks {
     place: Option<QueuePlace>,
     flow: Option<FlowKey>,
     owner: Option<NodeId>,
+    slot: Option<u16>,
     /// What it means if it leaves its queue for this state.
     exit: Exit,
 }
@@ -163,6 +166,7 @@ impl CallMarks {
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => None,
         };
@@ -173,6 +177,7 @@ impl CallMarks {
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => None,
         };
@@ -184,10 +189,12 @@ impl CallMarks {
             | Phase::Queued { .. }
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => Exit::Overflowed,
         };
-        Self { deadline: call.deadline(), place, flow, owner: Some(call.owner), exit }
+        let (owner, slot) = (Some(call.owner), call.slot());
+        Self { deadline: call.deadline(), place, flow, owner, slot, exit }
     }
 }
 
@@ -383,6 +390,10 @@ impl Center {
                 node.calls = node.calls.wrapping_add(by);
             }
         }
+        if before.slot != after.slot {
+            before.slot.and_then(|slot| self.parked.remove(&slot));
+            after.slot.and_then(|slot| self.parked.insert(slot, id));
+        }
         if before.flow != after.flow {
             if let Some(entry) = after.flow.as_ref().and_then(|key| self.flows.get_mut(key)) {
                 entry.calls += 1;
@@ -393,7 +404,10 @@ impl Center {
         }
         if before.place != after.place {
             if let Some(QueuePlace { queue, place, .. }) = before.place {
-                let stays = after.place.as_ref().is_some_and(|after| after.place == place);
+                // With another priority it is where it was; only who enters gets a ticket.
+                let stays = after.place.as_ref().is_some_and(|after| {
+                    after.queue == queue && after.place.ticket == place.ticket
+                });
                 if let Some(queue) = self.queues.get_mut(&queue) {
                     queue.leave(&place);
                     if !stays {
@@ -541,6 +555,7 @@ impl Center {
     /// Builds every index anew, after loading and after a new directory.
     pub(crate) fn rebuild_indexes(&mut self, turn: &mut Turn) {
         self.deadlines.clear();
+        self.parked.clear();
         self.agent_marks.clear();
         let texts = self.directory.flows.iter();
         self.flow_versions =

@@ -344,6 +344,10 @@ impl Model {
 
     fn at_most_one_agent_answers_a_call(&mut self, step: &Step<'_>) -> Result<(), Broken> {
         for event in step.events() {
+            // Who is parked is picked up by another.
+            if let Happened::Parked { call, .. } = event {
+                self.answered.remove(call);
+            }
             let Happened::Established { agent, call, .. } = event else { continue };
             let of_caller = step
                 .center

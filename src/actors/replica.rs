@@ -210,7 +210,11 @@ impl CenterMachine {
                 touched.calls.contains(&call)
                     && self.center.call(call).is_some_and(|call| call.owner == self.node)
             }
-            Reply::Done | Reply::Already | Reply::SignedIn { .. } | Reply::Afterwards => false,
+            Reply::Done
+            | Reply::Already
+            | Reply::SignedIn { .. }
+            | Reply::Afterwards
+            | Reply::Parked { .. } => false,
         };
         if let Some(node) = (dialled || !records.is_empty()).then(|| self.actors()).flatten() {
             if dialled {

@@ -143,6 +143,7 @@ fn close_code(why: CloseReason) -> CloseCode {
         CloseReason::SignedInElsewhere
         | CloseReason::ConnectionLost
         | CloseReason::Reconfigured
+        | CloseReason::ForcedOut
         | CloseReason::TooManyErrors
         | CloseReason::Refused => CloseCode::Policy,
         CloseReason::GoingAway => CloseCode::Away,
@@ -458,7 +459,8 @@ impl Conversation {
                 CloseReason::SignedOut
                 | CloseReason::SignedInElsewhere
                 | CloseReason::ConnectionLost
-                | CloseReason::Reconfigured,
+                | CloseReason::Reconfigured
+                | CloseReason::ForcedOut,
             ) => true,
             End::Close(
                 CloseReason::GoingAway

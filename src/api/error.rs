@@ -178,7 +178,14 @@ impl From<Rejected> for ErrorBody {
         match &rejected {
             Rejected::NoSuchCall { .. }
             | Rejected::NoSuchAgent { .. }
+            | Rejected::NoSuchQueue { .. }
+            | Rejected::EmptySlot { .. }
             | Rejected::NoSuchNode { .. } => error(ErrorCode::NotFound),
+            Rejected::NotKeys { .. } => error(ErrorCode::BadRequest),
+            Rejected::NoSlot { .. } => error(ErrorCode::Conflict),
+            Rejected::MayNotRefer { .. }
+            | Rejected::NotYourAgent { .. }
+            | Rejected::NotYourQueue { .. } => error(ErrorCode::WrongRole),
             Rejected::CallExists { .. }
             | Rejected::Late { .. }
             | Rejected::OnlyNode { .. }

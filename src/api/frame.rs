@@ -14,6 +14,7 @@ use tandem_center::Reply;
 use super::error::{ErrorBody, ErrorCode};
 use super::happened::EventView;
 use super::view::{Agent, CallView, QueueView};
+pub use super::wishes::{MoveToQueue, OfAgent, Prioritise, SendKeys, Slot, Supervise};
 use super::words::SessionEnded;
 use crate::alarms::Alarm;
 
@@ -115,8 +116,34 @@ pub enum Do {
     Dispose(Disposition),
     /// End the wrap-up before its time.
     EndWrapUp(Nothing),
-    /// Go home. Refused during a call.
+    /// Go home. Refused during a call. Supervisors send others home also during one, which goes on
+    /// at the phone.
     SignOut(Whom),
+    /// For supervisors: listen to an agent's conversation with one's own phone, or be heard there in
+    /// another way. `hang-up` ends it.
+    Supervise(Supervise),
+    /// For supervisors: take the place of the agent whose conversation one supervises.
+    TakeOver(OfAgent),
+    /// For supervisors: change the priority of a call that waits.
+    Prioritise(Prioritise),
+    /// For supervisors: move a call that waits to another queue.
+    MoveToQueue(MoveToQueue),
+    /// Not be heard by anybody in the call.
+    Mute(OfCall),
+    /// Be heard again.
+    Unmute(OfCall),
+    /// Press keys for those who hear one.
+    SendKeys(SendKeys),
+    /// Interrupt the recording, as for a card number.
+    PauseRecording(OfCall),
+    /// Let it go on.
+    ResumeRecording(OfCall),
+    /// Send the call that rings here to another number.
+    Deflect(Asked),
+    /// Leave the other party in a slot, from which anybody may pick it up.
+    Park(OfCall),
+    /// Take the call in a slot: one's own phone is called.
+    PickUp(Slot),
 }
 
 /// Whose state is meant.
@@ -289,6 +316,8 @@ pub enum ResultView {
     SignedIn,
     /// It holds when the present call and its wrap-up are over.
     Afterwards,
+    /// The call waits in this slot.
+    Parked(Slot),
 }
 
 impl From<Reply> for ResultView {
@@ -299,6 +328,7 @@ impl From<Reply> for ResultView {
             Reply::Dialing { call } => Self::Dialing(OfCall { call: call.to_string() }),
             Reply::SignedIn { .. } => Self::SignedIn,
             Reply::Afterwards => Self::Afterwards,
+            Reply::Parked { slot } => Self::Parked(Slot { slot }),
         }
     }
 }
@@ -346,6 +376,8 @@ pub enum CloseReason {
     ConnectionLost,
     /// The agent is not configured any more.
     Reconfigured,
+    /// A supervisor signed the agent out: do not connect again by yourself.
+    ForcedOut,
     /// The node is ending: go on at another one at once.
     GoingAway,
     /// The client did not read: connect again and resume.
@@ -365,6 +397,7 @@ impl From<SessionEnded> for CloseReason {
             SessionEnded::SignedInElsewhere => Self::SignedInElsewhere,
             SessionEnded::ConnectionLost => Self::ConnectionLost,
             SessionEnded::Reconfigured => Self::Reconfigured,
+            SessionEnded::ForcedOut => Self::ForcedOut,
         }
     }
 }
@@ -373,7 +406,7 @@ impl From<SessionEnded> for CloseReason {
 const CLIENT_FRAMES: [&str; 3] = ["hello", "command", "ping"];
 
 /// What commands can say in `do`.
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 28] = [
     "ready",
     "not-ready",
     "accept",
@@ -390,6 +423,18 @@ const COMMANDS: [&str; 16] = [
     "dispose",
     "end-wrap-up",
     "sign-out",
+    "supervise",
+    "take-over",
+    "prioritise",
+    "move-to-queue",
+    "mute",
+    "unmute",
+    "send-keys",
+    "pause-recording",
+    "resume-recording",
+    "deflect",
+    "park",
+    "pick-up",
 ];
 
 /// Reads a frame from a client. The error names the id of the command if it can be read.

@@ -27,6 +27,7 @@ mod server;
 mod snapshot;
 pub mod token;
 pub mod view;
+mod wishes;
 pub mod words;
 
 pub use login::hash as hash_password;

@@ -28,7 +28,7 @@ pub(super) struct QueueCounts {
 }
 
 /// Every phase and state, so that those without a call or agent are shown as 0.
-const PHASES: [Phase; 10] = [
+const PHASES: [Phase; 11] = [
     Phase::Arriving,
     Phase::Ivr,
     Phase::Queued,
@@ -38,6 +38,7 @@ const PHASES: [Phase; 10] = [
     Phase::Consulting,
     Phase::Conference,
     Phase::Echo,
+    Phase::Parked,
     Phase::Ended,
 ];
 

@@ -9,10 +9,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tandem_center::event::Screen;
 use tandem_center::record::SegmentKind;
-use tandem_center::{self as center, AgentState, Call, Center, Queue};
+use tandem_center::{self as center, AgentId, AgentState, Call, Center, Queue};
 
 use super::backend::CdrRow;
-use super::words::{CallDirection, LegPhase, LegRole, Outcome, Party, Phase, Reason, Role, State};
+use super::words::{
+    CallDirection, LegPhase, LegRole, Outcome, Party, Phase, Reason, Role, State, SupervisionMode,
+};
 
 /// One agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -169,14 +171,36 @@ pub struct CallView {
     /// The recording.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recording: Option<String>,
+    /// The slot in which it is parked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u16>,
+    /// Whether an agent has interrupted the recording.
+    #[serde(default)]
+    pub recording_paused: bool,
     /// The legs of those who talk.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parties: Vec<u16>,
     /// Who is asked by one of them meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consultation: Option<ConsultationView>,
+    /// The supervisor in it; for supervisors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervision: Option<SupervisionView>,
     /// Its parties.
     pub legs: Vec<LegView>,
+}
+
+/// A supervisor in an agent's conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SupervisionView {
+    /// Who.
+    pub by: String,
+    /// Of whom.
+    pub of: String,
+    /// Who hears the supervisor.
+    pub mode: SupervisionMode,
+    /// The leg of the supervisor's phone.
+    pub leg: u16,
 }
 
 /// One party of a call.
@@ -192,6 +216,9 @@ pub struct LegView {
     pub state: LegPhase,
     /// Whether its phone holds.
     pub held: bool,
+    /// Whether its agent is heard by nobody.
+    #[serde(default)]
+    pub muted: bool,
 }
 
 /// One who is asked during a conversation.
@@ -247,6 +274,8 @@ impl CallView {
             priority: call.priority,
             variables: pairs(call.variables.iter()),
             recording: call.recording.as_ref().map(ToString::to_string),
+            slot: call.slot(),
+            recording_paused: call.recording_paused,
             parties: call
                 .conversation()
                 .map(|(parties, _)| parties.iter().map(|number| number.0).collect())
@@ -259,8 +288,24 @@ impl CallView {
                     aside: asked.aside,
                 }
             }),
+            supervision: call.supervision.as_ref().map(|supervision| SupervisionView {
+                by: supervision.by.to_string(),
+                of: supervision.of.to_string(),
+                mode: supervision.mode.into(),
+                leg: supervision.leg.0,
+            }),
             legs: call.legs.iter().map(|(number, leg)| LegView::of(number.0, leg)).collect(),
         }
+    }
+
+    /// The same for an agent in it, who is not to see a supervisor.
+    #[must_use]
+    pub fn of_own(call: &Call, agent: &AgentId) -> Self {
+        let mut view = Self::of(call);
+        if let Some(supervision) = view.supervision.take_if(|one| one.by != agent.as_str()) {
+            view.legs.retain(|leg| leg.number != supervision.leg);
+        }
+        view
     }
 }
 
@@ -286,6 +331,7 @@ impl LegView {
             target: leg.target.to_string(),
             state: leg.state.into(),
             held: leg.held,
+            muted: leg.muted,
         }
     }
 }
@@ -449,12 +495,15 @@ pub struct CdrView {
     pub takeovers: u32,
     /// What it spent its time with.
     pub segments: Vec<SegmentView>,
+    /// Who supervised it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub supervisors: Vec<String>,
 }
 
 /// A stretch of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SegmentView {
-    /// What went on: `ivr`, `queue`, `ringing`, `talk` or `echo`.
+    /// What went on: `ivr`, `queue`, `ringing`, `talk`, `echo` or `park`.
     pub kind: String,
     /// With which flow, queue or agent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -503,6 +552,7 @@ impl CdrView {
             node: cdr.node.0,
             takeovers: cdr.takeovers,
             segments: cdr.segments.iter().map(SegmentView::of).collect(),
+            supervisors: cdr.supervisors.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -515,6 +565,7 @@ impl SegmentView {
             SegmentKind::Ringing => ("ringing", None),
             SegmentKind::Talk(agent) => ("talk", agent.as_ref().map(ToString::to_string)),
             SegmentKind::Echo => ("echo", None),
+            SegmentKind::Park => ("park", None),
         };
         Self {
             kind: kind.to_owned(),

@@ -172,6 +172,13 @@ impl Fold {
                 "talking".to_owned()
             }
             What::Recalled { agent } => format!("coming back to {agent}"),
+            What::SupervisorTakes { by, .. } => format!("talking with {by}"),
+            What::Deflected { to, .. } => {
+                self.offered = None;
+                format!("on its way to {to}")
+            }
+            What::Parked { slot, .. } => format!("parked in slot {slot}"),
+            What::PickedUp { by, .. } => format!("on its way to {by}"),
             What::Held { .. } => return self.held = true,
             What::Retrieved { .. } => return self.held = false,
             What::Screened { .. }
@@ -185,6 +192,13 @@ impl Fold {
             | What::Answered { .. }
             | What::LegFailed { .. }
             | What::LegEnded { .. }
+            | What::Muted { .. }
+            | What::Pressed { .. }
+            | What::RecordingPaused { .. }
+            | What::Supervises { .. }
+            | What::SupervisionEnded { .. }
+            | What::Prioritised { .. }
+            | What::Moved { .. }
             | What::TakenOver { .. } => return,
         };
         self.place = place;
@@ -227,6 +241,8 @@ impl Fold {
             | What::LegFailed { leg, .. }
             | What::LegEnded { leg, .. }
             | What::Held { leg, .. }
+            | What::Muted { leg, .. }
+            | What::Pressed { leg, .. }
             | What::Consults { leg, .. }
             | What::Alternates { leg, .. }
             | What::ConsultationEnded { leg }
@@ -234,6 +250,14 @@ impl Fold {
             | What::Leaves { leg, .. }
             | What::Transfers { leg, .. }
             | What::Retrieved { leg } => (of_leg(leg), Lane::Node),
+            What::RecordingPaused { .. }
+            | What::Deflected { .. }
+            | What::Parked { .. }
+            | What::PickedUp { .. }
+            | What::Supervises { .. }
+            | What::SupervisionEnded { .. }
+            | What::SupervisorTakes { .. } => (Lane::Agent, Lane::Node),
+            What::Prioritised { .. } | What::Moved { .. } => (Lane::Node, Lane::Queue),
             What::Bridged { .. } => (Lane::Caller, Lane::Agent),
         }
     }

@@ -447,6 +447,9 @@ impl Whole<'_> {
             for queue in &agent.queues {
                 self.queue_exists(("agent", Some(index), "queues"), queue, config);
             }
+            for queue in &agent.supervises {
+                self.queue_exists(("agent", Some(index), "supervises"), queue, config);
+            }
         }
         for (index, range) in config.agent_range.iter().enumerate() {
             for queue in &range.queues {

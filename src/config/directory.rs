@@ -76,6 +76,7 @@ impl Config {
             always_ready: agent.always_ready,
             queues: agent.queues.iter().map(queue_id).collect(),
             shows: agent.shows.as_ref().map(|number| number.as_str().into()),
+            supervises: agent.supervises.iter().map(queue_id).collect(),
         }
     }
 

@@ -211,6 +211,9 @@ pub struct Agent {
     /// Whether calls are offered without a log-in, as to a machine.
     #[serde(default)]
     pub always_ready: bool,
+    /// The queues whose agents and callers a supervisor supervises; empty: all.
+    #[serde(default)]
+    pub supervises: Vec<Name>,
 }
 
 /// Agents with numbered names, as for a load test: `prefix = "agent"`, `first = 1`,
@@ -306,6 +309,7 @@ impl AgentRange {
                 shows: None,
                 answers_on: self.answers_on,
                 always_ready: self.always_ready,
+                supervises: Vec::new(),
             })
         })
     }

@@ -374,7 +374,7 @@ impl Worker {
     }
 
     fn apply(&mut self, index: u32, plan: PortPlan) {
-        let source = plan.source.clone();
+        let linked = plan.clone();
         self.guard(index, |worker| {
             if let Some(slot) = slot_mut(&mut worker.slots, index) {
                 slot.apply(plan, &worker.recorder, worker.now);
@@ -386,7 +386,7 @@ impl Worker {
         let Some(key) = self.slot(index).map(|slot| slot.key) else {
             return;
         };
-        let change = self.links.set_source(key, index, &source);
+        let change = self.links.set_plan(key, index, &linked);
         if let Some(conference) = change.ended {
             self.wheel.remove(Beat::Conference(conference));
         }

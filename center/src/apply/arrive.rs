@@ -1,6 +1,6 @@
 //! Calls begin and are routed: screening, numbers, queues, targets, trunks, the echo.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::end::End;
@@ -51,6 +51,9 @@ impl Call {
             redirects: 0,
             segments: Vec::new(),
             timeline: Timeline::default(),
+            recording_paused: false,
+            supervision: None,
+            supervisors: BTreeSet::new(),
         }
     }
 }
@@ -87,6 +90,8 @@ impl Center {
             held: false,
             held_at_desk: false,
             wire: arrived.wire,
+            muted: false,
+            keys: None,
         });
         let id = call.id;
         let screen = self.screen(turn, &call);
@@ -289,6 +294,8 @@ impl Center {
                 held: false,
                 held_at_desk: false,
                 wire: Wire::default(),
+                muted: false,
+                keys: None,
             });
             call.timeline.note(at, What::Invited { leg, target });
             leg

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long an agent's own phone rings that does not answer by itself, in seconds.
-const OWN_RING_SECONDS: u32 = 30;
+pub(super) const OWN_RING_SECONDS: u32 = 30;
 
 impl Center {
     pub(super) fn dial(&mut self, turn: &mut Turn, dial: Dial) -> Result<Reply, Rejected> {

@@ -4,6 +4,7 @@ use super::Turn;
 use super::offer::WrapUp;
 use crate::event::{Happened, OfferEnd};
 use crate::record::{RECORD_VARIABLES_BYTES_MAX, SegmentKind};
+use crate::supervision::Supervision;
 use crate::timeline::What;
 use crate::{
     AgentId, AgentState, Call, CallId, CallResult, Cause, Cdr, Center, Direction, LegNumber,
@@ -30,6 +31,9 @@ impl Center {
         let ended = self.edit_call(turn, id, |call| {
             call.close_hold(at);
             call.end_segment(at);
+            if let Some(Supervision { by, .. }) = call.supervision.take() {
+                call.timeline.note(at, What::SupervisionEnded { by, cause });
+            }
             let legs: Vec<LegNumber> = call.legs.keys().copied().collect();
             for number in legs {
                 let cause =
@@ -75,8 +79,9 @@ impl Center {
             self.release_agent(turn, id, None);
             return;
         }
-        let has_talked =
-            matches!(agent.state, AgentState::Talking { .. } | AgentState::Held { .. });
+        let supervises = call.supervision.as_ref().is_some_and(|one| one.by == *id);
+        let has_talked = !supervises
+            && matches!(agent.state, AgentState::Talking { .. } | AgentState::Held { .. });
         let seconds = if has_talked { self.wrap_up_seconds(call) } else { 0 };
         let until = (seconds > 0).then(|| turn.at.plus_seconds(seconds));
         let agent = id.clone();
@@ -162,6 +167,7 @@ impl Call {
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo => (Side::System, Cause::Failed, CallResult::Failed),
         };
         let talks = || self.segments.iter().filter(|s| matches!(s.kind, SegmentKind::Talk(_)));
@@ -192,6 +198,7 @@ impl Call {
             node: self.owner,
             takeovers: self.epoch,
             segments: self.segments.clone(),
+            supervisors: self.supervisors.iter().cloned().collect(),
         }
     }
 

@@ -87,6 +87,9 @@ impl Center {
     /// An invited leg answered: it is what the call waited for.
     fn reached(&mut self, turn: &mut Turn, id: CallId, number: LegNumber) {
         let Some(call) = self.calls.get(&id).cloned() else { return };
+        if call.is_supervisor(number) {
+            return self.supervisor_answered(turn, id);
+        }
         match &call.phase {
             Phase::Dialing { leg, then: Some(then), .. } if *leg == number => {
                 self.own_phone_answered(turn, id, then.clone());
@@ -110,6 +113,7 @@ impl Center {
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => {
                 self.edit_call(turn, id, |call| call.drop_leg(number, Cause::Withdrawn));
@@ -170,6 +174,9 @@ impl Center {
             call.timeline.note(at, What::LegFailed { leg: number, status });
             call.clone()
         });
+        if call.is_supervisor(number) {
+            return self.supervision_ends(turn, id, cause);
+        }
         if call.offer().is_some_and(|offer| offer.stage.leg() == Some(number)) {
             self.edit_call(turn, id, |call| call.legs.remove(&number));
             self.return_offer(turn, id, Returned::Refused { status });
@@ -235,6 +242,7 @@ impl Center {
             return Ok(Reply::Already);
         }
         let at = turn.at;
+        let is_supervisor = call.is_supervisor(number);
         self.edit_call(turn, id, |call| {
             if let Some(leg) = call.legs.get_mut(&number) {
                 leg.held = held;
@@ -246,8 +254,11 @@ impl Center {
             };
             call.timeline.note(at, what);
         });
-        self.tell_hold(turn, id, number, held);
-        self.settle_holds(turn, id);
+        // The others are not to hear that there is one.
+        if !is_supervisor {
+            self.tell_hold(turn, id, number, held);
+            self.settle_holds(turn, id);
+        }
         Ok(Reply::Done)
     }
 

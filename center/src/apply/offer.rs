@@ -252,6 +252,7 @@ impl Center {
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => None,
         };
@@ -401,6 +402,7 @@ mod tests {
             always_ready: true,
             queues: vec![queue.clone()],
             shows: None,
+            supervises: Vec::new(),
         };
         let directory = Directory {
             numbers: BTreeMap::from([("q".into(), Route::Queue(queue.clone()))]),

@@ -159,7 +159,7 @@ impl Center {
 
     /// Has a phone, is there, and is in no call: wrap-up and not being ready do not keep an agent
     /// from being asked by name.
-    fn can_take_over(&self, agent: &AgentId) -> bool {
+    pub(super) fn can_take_over(&self, agent: &AgentId) -> bool {
         let Some(found) = self.agents.get(agent) else { return false };
         match &found.state {
             AgentState::Ready { .. } | AgentState::NotReady { .. } | AgentState::WrapUp { .. } => {
@@ -333,12 +333,7 @@ impl Center {
         turn.tell(agent, transferred(id, agent, Some(to.clone())));
         self.depart(turn, id, talk.leg, (*served, Some(to)));
         self.send_to(turn, id, destination);
-        self.edit_call(turn, id, |call| {
-            // It has arrived where calls wait; what becomes of it there is not the agent's concern.
-            if !matches!(call.phase, Phase::Dialing { .. } | Phase::Direct { .. }) {
-                call.recall = None;
-            }
-        });
+        self.forget_recall_if_arrived(turn, id);
         Ok(Reply::Done)
     }
 
@@ -371,6 +366,9 @@ impl Center {
         (by, cause): (Side, Cause),
     ) {
         let Some(call) = self.calls.get(&id).cloned() else { return };
+        if call.is_supervisor(number) {
+            return self.supervision_ends(turn, id, cause);
+        }
         let end = End(by, cause, call.result_if_left());
         let Some((parties, consultation)) = call.conversation() else {
             return self.end_call(turn, id, end);
@@ -470,7 +468,7 @@ impl Center {
 
     /// An agent leaves for good, and the other party waits to be connected. If that comes to
     /// nothing, the agent gets the call back.
-    fn depart(
+    pub(super) fn depart(
         &mut self,
         turn: &mut Turn,
         id: CallId,
@@ -543,7 +541,7 @@ fn transferred(call: CallId, agent: &AgentId, to: Option<Arc<str>>) -> Happened 
 
 impl Call {
     /// Ends a leg of a call that goes on. One that has ended by itself is not kept.
-    fn let_go(&mut self, number: LegNumber, cause: Cause) {
+    pub(super) fn let_go(&mut self, number: LegNumber, cause: Cause) {
         self.drop_leg(number, cause);
         if let Some(LegState::Ended { .. }) = self.legs.get(&number).map(|leg| leg.state) {
             self.legs.remove(&number);
@@ -560,6 +558,7 @@ impl Call {
             | Phase::Queued { .. }
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
+            | Phase::Parked { .. }
             | Phase::Ended { .. } => CallResult::Abandoned,
         }
     }

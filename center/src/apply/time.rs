@@ -7,6 +7,7 @@ use super::end::End;
 use crate::agent::{After, reasons};
 use crate::event::SessionEnd;
 use crate::state::Due;
+use crate::supervision::Supervision;
 use crate::timeline::{Returned, What};
 use crate::{AgentId, AgentState, CallId, CallResult, Cause, Center, Phase, QueueId, Reply, Side};
 
@@ -36,6 +37,10 @@ impl Center {
     fn call_is_due(&mut self, turn: &mut Turn, id: CallId) {
         let Some(call) = self.calls.get(&id).cloned() else { return };
         turn.routes = 0;
+        let supervision = call.supervision.as_ref().and_then(Supervision::deadline);
+        if supervision.is_some_and(|until| until <= turn.at) {
+            return self.supervision_ends(turn, id, Cause::NoAnswer);
+        }
         match &call.phase {
             Phase::Queued { offer: Some(_), .. } | Phase::Direct { .. } => {
                 self.return_offer(turn, id, Returned::NoAnswer);
@@ -48,6 +53,7 @@ impl Center {
             Phase::Dialing { .. } => {
                 self.end_call(turn, id, End(Side::System, Cause::NoAnswer, CallResult::NoAnswer));
             }
+            Phase::Parked { .. } => self.parked_too_long(turn, id),
             Phase::Ended { .. } => self.remove_call(turn, id),
             Phase::Ivr { .. } => self.act_is_due(turn, id),
             // None of them has a deadline.

@@ -67,7 +67,12 @@ impl Directory {
         }
         for (id, agent) in &self.agents {
             at_most(&format!("the queue list of {id}"), agent.queues.len(), QUEUES_PER_AGENT_MAX)?;
-            for queue in &agent.queues {
+            at_most(
+                &format!("the list of what {id} supervises"),
+                agent.supervises.len(),
+                QUEUES_PER_AGENT_MAX,
+            )?;
+            for queue in agent.queues.iter().chain(&agent.supervises) {
                 self.check_has_queue(|| format!("agent {id}"), queue)?;
             }
         }

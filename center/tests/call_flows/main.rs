@@ -3,6 +3,7 @@
 
 mod agents;
 mod audit;
+mod control;
 mod desk;
 mod endings;
 mod inbound;
@@ -12,6 +13,7 @@ mod outbound;
 mod queues;
 mod reconfigure;
 mod script;
+mod supervise;
 mod talk;
 mod versions;
 mod wants;

@@ -52,6 +52,7 @@ pub(crate) fn person(answers_on: AnswersOn, queues: &[&str]) -> AgentConfig {
         always_ready: false,
         queues: queues.iter().map(|name| queue(name)).collect(),
         shows: None,
+        supervises: Vec::new(),
     }
 }
 

@@ -369,6 +369,15 @@ impl LiveLeg {
         }
     }
 
+    /// The transfer that its phone asked for is committed, and the call is not with it any more: it
+    /// is told so before the BYE (RFC 3515 §2.4.4). Nothing if it did not ask.
+    pub(super) fn transfer_is_done(&mut self, now: Instant) {
+        if self.dialog.accept_refer(now).is_ok() {
+            // Who does not want to know has no subscription (RFC 4488).
+            let _may_be_quiet = self.dialog.notify_refer(now, 200);
+        }
+    }
+
     /// Ends the leg, whatever it is doing.
     pub(super) fn end(&mut self, now: Instant) {
         // Who was answered is in a call, and only a BYE ends that: first the answer, once more.

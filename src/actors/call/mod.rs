@@ -258,6 +258,9 @@ impl State {
             }
             Message::Rejected(command, why) => {
                 tracing::debug!(call = %self.id, %why, ?command, "the state has moved on");
+                if let Command::Referred { leg, .. } = *command {
+                    self.refuse_refer(now, leg, events::refusal_of_refer(&why));
+                }
                 // It may have been committed by a proposal of which nobody heard again.
                 if let Command::LegAnswered { leg, .. } = *command {
                     self.answer_kept(leg);

@@ -182,7 +182,12 @@ impl State {
             LegWant::Proceed => self.with_leg(number, |leg| leg.proceed(now)),
             LegWant::Ring => self.with_leg(number, |leg| leg.ring(now)),
             LegWant::Refused { status } => self.with_leg(number, |leg| leg.refuse(now, *status)),
-            LegWant::Gone { .. } if known => self.end_leg(now, number),
+            LegWant::Gone { cause } if known => {
+                if *cause == Cause::Transferred {
+                    self.with_leg(number, |leg| leg.transfer_is_done(now));
+                }
+                self.end_leg(now, number);
+            }
             // It never was, or is gone from here: the value can forget it.
             LegWant::Gone { .. } => self.forget_leg(number),
         }

@@ -155,7 +155,19 @@ fn effects(asked: &Asked, desk: &Log, observer: &Log) -> Option<usize> {
         | Do::Alternate(_)
         | Do::Reconnect(_)
         | Do::EndWrapUp(_)
-        | Do::SignOut(_) => None,
+        | Do::SignOut(_)
+        | Do::Supervise(_)
+        | Do::TakeOver(_)
+        | Do::Prioritise(_)
+        | Do::MoveToQueue(_)
+        | Do::Mute(_)
+        | Do::Unmute(_)
+        | Do::SendKeys(_)
+        | Do::PauseRecording(_)
+        | Do::ResumeRecording(_)
+        | Do::Deflect(_)
+        | Do::Park(_)
+        | Do::PickUp(_) => None,
     }
 }
 

@@ -4,6 +4,8 @@
 //!
 //! A failure prints its seed; `ONLY_SEED=n` runs just that one.
 
+mod dice;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tandem_center::audit::{Ledger, check_state};
@@ -13,12 +15,15 @@ use tandem_center::directory::{
 use tandem_center::flow::IvrResult;
 use tandem_center::version::{NEWEST, Reads};
 use tandem_center::{
-    AgentId, Arrived, CallId, Cause, Center, Command, CommandId, Dial, Directory, HomeId,
-    LegNumber, Millis, NodeId, Party, QueueId, Record, Route, SessionId, WantedState, Wire,
+    AgentId, Arrived, CallId, Cause, Center, Command, CommandId, Dial, Directory, Happened, HomeId,
+    LegNumber, Millis, NodeId, Party, QueueId, Record, Route, SessionId, SupervisionMode,
+    WantedState, Wire,
 };
 
+use dice::Dice;
+
 /// Seeds of one run; `SEEDS=n` runs more.
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 12;
 const STEPS: u64 = 1_500;
 
 const FLOW: &str = r#"
@@ -50,31 +55,6 @@ number = "ana"
 [steps.bye]
 do = "hang_up"
 "#;
-
-/// splitmix64: the same numbers everywhere.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len() as u64) as usize]
-    }
-}
 
 fn agent(name: &str) -> AgentId {
     AgentId::parse(name).expect("a good name")
@@ -122,13 +102,18 @@ fn directory(variant: u64) -> Directory {
         serves.truncate(1 + n);
         let config = AgentConfig {
             name: name.into(),
-            role: Duty::Agent,
+            role: match name {
+                "dan" => Duty::Supervisor,
+                "bot" => Duty::Administrator,
+                _ => Duty::Agent,
+            },
             password: PasswordHash::default(),
             device: "sip:p@q".into(),
             answers_on: if n % 2 == 0 { AnswersOn::Desk } else { AnswersOn::Phone },
             always_ready: name == "bot" && variant & 8 == 0,
             queues: serves,
             shows: None,
+            supervises: Vec::new(),
         };
         if name != "dan" || variant & 4 == 0 {
             agents.insert(agent(name), config);
@@ -162,6 +147,8 @@ struct World {
     recorded: BTreeSet<CallId>,
     ledger: Ledger,
     calls: u16,
+    /// What was done that is rare.
+    reached: Vec<&'static str>,
 }
 
 impl World {
@@ -177,6 +164,7 @@ impl World {
             recorded: BTreeSet::new(),
             ledger: Ledger::default(),
             calls: 0,
+            reached: Vec::new(),
         }
     }
 
@@ -189,6 +177,7 @@ impl World {
         let begun = command.call().filter(|_| begins);
         let was_there = begun.is_some_and(|call| self.taken.contains(&call));
         let before = self.dice.one_in(10).then(|| self.center.state_hash());
+        let picks_up = matches!(command, Command::PickUp { .. });
         let outcome = self.center.apply(self.index, self.now, command);
         assert_eq!(self.replica.apply(self.index, self.now, read), outcome);
         let Ok(outcome) = outcome else {
@@ -198,6 +187,14 @@ impl World {
         if !was_there {
             self.taken.extend(begun.filter(|call| self.center.call(*call).is_some()));
         }
+        self.reached.extend(picks_up.then_some("picked up"));
+        for event in &outcome.events {
+            let supervised = matches!(event.what, Happened::Supervising { .. });
+            self.reached.extend(supervised.then_some("supervised"));
+            let parked = matches!(event.what, Happened::Parked { .. });
+            self.reached.extend(parked.then_some("parked"));
+        }
+
         self.ledger.applied(&self.center, &outcome);
         assert_eq!(self.ledger.faults(), []);
         for record in &outcome.records {
@@ -340,7 +337,18 @@ impl World {
     fn desk(&mut self) -> Command {
         let (call, agent) = self.pair();
         let command = self.any_command_id();
-        match self.dice.below(13) {
+        match self.dice.below(15) {
+            13 => Command::Deflect {
+                agent,
+                call,
+                to: (*self.dice.pick(&["rest", "0123", "bob", "x"])).into(),
+                command,
+            },
+            14 => Command::PickUp {
+                agent: self.any_agent(),
+                slot: 1 + self.dice.below(3) as u16,
+                command,
+            },
             0..=3 => Command::AcceptOffer { agent, call, command },
             4 => Command::DeclineOffer { agent, call, command },
             5 | 6 => Command::Hold { agent, call, command },
@@ -375,7 +383,7 @@ impl World {
         let agent =
             if agents.is_empty() { self.any_agent() } else { self.dice.pick(&agents).clone() };
         let asked = value.conversation().and_then(|(_, asked)| asked?.reach.leg());
-        match self.dice.below(10) {
+        match self.dice.below(11) {
             0..=2 => {
                 let to =
                     *self.dice.pick(&["0123", "service", "ana", "bob", "cyd", "sales", "0123"]);
@@ -389,9 +397,64 @@ impl World {
                 let to = *self.dice.pick(&["0123", "service", "rest", "ana", "echo", "closed"]);
                 Command::Transfer { agent, call, to: Some(to.into()), command }
             }
+            10 => match self.dice.below(6) {
+                0 => Command::Mute { agent, call, muted: self.dice.one_in(2), command },
+                1 => Command::SendKeys { agent, call, keys: "12#".into(), command },
+                2 => Command::PauseRecording { agent, call, paused: self.dice.one_in(2), command },
+                3 => {
+                    let (leg, to) = (self.any_leg(call), "0123".into());
+                    Command::Referred { call, leg, to }
+                }
+                _ => Command::Park { agent, call, command },
+            },
             _ => {
                 let leg = asked.unwrap_or(LegNumber::FIRST);
                 Command::LegAnswered { call, leg, wires: Vec::new() }
+            }
+        }
+    }
+
+    /// What a supervisor does, most often to somebody in a conversation.
+    fn supervisor(&mut self) -> Command {
+        let called = self.center.calls().find_map(|call| {
+            let supervision = call.supervision.as_ref().filter(|_| call.supervised().is_none())?;
+            Some((call.id, supervision.leg))
+        });
+        if let Some((call, leg)) = called {
+            return Command::LegAnswered { call, leg, wires: Vec::new() };
+        }
+        let talks = self.center.agents().filter(|agent| {
+            let call = agent.state.call().and_then(|call| self.center.call(call));
+            call.is_some_and(|call| call.talking_leg_of(&agent.id).is_some())
+        });
+        let mut talks: Vec<AgentId> = talks.map(|agent| agent.id.clone()).collect();
+        talks.push(self.any_agent());
+        let mut free = vec![agent("dan"), agent("bot")];
+        free.retain(|name| {
+            let state = self.center.agent(name).map(|agent| agent.state.clone());
+            state.is_some_and(|state| state.call().is_none() && state.name() != "logged out")
+        });
+        free.push(agent("dan"));
+        let (agent, of) = (free[0].clone(), self.dice.pick(&talks).clone());
+        let (call, command) = (self.any_call(), self.any_command_id());
+        match self.dice.below(12) {
+            0..=5 => {
+                let modes =
+                    [SupervisionMode::Listen, SupervisionMode::Whisper, SupervisionMode::Barge];
+                let mode = *self.dice.pick(&modes);
+                Command::Supervise { agent, of, mode, command }
+            }
+            6 | 7 => Command::TakeOver { agent, of, command },
+            8 => Command::ForceState { agent, of, state: WantedState::Ready, command },
+            9 => Command::ForceLogOut { agent, of, command },
+            10 => {
+                let priority = self.dice.one_in(2).then(|| self.dice.below(300) as u8);
+                Command::Prioritise { agent, call, priority, command }
+            }
+            _ => {
+                let name = *self.dice.pick(&["sales", "rest", "extra"]);
+                let queue = queue(name);
+                Command::MoveToQueue { agent, call, queue, command }
             }
         }
     }
@@ -435,7 +498,8 @@ impl World {
             14..=37 => self.report(),
             38..=49 => self.talk(),
             50..=57 => self.ivr(),
-            58..=74 => self.desk(),
+            58..=71 => self.desk(),
+            72..=74 => self.supervisor(),
             75..=88 => self.person(),
             89..=93 => Command::Tick,
             94 | 95 => {
@@ -503,6 +567,9 @@ fn whatever_comes_the_state_is_sound_and_the_same_everywhere() {
                 }
             }
             world.check();
+            for reached in world.reached {
+                *seen.entry(reached).or_default() += 1;
+            }
             seen
         });
         match ran {
@@ -518,7 +585,7 @@ fn whatever_comes_the_state_is_sound_and_the_same_everywhere() {
     for phase in all {
         assert!(phases.get(phase).copied().unwrap_or(0) > 20 || only.is_some(), "{phases:?}");
     }
-    for phase in ["consulting", "in a conference"] {
+    for phase in ["consulting", "in a conference", "parked", "supervised", "picked up"] {
         assert!(phases.get(phase).copied().unwrap_or(0) > 2 || only.is_some(), "{phases:?}");
     }
 }
