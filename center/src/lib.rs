@@ -30,6 +30,7 @@ mod registration;
 mod state;
 mod store;
 pub mod timeline;
+pub mod trunk;
 pub mod version;
 mod wants;
 

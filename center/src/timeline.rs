@@ -108,6 +108,12 @@ pub enum What {
     Transfers { leg: LegNumber, to: Option<Arc<str>> },
     /// It could not go where it was transferred: this agent gets it back.
     Recalled { agent: AgentId },
+    /// A leg leaves by this trunk.
+    GoesBy { leg: LegNumber, trunk: Arc<str> },
+    /// The trunk that it came by carries what it may.
+    TrunkFull { trunk: Arc<str> },
+    /// Every trunk to this number carries what it may, or rests.
+    NoTrunkFree { number: Arc<str> },
 }
 
 /// Why this agent was chosen.
@@ -237,6 +243,9 @@ impl fmt::Display for What {
                 write!(f, "leg {leg} leaves the call to the one who was asked")
             }
             Self::Recalled { agent } => write!(f, "came back to {agent}, who transferred it"),
+            Self::GoesBy { leg, trunk } => write!(f, "leg {leg} leaves by trunk {trunk}"),
+            Self::TrunkFull { trunk } => write!(f, "trunk {trunk} has all calls that it may bring"),
+            Self::NoTrunkFree { number } => write!(f, "no trunk to {number} takes a call"),
         }
     }
 }

@@ -204,6 +204,7 @@ impl From<Rejected> for ErrorBody {
             }
             Rejected::NodeIsLost { .. }
             | Rejected::TooManyCalls { .. }
+            | Rejected::NoTrunkFree { .. }
             | Rejected::AddressMoved { .. } => error(ErrorCode::Unavailable),
             Rejected::TooLarge { .. } => error(ErrorCode::TooLarge),
             Rejected::Directory(_) | Rejected::Flow { .. } => error(ErrorCode::BadConfiguration),

@@ -13,5 +13,6 @@ mod queues;
 mod reconfigure;
 mod script;
 mod talk;
+mod trunks;
 mod versions;
 mod wants;

@@ -44,6 +44,8 @@ pub(super) struct LiveLeg {
     /// What was reported of its end. It is reported again as long as the value has the leg alive:
     /// the report may have been refused because it overtook the arrival.
     pub(super) farewell: Option<Command>,
+    /// When its trunk counts as dead if it has said nothing at all.
+    pub(super) unheard_until: Option<Instant>,
 }
 
 /// What the far end of a leg is doing.
@@ -186,6 +188,7 @@ pub(super) fn invite(
         answered_before: false,
         untold: None,
         farewell: None,
+        unheard_until: way.answers_within.map(|within| now + within),
     })
 }
 
@@ -226,6 +229,7 @@ impl LiveLeg {
             answered_before: false,
             untold: None,
             farewell: None,
+            unheard_until: None,
         }
     }
 
@@ -272,6 +276,7 @@ impl LiveLeg {
             answered_before: false,
             untold: None,
             farewell: None,
+            unheard_until: None,
         })
     }
 
