@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use check::{DirectoryError, OVERFLOWS_MAX, SECONDS_MAX, TRUNKS_OF_PREFIX_MAX};
 
 use crate::flow::FlowName;
-use crate::ids::{AgentId, QueueId};
+use crate::ids::{AgentId, NodeId, QueueId};
 
 /// Bytes of an encoded directory. A larger one is refused.
 pub const DIRECTORY_BYTES_MAX: usize = 16 << 20;
@@ -43,6 +43,8 @@ pub struct Directory {
     /// Which dialled number leaves by which trunk: the longest matching prefix wins, and the trunks
     /// that share it stand in for each other.
     pub outbound: Vec<OutboundRule>,
+    /// Where each node stands. All nodes that are not here are together at one site more.
+    pub sites: BTreeMap<NodeId, Arc<str>>,
     /// The flows' TOML texts by name. Their versions are [`crate::flow::FlowVersion`]s.
     pub flows: BTreeMap<FlowName, Arc<str>>,
     /// Why an agent may be not ready: code and label. Empty: any reason is taken.

@@ -16,7 +16,7 @@ use tandem_center::directory::{
     PasswordHash as CenterHash, QueueConfig, Role, Screening, Strategy, TrunkConfig,
 };
 use tandem_center::flow::FlowName;
-use tandem_center::{AgentId, Directory, QueueId, Route};
+use tandem_center::{AgentId, Directory, NodeId, QueueId, Route};
 
 use super::Config;
 use super::entries::{self, Agent, Number, Queue, ScreenAction, Trunk};
@@ -41,6 +41,14 @@ impl Config {
                 .map(|trunk| (text(&trunk.name), trunk_config(trunk)))
                 .collect(),
             outbound: self.trunk.iter().map(outbound).collect(),
+            sites: self
+                .cluster
+                .member
+                .iter()
+                .filter_map(|member| {
+                    Some((NodeId(member.id.get().into()), text(member.site.as_ref()?)))
+                })
+                .collect(),
             flows,
             reasons: labels(&self.reasons),
             session_grace_seconds: self.http.session_grace_seconds.get(),
@@ -251,6 +259,20 @@ mod tests {
         );
         assert_eq!(only.screening.refuses("+1"), Some(403));
         assert_eq!(only.screening.refuses("71"), None);
+    }
+
+    #[test]
+    fn members_bring_their_sites() {
+        let mut text =
+            "[cluster]\nlisten = \"127.0.0.1:7001\"\nsecret = \"sixteen bytes or more\"\n"
+                .to_owned();
+        for (id, site) in [(1, "site = \"north\""), (2, "site = \"north\""), (3, "")] {
+            text += &format!(
+                "[[cluster.member]]\nid = {id}\naddress = \"127.0.0.1:700{id}\"\n{site}\n"
+            );
+        }
+        let north = |id| (NodeId(id), "north".into());
+        assert_eq!(parse(&text).sites, [north(1), north(2)].into());
     }
 
     #[test]

@@ -12,6 +12,9 @@ pub const OVERFLOWS_MAX: usize = 8;
 /// Trunks that share a prefix. Each is one more try while a caller waits.
 pub const TRUNKS_OF_PREFIX_MAX: usize = 16;
 
+/// Nodes that have a site. More than any cluster has.
+const SITES_MAX: usize = 64;
+
 /// Seconds of any time-out in a directory. A day: longer is a mistake of units.
 pub const SECONDS_MAX: u32 = 86_400;
 
@@ -56,6 +59,8 @@ impl Directory {
         check_names("flow", self.flows.keys())?;
         check_names("trunk", self.trunks.keys())?;
         check_names("reason", self.reasons.keys())?;
+        check_names("site", self.sites.values())?;
+        at_most("the list of sites", self.sites.len(), SITES_MAX)?;
         for (number, route) in &self.numbers {
             self.check_route(|| format!("number {number}"), route)?;
         }
