@@ -47,6 +47,7 @@ impl Bench {
             salt: n,
             owner: NODE,
             home: None,
+            trunk: None,
             caller: Party { number: "13800138000".into(), name: Some("Caller".into()) },
             called: called.into(),
             wire: Wire::from(vec![7; 1_200]),

@@ -6,8 +6,9 @@
 //!
 //! `arrive` begins calls and routes them, `ivr` walks them through flows, `offer` is about
 //! agents and calls finding each other, `legs` hears what nodes report, `end` ends calls and
-//! writes their records, `desk`, `talk`, `control`, `park` and `dial` obey agents, `supervise` supervisors, `time` handles what is due, `nodes` and
-//! `configure` handle the world changing.
+//! writes their records, `desk`, `talk`, `control`, `park` and `dial` obey agents, `supervise`
+//! supervisors, `time` handles what is due, `nodes` and `configure` handle the world changing,
+//! `trunks` chooses ways out.
 
 mod arrive;
 mod configure;
@@ -24,6 +25,7 @@ mod session;
 mod supervise;
 mod talk;
 mod time;
+mod trunks;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -130,7 +132,14 @@ impl Center {
             Command::Arrived(arrived) => self.arrived(turn, *arrived),
             Command::LegRinging { call, leg } => self.leg_ringing(turn, call, leg),
             Command::LegAnswered { call, leg, wires } => self.leg_answered(turn, call, leg, wires),
-            Command::LegFailed { call, leg, status } => self.leg_failed(turn, call, leg, status),
+            Command::LegFailed { call, leg, status } => {
+                let failure = trunks::Failure { status, relayed: status };
+                self.leg_failed(turn, (call, leg), failure)
+            }
+            Command::TrunkFailed { call, leg, status, relayed, retry_after_seconds } => {
+                let failure = trunks::Failure { status, relayed };
+                self.trunk_failed(turn, (call, leg), failure, retry_after_seconds)
+            }
             Command::LegEnded { call, leg, cause } => self.leg_ended(turn, call, leg, cause),
             Command::LegEndedBefore { call, leg, cause, ago_ms } => {
                 turn.seen = Some(Millis(turn.at.0.saturating_sub(ago_ms.into())));

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::directory::Destination;
 use crate::flow::{Action, FlowName, FlowVersion, Position, Variables};
 use crate::ids::{AgentId, CallId, HomeId, Index, LegNumber, Millis, NodeId, QueueId};
-pub use crate::leg::{Cause, Keys, Leg, LegState, Role, Wire};
+pub use crate::leg::{Attempt, Cause, Keys, Leg, LegState, Role, Wire};
 use crate::record::{CallResult, SEGMENTS_MAX, Segment, SegmentKind, Side};
 use crate::supervision::Supervision;
 use crate::timeline::Timeline;
@@ -77,6 +77,8 @@ pub struct Call {
     pub caller: Party,
     /// What was dialled.
     pub called: Arc<str>,
+    /// The trunk that it came in by, if it did.
+    pub came_by: Option<Arc<str>>,
     /// When it began.
     pub arrived: Millis,
     /// When the caller was answered (inbound), or the called answered (outbound).

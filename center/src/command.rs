@@ -163,6 +163,16 @@ pub enum Command {
     PickUp { agent: AgentId, slot: u16, command: CommandId },
     /// The phone of a leg asks for a transfer to this number (REFER, RFC 3515).
     Referred { call: CallId, leg: LegNumber, to: Arc<str> },
+    /// An invited leg behind a trunk did not come about. `status` is what the trunk said, 408 when
+    /// it said nothing: by it another trunk is tried or not. `relayed` is what the caller is to hear
+    /// of it if not. With a 503, `retry_after_seconds` is how long the trunk wants to be left alone.
+    TrunkFailed {
+        call: CallId,
+        leg: LegNumber,
+        status: u16,
+        relayed: u16,
+        retry_after_seconds: Option<u32>,
+    },
 }
 
 /// An INVITE that came in.
@@ -178,6 +188,8 @@ pub struct Arrived {
     /// move. In another epoch the INVITE is not taken any more: the caller repeats it, and whoever
     /// holds the address now may have a call of it already.
     pub home: Option<(HomeId, u32)>,
+    /// The trunk that it came by, if its sender is one.
+    pub trunk: Option<Arc<str>>,
     /// Who calls.
     pub caller: Party,
     /// The user part of the request URI.
@@ -265,6 +277,7 @@ impl Command {
             Self::LegRinging { call, .. }
             | Self::LegAnswered { call, .. }
             | Self::LegFailed { call, .. }
+            | Self::TrunkFailed { call, .. }
             | Self::LegEnded { call, .. }
             | Self::LegEndedBefore { call, .. }
             | Self::LegHeld { call, .. }
@@ -322,6 +335,7 @@ impl Command {
             Self::LegRinging { call, .. }
             | Self::LegAnswered { call, .. }
             | Self::LegFailed { call, .. }
+            | Self::TrunkFailed { call, .. }
             | Self::LegEnded { call, .. }
             | Self::LegEndedBefore { call, .. }
             | Self::LegHeld { call, .. }
@@ -431,6 +445,7 @@ impl Command {
             | Self::LegRinging { .. }
             | Self::LegAnswered { .. }
             | Self::LegFailed { .. }
+            | Self::TrunkFailed { .. }
             | Self::LegEnded { .. }
             | Self::LegEndedBefore { .. }
             | Self::LegHeld { .. }

@@ -217,6 +217,7 @@ impl Center {
             ("queues", fresh.queues == self.queues),
             ("nodes", fresh.nodes == self.nodes),
             ("flows", fresh.flows == self.flows),
+            ("calls on trunks", fresh.trunk_calls == self.trunk_calls),
             ("flow versions", fresh.flow_versions == self.flow_versions),
         ];
         match pairs.into_iter().find(|(_, is_right)| !is_right) {

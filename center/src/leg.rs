@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::call::Party;
+use crate::directory::Outside;
 use crate::ids::{AgentId, Index, Millis};
 
 /// One party of a call.
@@ -26,6 +27,8 @@ pub struct Leg {
     pub auto_answer: bool,
     /// How long it rings, in seconds.
     pub ring_seconds: u32,
+    /// Of a trunk: what is tried next if it fails.
+    pub attempt: Option<Box<Attempt>>,
     /// Its own phone put us on hold (a re-INVITE with `sendonly` or `inactive`).
     pub held: bool,
     /// Its agent holds the other party by command.
@@ -47,6 +50,17 @@ pub struct Keys {
     pub epoch: u32,
     /// `0`–`9`, `*`, `#`, `A`–`D`, at most [`crate::call::KEYS_MAX`].
     pub keys: Arc<str>,
+}
+
+/// The reaching of a number outside, over one trunk after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The number, and the trunks that lead to it.
+    pub outside: Outside,
+    /// The number that the dialling agent shows of their own; None: each trunk's.
+    pub own: Option<Arc<str>>,
+    /// The trunks that were tried, the present one last.
+    pub tried: Vec<Arc<str>>,
 }
 
 /// Whose leg it is.

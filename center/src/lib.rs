@@ -31,6 +31,7 @@ mod state;
 mod store;
 pub mod supervision;
 pub mod timeline;
+pub mod trunk;
 pub mod version;
 mod wants;
 

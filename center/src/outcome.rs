@@ -65,6 +65,8 @@ pub struct Touched {
     pub flows: BTreeSet<FlowKey>,
     /// Agents whose phones registered or left.
     pub registrations: BTreeSet<AgentId>,
+    /// What trunks carried lately, and which rest.
+    pub trunks: BTreeSet<Arc<str>>,
     /// The directory.
     pub directory: bool,
     /// The version that is written: everything is stored anew.
@@ -84,6 +86,7 @@ impl Touched {
         self.homes.extend(&more.homes);
         self.flows.extend(more.flows.iter().cloned());
         self.registrations.extend(more.registrations.iter().cloned());
+        self.trunks.extend(more.trunks.iter().cloned());
         self.directory |= more.directory;
         self.version |= more.version;
         self.results.extend(more.results.iter().cloned());
@@ -202,6 +205,9 @@ pub enum Rejected {
     /// A flow of the directory is wrong.
     #[error("flow {flow} has {} errors, the first: {}", errors.len(), first_of(errors))]
     Flow { flow: Arc<str>, errors: Vec<FlowError> },
+    /// Every trunk that leads there carries what it may, or rests.
+    #[error("no trunk to {number:?} takes a call now")]
+    NoTrunkFree { number: Arc<str> },
 }
 
 fn first_of(errors: &[FlowError]) -> String {

@@ -17,6 +17,7 @@ use crate::directory::AgentConfig;
 use crate::flow::{Flow, FlowName, FlowVersion};
 use crate::queue::{Place, Rank, Totals, Waiting};
 use crate::registration::Registration;
+use crate::trunk::{Trunk, TrunkCalls, TrunkMarks};
 use crate::version::{OLDEST, Reads};
 use crate::{
     Agent, AgentId, AgentState, Call, CallId, Directory, Home, HomeId, Index, Millis, NodeId,
@@ -39,6 +40,7 @@ pub struct Center {
     pub(crate) homes: BTreeMap<HomeId, Home>,
     pub(crate) registrations: BTreeMap<AgentId, Registration>,
     pub(crate) flows: BTreeMap<FlowKey, FlowEntry>,
+    pub(crate) trunks: BTreeMap<Arc<str>, Trunk>,
     pub(crate) counts: Counts,
     /// What is written, see [`Center::version`]; 0 before the first command.
     pub(crate) version: u8,
@@ -53,6 +55,8 @@ pub struct Center {
     pub(crate) deadlines: BTreeSet<(Millis, Due)>,
     /// Index: how each agent stands in the other indexes.
     pub(crate) agent_marks: BTreeMap<AgentId, AgentMarks>,
+    /// Index: the calls on each trunk.
+    pub(crate) trunk_calls: BTreeMap<Arc<str>, TrunkCalls>,
 }
 
 /// Every call that ever was: begun is ended and alive, and each that ended has one record.
@@ -109,6 +113,7 @@ struct CallMarks {
     flow: Option<FlowKey>,
     owner: Option<NodeId>,
     slot: Option<u16>,
+    trunks: TrunkMarks,
     /// What it means if it leaves its queue for this state.
     exit: Exit,
 }
@@ -194,7 +199,8 @@ impl CallMarks {
             | Phase::Ended { .. } => Exit::Overflowed,
         };
         let (owner, slot) = (Some(call.owner), call.slot());
-        Self { deadline: call.deadline(), place, flow, owner, slot, exit }
+        let trunks = TrunkMarks::of(call);
+        Self { deadline: call.deadline(), place, flow, owner, slot, trunks, exit }
     }
 }
 
@@ -394,6 +400,9 @@ impl Center {
             before.slot.and_then(|slot| self.parked.remove(&slot));
             after.slot.and_then(|slot| self.parked.insert(slot, id));
         }
+        if before.trunks != after.trunks {
+            self.move_trunks(&before.trunks, &after.trunks);
+        }
         if before.flow != after.flow {
             if let Some(entry) = after.flow.as_ref().and_then(|key| self.flows.get_mut(key)) {
                 entry.calls += 1;
@@ -557,6 +566,7 @@ impl Center {
         self.deadlines.clear();
         self.parked.clear();
         self.agent_marks.clear();
+        self.trunk_calls.clear();
         let texts = self.directory.flows.iter();
         self.flow_versions =
             texts.map(|(name, text)| (name.clone(), FlowVersion::of(text))).collect();

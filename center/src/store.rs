@@ -84,6 +84,7 @@ mod tag {
     pub(super) const RESULT: u8 = b'r';
     pub(super) const REGISTRATION: u8 = b'p';
     pub(super) const COUNTS: u8 = b't';
+    pub(super) const TRUNK: u8 = b'k';
     /// Of version 4.
     #[cfg(feature = "next-version")]
     pub(super) const REHEARSED: u8 = b'v';
@@ -125,6 +126,9 @@ impl Center {
         for id in &touched.registrations {
             let registration = self.registrations.get(id).map(encode);
             pairs.push((key(tag::REGISTRATION, id.as_str()), registration));
+        }
+        for name in &touched.trunks {
+            pairs.push((key(tag::TRUNK, name), self.trunks.get(name).map(encode)));
         }
         for id in &touched.flows {
             let text = self.flows.get(id).map(|entry| entry.text.as_bytes().to_vec());
@@ -175,6 +179,7 @@ impl Center {
             homes: self.homes.keys().copied().collect(),
             flows: self.flows.keys().cloned().collect(),
             registrations: self.registrations.keys().cloned().collect(),
+            trunks: self.trunks.keys().cloned().collect(),
             directory: true,
             version: false,
             results: self
@@ -292,6 +297,9 @@ impl Loader {
             tag::REGISTRATION => {
                 let id = AgentId::parse(text(id)?).map_err(|error| corrupt(&error.to_string()))?;
                 center.registrations.insert(id, decode("registration", value)?);
+            }
+            tag::TRUNK => {
+                center.trunks.insert(text(id)?.into(), decode("trunk", value)?);
             }
             tag::FLOW => self.take_flow(id, value)?,
             tag::DIRECTORY => {

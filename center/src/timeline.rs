@@ -131,6 +131,12 @@ pub enum What {
     Prioritised { by: AgentId, priority: u8 },
     /// A supervisor moves it to this queue.
     Moved { by: AgentId, queue: QueueId },
+    /// A leg leaves by this trunk.
+    GoesBy { leg: LegNumber, trunk: Arc<str> },
+    /// The trunk that it came by carries what it may.
+    TrunkFull { trunk: Arc<str> },
+    /// Every trunk to this number carries what it may, or rests.
+    NoTrunkFree { number: Arc<str> },
 }
 
 /// Why this agent was chosen.
@@ -275,6 +281,9 @@ impl fmt::Display for What {
             Self::SupervisorTakes { by, of } => write!(f, "{by} takes the call over from {of}"),
             Self::Prioritised { by, priority } => write!(f, "{by} gives it priority {priority}"),
             Self::Moved { by, queue } => write!(f, "{by} moves it to queue {queue}"),
+            Self::GoesBy { leg, trunk } => write!(f, "leg {leg} leaves by trunk {trunk}"),
+            Self::TrunkFull { trunk } => write!(f, "trunk {trunk} has all calls that it may bring"),
+            Self::NoTrunkFree { number } => write!(f, "no trunk to {number} takes a call"),
         }
     }
 }

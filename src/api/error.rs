@@ -213,6 +213,7 @@ impl From<Rejected> for ErrorBody {
             Rejected::NodeIsLost { .. }
             | Rejected::TooManyCalls { .. }
             | Rejected::CallMoved { .. }
+            | Rejected::NoTrunkFree { .. }
             | Rejected::AddressMoved { .. } => error(ErrorCode::Unavailable),
             // Nodes report, clients do not.
             Rejected::NoReport => error(ErrorCode::Internal),

@@ -189,6 +189,9 @@ impl Fold {
             | What::Accepted { .. }
             | What::Invited { .. }
             | What::Rings { .. }
+            | What::GoesBy { .. }
+            | What::TrunkFull { .. }
+            | What::NoTrunkFree { .. }
             | What::Answered { .. }
             | What::LegFailed { .. }
             | What::LegEnded { .. }
@@ -225,6 +228,9 @@ impl Fold {
             | What::ActionFailed { .. }
             | What::SentOn { .. }
             | What::Recalled { .. }
+            | What::GoesBy { .. }
+            | What::TrunkFull { .. }
+            | What::NoTrunkFree { .. }
             | What::TakenOver { .. } => (Lane::Node, Lane::Node),
             What::Enqueued { .. } => (Lane::Node, Lane::Queue),
             What::QueueFull { .. } | What::WaitedTooLong { .. } => (Lane::Queue, Lane::Node),

@@ -45,6 +45,7 @@ impl Center {
         self.rebuild_indexes(turn);
         self.forget_unused_flows(turn);
         self.forget_unknown_registrations(turn);
+        self.forget_unknown_trunks(turn);
         self.drain_queues(turn, &old);
         self.drain_agents(turn);
         self.heal_agents(turn);
@@ -82,6 +83,13 @@ impl Center {
                 turn.outcome.touched.agents.insert(id.clone());
             }
         }
+    }
+
+    fn forget_unknown_trunks(&mut self, turn: &mut Turn) {
+        let directory = Arc::clone(&self.directory);
+        let is_unknown = |name: &&Arc<str>| !directory.trunks.contains_key(*name);
+        turn.outcome.touched.trunks.extend(self.trunks.keys().filter(is_unknown).cloned());
+        self.trunks.retain(|name, _| directory.trunks.contains_key(name));
     }
 
     fn forget_unused_flows(&mut self, turn: &mut Turn) {

@@ -6,6 +6,7 @@
 
 use super::end::End;
 use super::offer::result_of;
+use super::trunks::Failure;
 use super::{Turn, at_most, check_wire};
 use crate::call::{LEGS_MAX, LegState};
 use crate::command::CLEARED_MAX;
@@ -124,9 +125,8 @@ impl Center {
     pub(super) fn leg_failed(
         &mut self,
         turn: &mut Turn,
-        id: CallId,
-        number: LegNumber,
-        status: u16,
+        (id, number): (CallId, LegNumber),
+        Failure { status, relayed }: Failure,
     ) -> Result<Reply, Rejected> {
         let call = self.looked_up(id)?;
         let Some(state) = call.legs.get(&number).map(|leg| leg.state) else {
@@ -134,7 +134,10 @@ impl Center {
         };
         match state {
             LegState::Dialing | LegState::Ringing => {
-                self.invitation_failed(turn, id, number, Cause::Refused { status });
+                if !self.tries_next_trunk(turn, (id, number), status) {
+                    let cause = Cause::Refused { status: relayed };
+                    self.invitation_failed(turn, id, number, cause);
+                }
                 Ok(Reply::Done)
             }
             LegState::Ending { .. } | LegState::Ended { .. } | LegState::Refusing { .. } => {

@@ -418,6 +418,7 @@ mod tests {
             salt: 1,
             owner: NodeId(1),
             home: None,
+            trunk: None,
             caller: Party::default(),
             called: "q".into(),
             wire: Wire::default(),

@@ -16,11 +16,12 @@ use super::{Turn, check_text};
 use crate::call::{Consultation, LEG_NUMBERS_MAX, LegState, PARTIES_MAX, Reach};
 use crate::directory::{Destination, RING_SECONDS_DEFAULT};
 use crate::event::Happened;
+use crate::leg::Attempt;
 use crate::record::SegmentKind;
 use crate::timeline::{What, Why};
 use crate::{
-    AgentId, AgentState, Call, CallId, CallResult, Cause, Center, LegNumber, Phase, Rejected,
-    Reply, Role, Route, Side,
+    AgentId, AgentState, Call, CallId, CallResult, Cause, Center, LegNumber, Millis, Phase,
+    Rejected, Reply, Role, Route, Side,
 };
 
 /// Who can be consulted: somebody who answers a phone.
@@ -98,7 +99,7 @@ impl Center {
             let (what, max) = ("number of legs", usize::from(LEG_NUMBERS_MAX));
             return Err(Rejected::TooLarge { what, size: max, max });
         }
-        let person = self.person(agent, &to)?;
+        let person = self.person(turn.at, agent, call, &to)?;
         let (at, by) = (turn.at, talk.leg);
         self.edit_call(turn, id, |call| {
             if let Some(leg) = call.legs.get_mut(&by) {
@@ -125,7 +126,13 @@ impl Center {
     }
 
     /// Whom a number leads to, if it is somebody who can be asked now.
-    fn person(&self, asks: &AgentId, to: &Arc<str>) -> Result<Person, Rejected> {
+    fn person(
+        &self,
+        at: Millis,
+        asks: &AgentId,
+        call: &Call,
+        to: &Arc<str>,
+    ) -> Result<Person, Rejected> {
         match self.directory.destination(to) {
             None => Err(Rejected::NoWayTo { number: to.clone() }),
             Some(Destination::Inside(Route::Agent(agent))) => {
@@ -139,17 +146,10 @@ impl Center {
             Some(Destination::Inside(Route::Target(uri))) => {
                 Ok(Person::Phone(Invitation::to(Role::Target, uri)))
             }
-            Some(Destination::Outside { trunk, number }) => {
-                let config = self.directory.trunks.get(&trunk);
-                let of_trunk = config.and_then(|config| config.shows.clone());
-                let ring_seconds = config.map_or(0, |config| config.ring_seconds);
+            Some(Destination::Outside(outside)) => {
                 let own = self.config_of(asks).and_then(|config| config.shows.clone());
-                let mut invitation = Invitation::to(Role::Trunk(trunk), number);
-                invitation.shows = own.or(of_trunk);
-                if ring_seconds > 0 {
-                    invitation.ring_seconds = ring_seconds;
-                }
-                Ok(Person::Phone(invitation))
+                let way = self.way_out(at, call, Attempt::first(outside, own));
+                way.map(Person::Phone).ok_or_else(|| Rejected::NoTrunkFree { number: to.clone() })
             }
             Some(Destination::Inside(
                 Route::Flow(_) | Route::Queue(_) | Route::Echo | Route::Reject(_),

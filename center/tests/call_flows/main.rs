@@ -15,5 +15,6 @@ mod reconfigure;
 mod script;
 mod supervise;
 mod talk;
+mod trunks;
 mod versions;
 mod wants;

@@ -95,6 +95,7 @@ pub(crate) fn directory() -> Directory {
                 ring_seconds: 40,
                 record: true,
                 wrap_up_seconds: 5,
+                ..TrunkConfig::default()
             },
         )]),
         outbound: vec![OutboundRule {
@@ -184,6 +185,7 @@ impl Script {
             salt: 7,
             owner: NODE,
             home: None,
+            trunk: None,
             caller: Party { number: "100".into(), name: Some("Alice".into()) },
             called: called.into(),
             wire: Wire::from(&b"invite"[..]),

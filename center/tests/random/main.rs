@@ -489,6 +489,7 @@ impl World {
                     salt: 1,
                     owner: self.any_node(),
                     home: (!self.dice.one_in(3)).then(|| self.any_home()),
+                    trunk: None,
                     caller: Party { number: "100".into(), name: None },
                     called: called.into(),
                     wire: Wire::from(vec![0; 30]),

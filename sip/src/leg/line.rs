@@ -421,6 +421,11 @@ impl Line {
         self.flush();
     }
 
+    /// Whether no INVITE of ours has got any response.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.invite_clients.iter().all(|client| client.machine.is_calling())
+    }
+
     /// Cancels the INVITE with this CSeq, if a provisional response came (RFC 3261 §9.1). Says
     /// whether it could.
     pub(super) fn cancel(&mut self, now: Moment, cseq: u32) -> bool {

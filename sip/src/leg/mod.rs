@@ -306,6 +306,11 @@ impl Leg {
         matches!(&self.phase, Phase::Talking(talking) if talking.is_asked())
     }
 
+    /// Outgoing: whether the far end has said nothing at all yet, not even 100.
+    pub fn is_unheard(&self) -> bool {
+        matches!(self.phase, Phase::Calling(_)) && self.line.is_unheard()
+    }
+
     /// Incoming: hops that a leg which goes on from this one may make, for its
     /// [`Outgoing::max_forwards`]. See [`crate::b2bua::hops_left`].
     pub fn hops_left(&self) -> u8 {

@@ -23,8 +23,7 @@ impl State {
             LegEvent::Answered { sdp } => self.far_answers(now, number, sdp),
             LegEvent::Refused(refused) => {
                 self.set_far(number, Far::Leaving);
-                let (call, status) = (self.id, relayed_status(refused.status));
-                self.farewell(number, Command::LegFailed { call, leg: number, status });
+                self.refused(number, refused.status, refused.retry_after_seconds);
             }
             LegEvent::Cancelled => {
                 self.set_far(number, Far::Leaving);
@@ -284,6 +283,37 @@ impl State {
     }
 
     /// Reports the end of a leg, and keeps the report until the value has it.
+    /// An invited leg did not come about. Of a trunk the cluster hears what was said: another may be
+    /// tried.
+    fn refused(&mut self, number: LegNumber, status: u16, retry_after_seconds: Option<u32>) {
+        let (call, relayed) = (self.id, relayed_status(status));
+        let role = self.call.as_ref().and_then(|call| call.legs.get(&number)).map(|leg| &leg.role);
+        let report = match role {
+            Some(Role::Trunk(_)) => {
+                Command::TrunkFailed { call, leg: number, status, relayed, retry_after_seconds }
+            }
+            Some(Role::Caller | Role::Agent(_) | Role::Target) | None => {
+                Command::LegFailed { call, leg: number, status: relayed }
+            }
+        };
+        self.farewell(number, report);
+    }
+
+    /// A trunk that has not even said 100 in its time is not waited for. Its leg is cancelled when
+    /// the cluster knows, should something come after all.
+    pub(super) fn give_up_unheard(&mut self, now: Instant) {
+        let mut given_up = Vec::new();
+        for (number, leg) in &mut self.legs {
+            if leg.unheard_until.take_if(|until| *until <= now).is_some() && leg.dialog.is_unheard()
+            {
+                given_up.push(*number);
+            }
+        }
+        for number in given_up {
+            self.refused(number, 408, None);
+        }
+    }
+
     fn farewell(&mut self, number: LegNumber, report: Command) {
         if let Some(leg) = self.legs.get_mut(&number) {
             leg.farewell = Some(report.clone());

@@ -40,6 +40,8 @@ pub(super) struct LiveLeg {
     pub(super) farewell: Option<Command>,
     /// Its INVITE waits until what it says is committed: nothing of the leg leaves before.
     pub(super) unsaid: bool,
+    /// When its trunk counts as dead if it has said nothing at all.
+    pub(super) unheard_until: Option<Instant>,
 }
 
 /// What the far end of a leg is doing.
@@ -183,6 +185,7 @@ pub(super) fn invite(
         untold: None,
         farewell: None,
         unsaid: false,
+        unheard_until: way.answers_within.map(|within| now + within),
     })
 }
 
@@ -224,6 +227,7 @@ impl LiveLeg {
             untold: None,
             farewell: None,
             unsaid: false,
+            unheard_until: None,
         }
     }
 
@@ -270,6 +274,7 @@ impl LiveLeg {
             untold: None,
             farewell: None,
             unsaid: false,
+            unheard_until: None,
         })
     }
 

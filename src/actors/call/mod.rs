@@ -355,9 +355,9 @@ impl State {
     }
 
     fn arm_timer(&mut self, now: Instant) {
-        let Some(due) = self.legs.values().filter_map(|leg| leg.dialog.poll_timeout()).min() else {
-            return;
-        };
+        let dialogs = self.legs.values().filter_map(|leg| leg.dialog.poll_timeout());
+        let unheard = self.legs.values().filter_map(|leg| leg.unheard_until);
+        let Some(due) = dialogs.chain(unheard).min() else { return };
         if self.timer.is_none_or(|armed| due < armed || armed <= now) {
             self.timer = Some(due);
             drop(self.me.send_after(due.saturating_duration_since(now), || Message::Timer));
@@ -374,6 +374,7 @@ impl State {
                 leg.dialog.handle_timeout(now);
             }
         }
+        self.give_up_unheard(now);
     }
 
     fn request(&mut self, now: Instant, request: Request, peer: Peer) {
