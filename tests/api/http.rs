@@ -21,7 +21,7 @@ fn description() -> Value {
 }
 
 /// Whether `body` is what the description says of a success, or of an error.
-fn is_described(path: &str, method: &str, status: &str, body: &Value) {
+pub(crate) fn is_described(path: &str, method: &str, status: &str, body: &Value) {
     let description = description();
     let pointer = format!(
         "/paths/{}/{method}/responses/{status}/content/application~1json/schema",
@@ -35,7 +35,7 @@ fn is_described(path: &str, method: &str, status: &str, body: &Value) {
     }
 }
 
-fn refused(result: Result<Value, ClientError>) -> Value {
+pub(crate) fn refused(result: Result<Value, ClientError>) -> Value {
     match result {
         Err(ClientError::Refused(error)) => serde_json::to_value(error).unwrap(),
         other => panic!("{other:?}"),
