@@ -15,7 +15,7 @@ use super::error::ErrorBody;
 use super::frame::{CommandFrame, ReplyFrame};
 use super::nodes::{self, NodeView};
 use super::page::{CallsQuery, CdrsQuery, Page, ReadQuery};
-use super::recordings::{self, RecordingView};
+use super::recordings::{self, RecordingQuery, RecordingView};
 use super::records::{self, CallbacksQuery, ExportQuery};
 use super::routes::{self, LeaderRequest, LoginAnswer, LoginRequest, MemberView, Status};
 use super::view::{Agent, CallDetail, CallView, CdrView, QueueView};
@@ -188,6 +188,7 @@ pub(super) const TABLE: &[Entry] = &[
         || web::get().to(recordings::recording),
     )
     .of_role(Role::Supervisor)
+    .asks(|schemas| schemas.subschema_for::<RecordingQuery>())
     .gives(Content::Wav),
     get(
         "/api/v1/recordings/{id}/parts",
