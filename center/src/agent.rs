@@ -50,6 +50,8 @@ pub struct Agent {
     pub id: AgentId,
     /// Free for what.
     pub state: AgentState,
+    /// When the present state began. A `Ready` that an offer interrupted says since when it counts.
+    pub entered: Millis,
     /// What follows when the present call and its wrap-up are over.
     pub after: After,
     /// The session, if signed in.
@@ -202,6 +204,7 @@ impl Agent {
         Self {
             id,
             state,
+            entered: at,
             after: After::Ready,
             session: None,
             last_call: None,

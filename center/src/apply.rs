@@ -226,7 +226,7 @@ impl Center {
         }
         let ended = turn.outcome.records.iter().filter_map(|record| match record {
             Record::Cdr(cdr) => self.calls.get(&cdr.call),
-            Record::Disposition(_) | Record::Timeline(_) => None,
+            Record::Disposition(_) | Record::Timeline(_) | Record::Stint(_) => None,
         });
         let ended = ended.map(|call| Ended { call: call.id, timeline: call.timeline.clone() });
         let timelines: Vec<_> = ended.map(|ended| Record::Timeline(Box::new(ended))).collect();

@@ -114,6 +114,12 @@ pub struct Call {
     pub recording: Option<RecordingId>,
     /// Offers that came back: no answer, declined, busy.
     pub redirects: u16,
+    /// The trunk that it left by last.
+    pub trunk: Option<Arc<str>>,
+    /// How many times somebody in a conversation left it to another one.
+    pub transfers: u16,
+    /// Parties in its largest conversation so far.
+    pub parties_most: u16,
     /// What it spent its time with; the last one is still going on unless it ended.
     pub segments: Vec<Segment>,
     /// What was decided and why.
@@ -474,7 +480,7 @@ impl Call {
     /// Puts the time from now on another account.
     pub(crate) fn begin_segment(&mut self, kind: SegmentKind, at: Millis) {
         self.end_segment(at);
-        let segment = Segment { kind, began: at, ended: None, held_ms: 0 };
+        let segment = Segment { kind, began: at, ended: None, held_ms: 0, rang_ms: 0 };
         if self.segments.len() < SEGMENTS_MAX {
             self.segments.push(segment);
         } else if let Some(last) = self.segments.last_mut() {

@@ -21,6 +21,7 @@ mod nodes;
 mod openapi;
 pub mod page;
 mod recordings;
+mod records;
 mod routes;
 mod scrape;
 mod server;

@@ -372,7 +372,7 @@ pub(super) async fn cdrs(
         if wanted.agent.as_ref().is_some_and(|agent| *agent != who.0.agent_id()) {
             require(&who.0, Role::Supervisor)?;
         }
-        wanted.agent = Some(who.0.agent_id());
+        wanted.only_of(&who.0.agent_id());
     }
     let limit = wanted.limit;
     wanted.limit = limit + 1; // One more tells whether there is a next page.

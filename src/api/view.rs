@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tandem_center::event::Screen;
-use tandem_center::record::SegmentKind;
+use tandem_center::record::{SegmentEnd, SegmentKind};
 use tandem_center::{self as center, AgentId, AgentState, Call, Center, Queue};
 
 use super::backend::CdrRow;
@@ -489,6 +489,13 @@ pub struct CdrView {
     pub recording: Option<String>,
     /// Offers that came back.
     pub redirects: u16,
+    /// The trunk that it left by last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trunk: Option<String>,
+    /// How many times somebody in a conversation left it to another one.
+    pub transfers: u16,
+    /// Parties in its largest conversation; above 2 in a conference.
+    pub parties: u16,
     /// The node that drove it at its end.
     pub node: u64,
     /// How many times another node took it over.
@@ -515,6 +522,10 @@ pub struct SegmentView {
     pub ended: Option<u64>,
     /// Milliseconds of it on hold.
     pub held_ms: u64,
+    /// Milliseconds of it in which an agent was asked to take the call.
+    pub rang_ms: u64,
+    /// What came of it: `answered`, `abandoned`, `flowed-out`, `refused` or `ended`.
+    pub came_to: String,
 }
 
 impl CdrView {
@@ -551,14 +562,22 @@ impl CdrView {
             redirects: cdr.redirects,
             node: cdr.node.0,
             takeovers: cdr.takeovers,
-            segments: cdr.segments.iter().map(SegmentView::of).collect(),
             supervisors: cdr.supervisors.iter().map(ToString::to_string).collect(),
+            trunk: cdr.trunk.as_ref().map(ToString::to_string),
+            transfers: cdr.transfers,
+            parties: cdr.parties,
+            segments: cdr
+                .segments
+                .iter()
+                .zip(cdr.ends())
+                .map(|(segment, end)| SegmentView::of(segment, end))
+                .collect(),
         }
     }
 }
 
 impl SegmentView {
-    fn of(segment: &center::record::Segment) -> Self {
+    fn of(segment: &center::record::Segment, end: SegmentEnd) -> Self {
         let (kind, with) = match &segment.kind {
             SegmentKind::Ivr(flow) => ("ivr", Some(flow.to_string())),
             SegmentKind::Queue(queue) => ("queue", Some(queue.to_string())),
@@ -573,6 +592,8 @@ impl SegmentView {
             began: segment.began.0,
             ended: segment.ended.map(|at| at.0),
             held_ms: segment.held_ms,
+            rang_ms: segment.rang_ms,
+            came_to: end.name().to_owned(),
         }
     }
 }

@@ -51,6 +51,9 @@ impl Call {
             agent: None,
             recording: None,
             redirects: 0,
+            trunk: None,
+            transfers: 0,
+            parties_most: 0,
             segments: Vec::new(),
             timeline: Timeline::default(),
             recording_paused: false,
@@ -232,6 +235,7 @@ impl Center {
     ) {
         let at = turn.at;
         self.edit_call(turn, id, |call| {
+            call.close_ring(at);
             call.phase = phase(call);
             call.begin_segment(kind, at);
         });
@@ -251,7 +255,12 @@ impl Center {
         let ahead = live.ahead_of_new(priority);
         if config.max_length > 0 && count(live.length()) >= config.max_length {
             live.totals.overflowed += 1;
-            self.edit_call(turn, id, |call| call.queue = Some(queue.clone()));
+            let at = turn.at;
+            self.edit_call(turn, id, |call| {
+                call.queue = Some(queue.clone());
+                // It was offered to the queue, for no time: reports count it.
+                call.begin_segment(SegmentKind::Queue(queue.clone()), at);
+            });
             self.note(turn, id, What::QueueFull { queue: queue.clone() });
             self.overflow(turn, id, config.overflow.as_ref(), CallResult::QueueFull);
             return;
@@ -312,6 +321,9 @@ impl Center {
             self.take_one_out(turn, name);
         }
         self.edit_call(turn, id, |call| {
+            if let Role::Trunk(trunk) = &role {
+                call.trunk = Some(trunk.clone());
+            }
             let shows = shows.map(|number| Party { number, name: None });
             let leg = call.add_leg(Leg {
                 role,

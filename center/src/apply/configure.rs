@@ -164,6 +164,7 @@ impl Center {
 
     /// Removes an agent who is not configured any more and whom nothing holds.
     pub(super) fn forget_agent(&mut self, turn: &mut Turn, id: &AgentId) {
+        self.end_stint(turn, id);
         let agent = self.agents.remove(id);
         turn.outcome.touched.agents.insert(id.clone());
         if let Some(session) = agent.and_then(|agent| agent.session) {

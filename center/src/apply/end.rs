@@ -30,6 +30,7 @@ impl Center {
         let offered = call.offer().and_then(|offer| offer.stage.leg());
         let ended = self.edit_call(turn, id, |call| {
             call.close_hold(at);
+            call.close_ring(at);
             call.end_segment(at);
             if let Some(Supervision { by, .. }) = call.supervision.take() {
                 call.timeline.note(at, What::SupervisionEnded { by, cause });
@@ -157,6 +158,17 @@ impl Call {
         }
     }
 
+    /// Books the time of the open offer until now. What is asked aside is part of a conversation.
+    pub(super) fn close_ring(&mut self, at: Millis) {
+        let (Phase::Queued { offer: Some(offer), .. } | Phase::Direct { offer }) = &self.phase
+        else {
+            return;
+        };
+        if let Some(last) = self.segments.last_mut() {
+            last.rang_ms += at.since_ms(offer.since.max(last.began));
+        }
+    }
+
     /// The record of a call that just ended.
     fn cdr(&self, at: Millis) -> Cdr {
         let (by, cause, result) = match &self.phase {
@@ -197,6 +209,9 @@ impl Call {
             redirects: self.redirects,
             node: self.owner,
             takeovers: self.epoch,
+            trunk: self.trunk.clone(),
+            transfers: self.transfers,
+            parties: self.parties_most,
             segments: self.segments.clone(),
             supervisors: self.supervisors.iter().cloned().collect(),
         }

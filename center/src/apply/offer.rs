@@ -8,11 +8,11 @@ use crate::agent::{ALWAYS_READY_PAUSE_SECONDS, After, LastCall, reasons};
 use crate::call::{LEG_NUMBERS_MAX, LegState, Offer, Stage};
 use crate::directory::AnswersOn;
 use crate::event::{Happened, OfferEnd};
-use crate::record::SegmentKind;
+use crate::record::{SegmentKind, Stint};
 use crate::timeline::{Returned, What, Why};
 use crate::{
     AgentId, AgentState, Call, CallId, CallResult, Cause, Center, Direction, LegNumber, Millis,
-    Phase, RecordingId, Role, Side,
+    Phase, Record, RecordingId, Role, Side,
 };
 
 /// How long a phone that answers by itself may take to do so after the desk accepted, in
@@ -134,7 +134,25 @@ impl Center {
     /// Changes an agent's state and says so.
     pub(super) fn set_agent(&mut self, turn: &mut Turn, id: &AgentId, state: AgentState) {
         turn.tell(id, Happened::AgentChanged { agent: id.clone(), state: state.clone() });
-        self.edit_agent(turn, id, |agent| agent.state = state);
+        self.end_stint(turn, id);
+        let at = turn.at;
+        self.edit_agent(turn, id, |agent| {
+            agent.state = state;
+            agent.entered = at;
+        });
+    }
+
+    /// Records the state that an agent leaves, unless they were not there.
+    pub(super) fn end_stint(&self, turn: &mut Turn, id: &AgentId) {
+        let Some(agent) = self.agents.get(id).filter(|agent| turn.at > agent.entered) else {
+            return;
+        };
+        if matches!(agent.state, AgentState::LoggedOut { .. }) {
+            return;
+        }
+        let (state, began, ended) = (agent.state.clone(), agent.entered, turn.at);
+        let stint = Stint { agent: id.clone(), state, began, ended };
+        turn.outcome.records.push(Record::Stint(Box::new(stint)));
     }
 
     /// Takes an offer back from an agent who did not take the call, and lets the call go on: the
@@ -146,6 +164,10 @@ impl Center {
         let agent = offer.agent;
         let at = turn.at;
         self.edit_call(turn, id, |call| {
+            if matches!(call.phase, Phase::Queued { .. }) {
+                // Otherwise what follows the offer books it.
+                call.close_ring(at);
+            }
             call.redirects = call.redirects.saturating_add(1);
             call.timeline.note(at, What::OfferReturned { agent: agent.clone(), why });
             if let Some(leg) = offer.stage.leg() {
@@ -271,6 +293,7 @@ impl Center {
                 call.agent = talker;
             }
             call.recall = None;
+            call.parties_most = call.parties_most.max(2);
             Phase::Bridged { parties: vec![a, b], held_since: None, consultation: None }
         });
         if let Some(live) = from_queue.and_then(|queue| self.queues.get_mut(&queue)) {

@@ -284,6 +284,7 @@ impl Center {
                 return Vec::new();
             };
             parties.push(asked);
+            call.parties_most = call.parties_most.max(parties.len() as u16);
             *consultation = None;
             let parties = parties.clone();
             call.agents_of(parties.iter())
@@ -437,6 +438,7 @@ impl Center {
         let at = turn.at;
         self.edit_call(turn, id, |call| {
             call.let_go(number, cause);
+            call.transfers = call.transfers.saturating_add(1);
             call.timeline.note(at, What::Transfers { leg: number, to: None });
             call.close_hold(at);
             call.begin_segment(SegmentKind::Talk(talker.clone()), at);
@@ -481,6 +483,7 @@ impl Center {
             call.close_hold(at);
             call.recall = call.legs.get(&number).and_then(|leg| leg.role.agent()).cloned();
             call.let_go(number, Cause::Transferred);
+            call.transfers = call.transfers.saturating_add(1);
             call.timeline.note(at, What::Transfers { leg: number, to });
             call.served = served;
             if let Some(leg) = call.legs.get_mut(&served) {

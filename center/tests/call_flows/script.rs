@@ -381,9 +381,15 @@ impl Script {
         self.call(id).offer().map(|offer| offer.agent.to_string())
     }
 
+    /// What the last command recorded of calls.
+    pub(crate) fn of_calls(&self) -> Vec<&Record> {
+        let all = self.last.records.iter();
+        all.filter(|record| !matches!(record, Record::Stint(_))).collect()
+    }
+
     /// The record that the last command wrote.
     pub(crate) fn cdr(&self) -> &Cdr {
-        match &self.last.records[..] {
+        match &self.of_calls()[..] {
             [Record::Cdr(cdr), Record::Timeline(ended)] if ended.call == cdr.call => cdr,
             other => panic!("not one record: {other:?}"),
         }

@@ -13,6 +13,7 @@ use tandem_center::directory::{
     AgentConfig, AnswersOn, OutboundRule, PasswordHash, QueueConfig, Role as Duty, TrunkConfig,
 };
 use tandem_center::flow::IvrResult;
+use tandem_center::record::{SEGMENTS_MAX, SegmentEnd, SegmentKind};
 use tandem_center::version::{NEWEST, Reads};
 use tandem_center::{
     AgentId, Arrived, CallId, Cause, Center, Command, CommandId, Dial, Directory, Happened, HomeId,
@@ -146,9 +147,76 @@ struct World {
     taken: BTreeSet<CallId>,
     recorded: BTreeSet<CallId>,
     ledger: Ledger,
+    books: Books,
     calls: u16,
     /// What was done that is rare.
     reached: Vec<&'static str>,
+}
+
+/// What the records say of queues and agents, beside what the state counts.
+#[derive(Default)]
+struct Books {
+    /// Calls that entered each queue, by the state's own counters.
+    offered: BTreeMap<QueueId, u64>,
+    /// What became of them, by the segments of their records.
+    came_to: BTreeMap<QueueId, BTreeMap<SegmentEnd, u64>>,
+    /// Until when each agent's time is recorded.
+    until: BTreeMap<AgentId, Millis>,
+    /// A call had more segments than are kept, so that its sums are not those of its queues.
+    is_cut: bool,
+}
+
+impl Books {
+    fn entered(center: &Center) -> BTreeMap<QueueId, u64> {
+        center.queues().map(|queue| (queue.id.clone(), queue.totals.entered)).collect()
+    }
+
+    /// A queue that is configured anew counts from the beginning.
+    fn counted(&mut self, before: &BTreeMap<QueueId, u64>, after: BTreeMap<QueueId, u64>) {
+        for (queue, after) in after {
+            let before = before.get(&queue).filter(|before| **before <= after).unwrap_or(&0);
+            *self.offered.entry(queue).or_default() += after - before;
+        }
+    }
+
+    fn take(&mut self, record: &Record) {
+        match record {
+            Record::Cdr(cdr) => {
+                self.is_cut |= cdr.segments.len() == SEGMENTS_MAX;
+                for (segment, end) in cdr.segments.iter().zip(cdr.ends()) {
+                    let SegmentKind::Queue(queue) = &segment.kind else { continue };
+                    let of_queue = self.came_to.entry(queue.clone()).or_default();
+                    *of_queue.entry(end).or_default() += 1;
+                }
+            }
+            Record::Stint(stint) => {
+                let until = self.until.insert(stint.agent.clone(), stint.ended);
+                assert!(stint.began < stint.ended, "{stint:?}");
+                assert!(until.is_none_or(|until| until <= stint.began), "{until:?} {stint:?}");
+            }
+            Record::Disposition(_) | Record::Timeline(_) => {}
+        }
+    }
+
+    /// offered = answered + abandoned + flowed out + refused + still there, for every queue.
+    fn balance(&mut self, center: &Center) {
+        let mut there: BTreeMap<QueueId, u64> = BTreeMap::new();
+        for call in center.calls().filter(|call| !call.has_ended()) {
+            self.is_cut |= call.segments.len() == SEGMENTS_MAX;
+            for segment in &call.segments {
+                let SegmentKind::Queue(queue) = &segment.kind else { continue };
+                *there.entry(queue.clone()).or_default() += 1;
+            }
+        }
+        if self.is_cut {
+            return;
+        }
+        for (queue, offered) in &self.offered {
+            let came_to = self.came_to.get(queue).map_or(0, |ends| ends.values().sum::<u64>());
+            let there = there.get(queue).copied().unwrap_or(0);
+            assert_eq!(*offered, came_to + there, "queue {queue}: {:?}", self.came_to);
+        }
+    }
 }
 
 impl World {
@@ -163,6 +231,7 @@ impl World {
             taken: BTreeSet::new(),
             recorded: BTreeSet::new(),
             ledger: Ledger::default(),
+            books: Books::default(),
             calls: 0,
             reached: Vec::new(),
         }
@@ -178,6 +247,7 @@ impl World {
         let was_there = begun.is_some_and(|call| self.taken.contains(&call));
         let before = self.dice.one_in(10).then(|| self.center.state_hash());
         let picks_up = matches!(command, Command::PickUp { .. });
+        let entered = Books::entered(&self.center);
         let outcome = self.center.apply(self.index, self.now, command);
         assert_eq!(self.replica.apply(self.index, self.now, read), outcome);
         let Ok(outcome) = outcome else {
@@ -195,6 +265,9 @@ impl World {
             self.reached.extend(parked.then_some("parked"));
         }
 
+        self.books.counted(&entered, Books::entered(&self.center));
+        outcome.records.iter().for_each(|record| self.books.take(record));
+        self.books.balance(&self.center);
         self.ledger.applied(&self.center, &outcome);
         assert_eq!(self.ledger.faults(), []);
         for record in &outcome.records {
