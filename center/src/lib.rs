@@ -23,6 +23,7 @@ mod home;
 pub mod ids;
 mod invariants;
 mod leg;
+mod marks;
 mod outcome;
 pub mod queue;
 pub mod record;

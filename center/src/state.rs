@@ -15,13 +15,14 @@ use crate::apply::Turn;
 use crate::call::FlowKey;
 use crate::directory::AgentConfig;
 use crate::flow::{Flow, FlowName, FlowVersion};
-use crate::queue::{Place, Rank, Totals, Waiting};
+use crate::marks::{CallMarks, QueuePlace};
+use crate::queue::{Rank, Waiting};
 use crate::registration::Registration;
-use crate::trunk::{Trunk, TrunkCalls, TrunkMarks};
+use crate::trunk::{Trunk, TrunkCalls};
 use crate::version::{OLDEST, Reads};
 use crate::{
     Agent, AgentId, AgentState, Call, CallId, Directory, Home, HomeId, Index, Millis, NodeId,
-    Phase, Queue, QueueId, Session, SessionId, Side,
+    Queue, QueueId, Session, SessionId,
 };
 
 /// The replicated contact centre.
@@ -105,103 +106,12 @@ pub(crate) enum Due {
     Session(SessionId),
 }
 
-/// How a call stands in the indexes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct CallMarks {
-    deadline: Option<Millis>,
-    place: Option<QueuePlace>,
-    flow: Option<FlowKey>,
-    owner: Option<NodeId>,
-    slot: Option<u16>,
-    trunks: TrunkMarks,
-    /// What it means if it leaves its queue for this state.
-    exit: Exit,
-}
-
-/// How a call leaves a queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Exit {
-    /// An agent talks with it.
-    Answered,
-    /// Somebody ended it.
-    Abandoned,
-    /// It is sent on, or let go.
-    #[default]
-    Overflowed,
-}
-
-impl Exit {
-    /// Called for every call that leaves and nowhere else: who entered is who left and who waits.
-    fn count(self, totals: &mut Totals) {
-        match self {
-            Self::Answered => totals.answered += 1,
-            Self::Abandoned => totals.abandoned += 1,
-            Self::Overflowed => totals.overflowed += 1,
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct QueuePlace {
-    queue: QueueId,
-    place: Place,
-    since: Millis,
-    offered: bool,
-}
-
 /// How an agent stands in the indexes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AgentMarks {
     deadline: Option<Millis>,
     /// Set when the agent can be offered calls.
     idle_since: Option<Millis>,
-}
-
-impl CallMarks {
-    fn of(call: &Call) -> Self {
-        let place = match &call.phase {
-            Phase::Queued { queue, ticket, since, offer, .. } => Some(QueuePlace {
-                queue: queue.clone(),
-                place: Place::new(call.priority, *ticket, call.id),
-                since: *since,
-                offered: offer.is_some(),
-            }),
-            Phase::Arriving
-            | Phase::Ivr { .. }
-            | Phase::Direct { .. }
-            | Phase::Dialing { .. }
-            | Phase::Bridged { .. }
-            | Phase::Parked { .. }
-            | Phase::Echo
-            | Phase::Ended { .. } => None,
-        };
-        let flow = match &call.phase {
-            Phase::Ivr { flow, .. } => Some(flow.clone()),
-            Phase::Arriving
-            | Phase::Queued { .. }
-            | Phase::Direct { .. }
-            | Phase::Dialing { .. }
-            | Phase::Bridged { .. }
-            | Phase::Parked { .. }
-            | Phase::Echo
-            | Phase::Ended { .. } => None,
-        };
-        let exit = match &call.phase {
-            Phase::Bridged { .. } => Exit::Answered,
-            Phase::Ended { by, .. } if *by != Side::System => Exit::Abandoned,
-            Phase::Arriving
-            | Phase::Ivr { .. }
-            | Phase::Queued { .. }
-            | Phase::Direct { .. }
-            | Phase::Dialing { .. }
-            | Phase::Parked { .. }
-            | Phase::Echo
-            | Phase::Ended { .. } => Exit::Overflowed,
-        };
-        let (owner, slot) = (Some(call.owner), call.slot());
-        let trunks = TrunkMarks::of(call);
-        Self { deadline: call.deadline(), place, flow, owner, slot, trunks, exit }
-    }
 }
 
 impl Center {

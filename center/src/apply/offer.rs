@@ -456,6 +456,6 @@ mod tests {
         let later = Millis(3).plus_seconds(ALWAYS_READY_PAUSE_SECONDS);
         let outcome = center.apply(4, later, Command::Tick).unwrap();
         assert!(center.calls[&id].has_ended());
-        assert_eq!(outcome.records.len(), 2, "its record and its timeline");
+        assert_eq!(outcome.records.len(), 3, "its record, its timeline, and the rest of the agent");
     }
 }
