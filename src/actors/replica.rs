@@ -411,6 +411,14 @@ impl State {
         }
         let arguments = call::Arguments::Committed { node: Arc::clone(&self.node), call };
         self.node.actors.start_call(&self.node, id, arguments);
+        // What was committed meanwhile found no actor to be told.
+        self.node.replica.read_local(|machine| {
+            if let (Some(actor), Some(call)) =
+                (self.node.router.call(id), machine.center().call(id))
+            {
+                drop(actor.send_message(call::Message::Changed(Arc::clone(call))));
+            }
+        });
     }
 
     fn serve_if_ours(&self, id: CallId) {
@@ -558,18 +566,26 @@ impl State {
 
     fn look_at_all(&self) {
         let node = self.node.id;
-        let (calls, queues, agents) = self.node.replica.read_local(|machine| {
+        let (unserved, queues, agents) = self.node.replica.read_local(|machine| {
             let center = machine.center();
-            let calls: Vec<_> = center.calls().filter(|call| call.owner == node).cloned().collect();
+            let ours = center.calls().filter(|call| call.owner == node);
+            // Told while nothing is applied: a newer value must not come to an actor before an older.
+            let unserved: Vec<_> = ours
+                .filter(|call| match self.node.router.call(call.id) {
+                    Some(actor) => {
+                        drop(actor.send_message(call::Message::Changed(Arc::clone(call))));
+                        false
+                    }
+                    None => true,
+                })
+                .cloned()
+                .collect();
             let queues: Vec<_> = center.queues().map(|queue| queue.id.clone()).collect();
             let agents: Vec<_> = center.agents().map(|agent| agent.id.clone()).collect();
-            (calls, queues, agents)
+            (unserved, queues, agents)
         });
-        for call in calls {
-            match self.node.router.call(call.id) {
-                Some(actor) => drop(actor.send_message(call::Message::Changed(call))),
-                None => self.serve(call),
-            }
+        for call in unserved {
+            self.serve(call);
         }
         self.node.actors.follow_directory(&self.node, &queues, &agents);
         self.node.actors.tell_homes(homes::Message::Look);

@@ -8,6 +8,7 @@
 
 mod alarm_feed;
 pub mod backend;
+pub mod cdr_view;
 mod commands;
 mod cti;
 mod desks;

@@ -10,6 +10,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use super::cdr_view::CdrView;
 use super::cti;
 use super::error::ErrorBody;
 use super::frame::{CommandFrame, ReplyFrame};
@@ -18,7 +19,7 @@ use super::page::{CallsQuery, CdrsQuery, Page, ReadQuery};
 use super::recordings::{self, RecordingQuery, RecordingView};
 use super::records::{self, CallbacksQuery, ExportQuery};
 use super::routes::{self, LeaderRequest, LoginAnswer, LoginRequest, MemberView, Status};
-use super::view::{Agent, CallDetail, CallView, CdrView, QueueView};
+use super::view::{Agent, CallDetail, CallView, QueueView};
 use super::words::{Role, word};
 use crate::alarms::Alarm;
 use crate::audit::report::Report;

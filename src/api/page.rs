@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use tandem_center::{AgentId, CallId, Millis, QueueId};
 
 use super::backend::{CdrQuery, Freshness};
+use super::cdr_view::CdrView;
 use super::error::{ErrorBody, ErrorCode};
-use super::view::CdrView;
 use super::words::Outcome;
 use crate::records::condition::Condition;
 

@@ -17,6 +17,7 @@ use tandem_center::{AgentId, CallId, Center, NodeId};
 use tokio::time::timeout;
 
 use super::backend::{Freshness, Readiness, read};
+use super::cdr_view::CdrView;
 use super::commands::{self, require};
 use super::error::{ErrorBody, ErrorCode};
 use super::frame::{self, CommandFrame};
@@ -27,7 +28,7 @@ use super::recordings;
 use super::scrape;
 use super::server::Api;
 use super::token::Claims;
-use super::view::{Agent, CallDetail, CallView, CdrView, QueueView};
+use super::view::{Agent, CallDetail, CallView, QueueView};
 use super::words::{Role, word};
 use crate::config::types::Secret;
 

@@ -23,10 +23,10 @@ use super::phases::Phase;
 use super::tries::{Trier, Try};
 use super::under::{Set, Under};
 use super::web::Web;
+use crate::api::cdr_view::CdrView;
 use crate::api::frame::{Disposition, Do, OfCall, Whom};
 use crate::api::happened::EventView;
 use crate::api::page::Page;
-use crate::api::view::CdrView;
 use crate::cli::client::Server;
 use crate::config::types::Secret;
 

@@ -7,9 +7,9 @@ use super::super::cast::Call;
 use super::super::desks::{Asked, Log};
 use super::super::round::Evidence;
 use super::{Claim, title, when};
+use crate::api::cdr_view::CdrView;
 use crate::api::frame::Do;
 use crate::api::happened::EventView;
-use crate::api::view::CdrView;
 use crate::api::words::word;
 
 /// How far a record's duration may be from what was seen on the wire.

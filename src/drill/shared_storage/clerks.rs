@@ -12,9 +12,10 @@ use tokio::time::sleep;
 
 use super::super::config::{PASSWORD, SUPERVISOR};
 use super::super::judge::Claim;
+use crate::api::cdr_view::CdrView;
 use crate::api::frame::{CommandFrame, Do, NotReady, ReplyFrame};
 use crate::api::page::Page;
-use crate::api::view::{Agent, CdrView};
+use crate::api::view::Agent;
 use crate::cli::client::Server;
 use crate::config::types::Secret;
 
