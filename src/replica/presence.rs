@@ -153,7 +153,10 @@ impl Present {
 
     /// See [`Presence::confirm`].
     pub(super) fn confirm(&self, lease: u64) {
-        self.lease.0.confirmed.fetch_add(1, Ordering::Release);
+        // What is proposed for it twice confirms it once.
+        if self.unconfirmed() == Some(lease) {
+            self.lease.0.confirmed.fetch_add(1, Ordering::Release);
+        }
         self.with(|machine| machine.confirm(lease));
     }
 

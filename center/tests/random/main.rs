@@ -28,7 +28,6 @@ use dice::Dice;
 /// Seeds of one run; `SEEDS=n` runs more.
 const SEEDS: u64 = 12;
 const STEPS: u64 = 1_500;
-
 const FLOW: &str = r#"
 title = "Random"
 start = "pick_up"

@@ -322,8 +322,8 @@ impl State {
         if let Some(leg) = self.legs.get_mut(&number) {
             leg.keep_last_answer(peer, &bytes);
         }
-        // A lease that came while this was being made says nothing for it.
-        let may_act = self.node.lease.holds() && self.node.lease.confirmed() == self.confirmed;
+        // A lease that came while this was being made says nothing for a call that has moved.
+        let may_act = self.node.lease.holds() && !self.is_another_nodes();
         if may_act || self.may_say_without_lease(number, &bytes) {
             self.node.journal.sent(self.id, number, &bytes);
             self.node.send_sip(peer, bytes);
@@ -334,7 +334,7 @@ impl State {
     /// value that says so is on its way to this actor, behind others that are older.
     fn is_another_nodes(&mut self) -> bool {
         let confirmed = self.node.lease.confirmed();
-        if std::mem::replace(&mut self.confirmed, confirmed) == confirmed {
+        if self.confirmed == confirmed {
             return false;
         }
         let (id, epoch) = (self.id, self.epoch);
@@ -342,7 +342,11 @@ impl State {
             .node
             .replica
             .read_local(|machine| machine.center().call(id).map(|call| (call.owner, call.epoch)));
-        now.is_some_and(|now| now != (self.node.id, epoch))
+        if now.is_some_and(|now| now != (self.node.id, epoch)) {
+            return true;
+        }
+        self.confirmed = confirmed;
+        false
     }
 
     /// Another node may serve the call by now, so nothing is said that could disturb it. Who hangs
