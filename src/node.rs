@@ -50,11 +50,6 @@ const ARRIVALS_UNCOMMITTED_MAX: usize = 256;
 /// second. Past it new callers are told to come again later.
 const CALLS_ENDED_MAX: usize = 16_384;
 
-/// How often, and in which steps, a port is tried again that is still held here: a packet thread
-/// closes what it is told within a millisecond or two.
-const HOLD_TRIES: u32 = 20;
-const HOLD_EVERY: Duration = Duration::from_millis(5);
-
 /// A node without a lease for that long is cut off, and new callers are sent elsewhere. Less is an
 /// election: callers wait for its end, as they do for any commit.
 const ELECTION_MAX: Duration = Duration::from_secs(2);
@@ -313,19 +308,13 @@ impl Node {
 
     /// Sees to it that a leg has this very port: after the death of an actor it still has, on
     /// another node or after a restart of the process it is bound anew. It may be on its way to be
-    /// closed here, when the call was another node's for a moment: then it is tried again soon.
+    /// closed here, when the call was another node's for a moment.
     pub fn hold_port(&self, key: PortKey, ip: IpAddr, rtp_port: u16) {
-        let Err(error) = self.bind_port(key, ip, rtp_port) else { return };
-        tracing::debug!(%error, rtp_port, "the port is held already");
-        let engine = self.engine.clone();
-        tokio::spawn(async move {
-            for _ in 0..HOLD_TRIES {
-                tokio::time::sleep(HOLD_EVERY).await;
-                if let Ok(reservation) = engine.reserve_exact(ip, rtp_port) {
-                    return engine.attach(key, reservation);
-                }
-            }
-        });
+        // Here, since packets wait while a packet thread binds.
+        if let Err(error) = self.bind_port(key, ip, rtp_port) {
+            tracing::debug!(%error, rtp_port, "the port is held already");
+            self.engine.hold(key, ip, rtp_port);
+        }
     }
 
     fn bind_port(&self, key: PortKey, ip: IpAddr, rtp_port: u16) -> Result<(), ReserveError> {

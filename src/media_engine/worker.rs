@@ -24,8 +24,8 @@ use tandem_media::port::Output;
 
 use super::counters::{Counters, Round};
 use super::links::Links;
-use super::mailbox::{Close, Described, Mailbox, Request};
-use super::ports::Reservation;
+use super::mailbox::{Close, Described, Hold, Mailbox, Request};
+use super::ports::{PortPool, Reservation};
 use super::recorder::Recorder;
 use super::slot::{Slot, new_port};
 use super::traffic::Buffers;
@@ -73,8 +73,11 @@ pub(super) struct Worker {
     /// After so much silence of a peer its call is told.
     pub(super) quiet: Duration,
     lease: Lease,
+    pool: Arc<PortPool>,
     /// The lease did not hold when the round began.
     fenced: bool,
+    /// The same, of the lease alone: `fenced` stays while ports are doubted.
+    lease_is_lost: bool,
     /// By index; freed ones are used again.
     pub(super) slots: Vec<Option<Slot>>,
     free: Vec<u32>,
@@ -114,7 +117,7 @@ struct Ready {
 
 impl Worker {
     pub(super) fn new(
-        mailbox: Arc<Mailbox>,
+        (mailbox, pool): (Arc<Mailbox>, Arc<PortPool>),
         events: Arc<dyn Fn(PortEvent) + Send + Sync>,
         counters: Arc<Counters>,
         recorder: Recorder,
@@ -128,12 +131,14 @@ impl Worker {
         Ok(Self {
             epoll,
             mailbox,
+            pool,
             events,
             counters,
             recorder,
             quiet,
             lease,
             fenced: false,
+            lease_is_lost: false,
             slots: Vec::new(),
             free: Vec::new(),
             links: Links::default(),
@@ -265,10 +270,11 @@ impl Worker {
     }
 
     fn handle_request(&mut self, key: PortKey, request: Request) {
-        let Request { close, resume, attach, plan, panic, export } = request;
+        let Request { close, resume, attach, hold, plan, panic, export } = request;
         if let Some(how) = close {
             self.close(key, how);
         }
+        let attach = attach.or_else(|| self.hold(key, hold?));
         if resume.is_some() || attach.is_some() || plan.is_some() {
             self.handle_change(key, Waiting { plan, state: resume, sockets: attach });
         }
@@ -279,6 +285,23 @@ impl Worker {
         if let Some(reply) = export {
             reply(index.and_then(|index| self.slot(index)).map(|slot| slot.port.state()));
         }
+    }
+
+    /// The sockets that a port is to have, unless it has some.
+    fn hold(&mut self, key: PortKey, hold: Hold) -> Option<Reservation> {
+        let waits = self.waiting.get(&key).is_some_and(|waiting| waiting.sockets.is_some());
+        if waits || self.links.index(key).is_some() {
+            return None;
+        }
+        let Hold { ip, rtp_port, tries } = hold;
+        match (self.pool.reserve_exact(ip, rtp_port), tries.checked_sub(1)) {
+            (Ok(sockets), _) => return Some(sockets),
+            (Err(_), Some(tries)) => self.mailbox.hold(key, Hold { tries, ..hold }),
+            (Err(error), None) => {
+                tracing::error!(call = key.call, leg = key.leg, %error, "a leg stays without its port");
+            }
+        }
+        None
     }
 
     /// A new plan for an open port, or halves of one that is to be opened.
@@ -323,7 +346,7 @@ impl Worker {
             slot.muted = true;
             self.fenced = true;
         } else if holds {
-            slot.doubted = None;
+            (slot.doubted, slot.muted) = (None, false);
         }
     }
 
@@ -356,7 +379,13 @@ impl Worker {
             return;
         }
         let port = new_port(plan.clone(), state, self.now);
-        self.slots[index as usize] = Some(Slot::new(key, sockets, port));
+        let mut slot = Slot::new(key, sockets, port);
+        if !self.lease.holds() {
+            // Nobody without a lease knows whose the call is, whatever its sockets have kept.
+            (slot.muted, slot.doubted) = (true, Some(self.now));
+            self.fenced = true;
+        }
+        self.slots[index as usize] = Some(slot);
         self.links.open(key, index);
         self.round.opened += 1;
         self.apply(index, plan);
@@ -406,8 +435,14 @@ impl Worker {
             return;
         }
         self.fenced = fenced;
+        let is_regained = mem::replace(&mut self.lease_is_lost, fenced) && !fenced;
         for slot in self.slots.iter_mut().flatten() {
             slot.doubted = slot.doubted.filter(|since| self.now - *since < DOUBTED);
+            // It was silent until now, since its peer was not heard here: another node may have served
+            // it, and be about to give it back.
+            if is_regained && slot.muted {
+                slot.doubted = slot.doubted.or(Some(self.now));
+            }
             slot.muted =
                 slot.doubted.is_some() || fenced && !slot.port.was_heard(HEARD_WITHIN, self.now);
             self.fenced |= slot.doubted.is_some();

@@ -87,6 +87,15 @@ impl Lease {
         Duration::from_millis(now.saturating_sub(self.0.latest.load(Ordering::Relaxed)))
     }
 
+    /// Ends it, or confirms a new one: what a test wants of a cluster.
+    #[cfg(test)]
+    pub(crate) fn set(&self, holds: bool) {
+        if holds {
+            self.0.confirmed.fetch_add(1, Ordering::Release);
+        }
+        self.publish(if holds { Moment::MAX } else { 1 });
+    }
+
     fn until(&self) -> Moment {
         self.0.until.load(Ordering::Relaxed)
     }
