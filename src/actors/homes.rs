@@ -10,22 +10,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tandem_center::{Command, Home, HomeId, Wire};
+use tandem_center::{Call, CallId, Command, Home, HomeId, Wire};
 
 use super::{call, replica, sip_transport};
 use crate::address::{AddressBackend, AddressError};
+use crate::media_engine::PortKey;
 use crate::node::Node;
 use crate::stations::{ServiceAddress, Station};
 
 /// How often an address that could not be opened is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
 
-/// From the closing of an address until nothing is on its way from it any more: call actors and packet
-/// threads take what they are told within a millisecond or two.
-const SETTLE: Duration = Duration::from_millis(20);
+/// How often it is looked whether the call actors of an address that goes have let go of it: they
+/// take a millisecond or two, on a busy machine more.
+const SETTLE: Duration = Duration::from_millis(5);
+
+/// How long those actors may take. One that hangs does not keep the address from its own node.
+const SETTLED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Renewals of an address within its lifetime: the kernel withdraws it up to half a second early.
 const RENEWALS: u32 = 4;
@@ -39,8 +43,10 @@ pub enum Message {
     TryAgain,
     /// The network knows that an address is here, or it does not.
     Taken(HomeId, ServiceAddress, Result<(), AddressError>),
-    /// Nothing is sent from this address any more: it may go, if this is still its epoch.
-    Yield(HomeId, u32),
+    /// The calls of this address are told to let go, since then: it may go when they have.
+    Yield(HomeId, u32, Instant),
+    /// Nothing is sent from this address any more: it goes, if this is still its epoch.
+    Quiet(HomeId, u32),
     /// It is time to renew what is held.
     Renew,
     /// The renewal of an address failed.
@@ -97,7 +103,8 @@ impl Actor for HomesActor {
                 state.look();
             }
             Message::Taken(home, address, taken) => state.taken(home, &address, taken),
-            Message::Yield(home, epoch) => state.yields(home, epoch),
+            Message::Yield(home, epoch, since) => state.yields(home, epoch, since),
+            Message::Quiet(home, epoch) => state.yielded(home, epoch),
             Message::Renew => state.renew(),
             Message::NotRenewed(home, error) => {
                 tracing::error!(%home, %error, "the service address is not renewed");
@@ -124,7 +131,9 @@ impl State {
         if missing {
             self.look_again();
         }
-        if closed || listening {
+        if listening {
+            self.node.actors.tell_replica(replica::Message::Listening);
+        } else if closed {
             // Whoever reads a socket keeps it.
             self.node.actors.tell_transport(sip_transport::Message::ReadAll);
         }
@@ -164,32 +173,53 @@ impl State {
             due.map(|(id, home)| (id, home.epoch)).collect()
         });
         self.yielded.retain(|id, epoch| due.contains(&(*id, *epoch)));
-        let mut closed = false;
+        let (mut closed, now) = (false, Instant::now());
         for (home, epoch) in due {
             if self.yielded.insert(home, epoch).is_none() {
                 self.close(home);
-                self.forsake_calls_of(home);
+                for call in self.ports_of(home).keys().filter_map(|id| self.node.router.call(*id)) {
+                    drop(call.send_message(call::Message::Forsake));
+                }
                 closed = true;
-                drop(self.me.send_after(SETTLE, move || Message::Yield(home, epoch)));
+                drop(self.me.send_after(SETTLE, move || Message::Yield(home, epoch, now)));
             } else {
                 // Said before, and not committed yet.
-                drop(self.me.send_after(TRY_AGAIN, move || Message::Yield(home, epoch)));
+                drop(self.me.send_after(TRY_AGAIN, move || Message::Yield(home, epoch, now)));
             }
         }
         closed
     }
 
-    fn forsake_calls_of(&self, home: HomeId) {
-        let calls: Vec<_> = self.node.replica.read_local(|machine| {
+    /// The calls that live at an address, and the media ports that they have here.
+    fn ports_of(&self, home: HomeId) -> BTreeMap<CallId, Vec<PortKey>> {
+        self.node.replica.read_local(|machine| {
             let calls = machine.center().calls().filter(|call| call.home == Some(home));
-            calls.map(|call| call.id).collect()
-        });
-        for call in calls.into_iter().filter_map(|id| self.node.router.call(id)) {
-            drop(call.send_message(call::Message::Forsake));
+            let ports = |call: &Call| {
+                call.legs.keys().map(|leg| PortKey { call: call.id.0, leg: leg.0 }).collect()
+            };
+            calls.map(|call| (call.id, ports(call))).collect()
+        })
+    }
+
+    /// The next holder speaks as soon as it knows. Before that the call actors have let go, and then
+    /// the packet threads, which do what they are told in order.
+    fn yields(&mut self, home: HomeId, epoch: u32, since: Instant) {
+        if self.yielded.get(&home) != Some(&epoch) {
+            return;
+        }
+        let ports = self.ports_of(home);
+        let is_served = ports.keys().any(|call| self.node.router.call(*call).is_some());
+        if is_served && since.elapsed() < SETTLED_WITHIN {
+            return drop(self.me.send_after(SETTLE, move || Message::Yield(home, epoch, since)));
+        }
+        let last = Arc::new(LastOne { me: self.me.clone(), home, epoch });
+        for port in ports.into_values().flatten() {
+            let last = Arc::clone(&last);
+            self.node.engine.export(port, move |_closed| drop(last));
         }
     }
 
-    fn yields(&mut self, home: HomeId, epoch: u32) {
+    fn yielded(&mut self, home: HomeId, epoch: u32) {
         if self.yielded.get(&home) == Some(&epoch) {
             let command = Command::HomeYielded { home, epoch };
             self.node.propose_then(&command, |_| ());
@@ -238,8 +268,7 @@ impl State {
         }
         tracing::info!(%home, address = %station.sip, "this node holds the service address");
         self.node.stations.opened(home, station);
-        self.node.actors.tell_transport(sip_transport::Message::ReadAll);
-        self.node.actors.tell_replica(replica::Message::LookAtAll);
+        self.node.actors.tell_replica(replica::Message::Listening);
     }
 
     /// Callers reach the address before all its calls are served here: their ports are theirs.
@@ -289,6 +318,19 @@ impl State {
         if !std::mem::replace(&mut self.again, true) {
             drop(self.me.send_after(TRY_AGAIN, || Message::TryAgain));
         }
+    }
+}
+
+/// Says that an address is quiet when all have let go of this.
+struct LastOne {
+    me: ActorRef<Message>,
+    home: HomeId,
+    epoch: u32,
+}
+
+impl Drop for LastOne {
+    fn drop(&mut self) {
+        drop(self.me.send_message(Message::Quiet(self.home, self.epoch)));
     }
 }
 
