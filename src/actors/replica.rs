@@ -19,7 +19,7 @@ use tandem_center::{
 use tandem_cluster::{Committed, Index, Role};
 
 use super::version::Versions;
-use super::{agent, call, homes, queue, witness};
+use super::{agent, call, homes, queue, sip_transport, witness};
 use crate::alarms::ClockWatch;
 use crate::api::events::EventLog;
 use crate::node::{Node, unix_ms};
@@ -312,6 +312,8 @@ pub enum Message {
     LookAtRoleSoon,
     /// The state was replaced, or this actor is new: look at every value.
     LookAtAll,
+    /// A service address is open: its calls are served, and then it is read.
+    Listening,
     /// A test of the supervision: die.
     Panic,
 }
@@ -382,6 +384,10 @@ impl Actor for ReplicaActor {
                 drop(me.send_after(PROPOSE_AGAIN, move || Message::RoleChanged(role)));
             }
             Message::LookAtAll => state.look_at_all(),
+            Message::Listening => {
+                state.look_at_all();
+                state.node.actors.tell_transport(sip_transport::Message::ReadAll);
+            }
             #[expect(clippy::panic, reason = "the hook that tests of the supervision pull")]
             Message::Panic => panic!("the test hook was pulled"),
         }
@@ -405,9 +411,18 @@ impl State {
         }
         let id = call.id;
         if call.epoch == 0 && self.node.router.was_refused(id) {
+            // Its far end has had its final response: no actor says another one.
+            if call.has_ended() {
+                return self.node.cleared(id);
+            }
             tracing::info!(call = %id, "committed after its caller was refused: it is ended");
             self.node.propose_then(&call::end_of_refused(id), |_| ());
             return;
+        }
+        // What is said to its legs waits for the actor. Unknown, it would be answered with 481, or
+        // taken for a new call.
+        for name in call.legs.values().filter_map(|leg| call::committed_name(&leg.wire)) {
+            self.node.router.bind(name.as_bytes(), id);
         }
         let arguments = call::Arguments::Committed { node: Arc::clone(&self.node), call };
         self.node.actors.start_call(&self.node, id, arguments);

@@ -78,8 +78,12 @@ impl Default for Router {
 impl Router {
     /// The actor that owns the dialog with this SIP Call-ID.
     pub fn by_sip_call_id(&self, sip_call_id: &[u8]) -> Option<ActorRef<call::Message>> {
-        let call = *self.dialogs(sip_call_id).get(sip_call_id)?;
-        self.call(call)
+        self.call(self.bound(sip_call_id)?)
+    }
+
+    /// The call that messages with this SIP Call-ID go to, whether it has an actor or not.
+    pub fn bound(&self, sip_call_id: &[u8]) -> Option<CallId> {
+        self.dialogs(sip_call_id).get(sip_call_id).copied()
     }
 
     /// The actor of a call.
@@ -158,11 +162,9 @@ impl Router {
         refused.push_back(call);
     }
 
-    /// Whether it was; asked once.
+    /// Whether it was.
     pub fn was_refused(&self, call: CallId) -> bool {
-        let mut refused = locked(&self.refused);
-        let at = refused.iter().position(|id| *id == call);
-        at.and_then(|at| refused.remove(at)).is_some()
+        locked(&self.refused).contains(&call)
     }
 
     /// The end of `call` is committed, or it was refused before it was a call: it takes no place

@@ -204,6 +204,9 @@ impl Dispatcher {
     }
 
     fn arrival(&self, invite: Request, peer: Peer) {
+        if self.is_coming(&invite) {
+            return;
+        }
         if let Err(no_place) = self.node.admit() {
             self.node.metrics.calls_refused_total.with_label_values(&[no_place.reason()]).inc();
             return self.respond(&no_place_for(&invite, no_place).build(), &invite, &peer);
@@ -215,6 +218,15 @@ impl Dispatcher {
         let arguments =
             call::Arguments::Arriving { node: Arc::clone(&self.node), call: id, invite, peer };
         self.node.actors.start_call(&self.node, id, arguments);
+    }
+
+    /// The INVITE is of a call that is known and whose actor is not here yet. It will be repeated; to
+    /// take it for a new call would be to call its far end twice.
+    fn is_coming(&self, invite: &Request) -> bool {
+        let call = self.node.router.bound(invite.call_id().as_bytes());
+        let is_known =
+            |call| self.node.replica.read_local(|machine| machine.center().call(call).is_some());
+        call.is_some_and(is_known)
     }
 
     fn options(&self, request: &Request, peer: &Peer) {

@@ -135,6 +135,11 @@ pub(super) fn committed_port(wire: &Wire) -> Option<u16> {
     CommittedLeg::decode(wire).ok().map(|leg| leg.rtp_port)
 }
 
+/// The SIP Call-ID of a leg, as it is committed.
+pub(super) fn committed_name(wire: &Wire) -> Option<String> {
+    CommittedLeg::decode(wire).ok().map(|leg| leg.sip_call_id)
+}
+
 /// The behaviour of a call.
 #[derive(Debug)]
 pub struct CallActor;
@@ -239,10 +244,8 @@ impl State {
             Message::NotCommitted(command, error, then) => {
                 self.not_committed(now, (command, then), error);
             }
-            Message::Rejected(command, Rejected::AddressMoved { home })
-                if matches!(*command, Command::Arrived(_)) =>
-            {
-                tracing::debug!(call = %self.id, %home, "the INVITE is for who has the address now");
+            Message::Rejected(command, why) if self.is_anothers(&command, &why) => {
+                tracing::debug!(call = %self.id, %why, "the INVITE is for who has the address now");
                 self.forsake();
             }
             Message::Rejected(
@@ -481,7 +484,7 @@ impl State {
             ProposalError::NoLeader | ProposalError::Unknown | ProposalError::NotYet
         );
         if matches!(*command, Command::Arrived { .. }) && !passes {
-            return self.refuse_uncommitted(now, 503);
+            return self.give_arrival_up(now);
         }
         if error == ProposalError::Stopped {
             return;
@@ -519,7 +522,7 @@ impl State {
         }
         let waits = self.invited.map_or(LEADERLESS_MAX, |invited| now - invited);
         if waits >= LEADERLESS_MAX || self.lives() != self.arrived_in {
-            return self.refuse_uncommitted(now, 503);
+            return self.give_arrival_up(now);
         }
         if self.node.lease.holds() {
             return self.propose(command);
@@ -527,12 +530,32 @@ impl State {
         drop(self.me.send_after(PROPOSE_AGAIN, move || Message::Again(Box::new(command), None)));
     }
 
+    /// The INVITE reached this node though another one has the address by now, which its caller
+    /// reaches with a repetition.
+    fn is_anothers(&self, command: &Command, why: &Rejected) -> bool {
+        // With a node that is lost its address moves, if it is one that can.
+        let is_lost = matches!(why, Rejected::NodeIsLost { .. }) && self.station.home.is_some();
+        (is_lost || matches!(why, Rejected::AddressMoved { .. }))
+            && matches!(command, Command::Arrived(_))
+    }
+
+    /// The arrival is not committed, and is not proposed any more. Where the address has been another
+    /// node's meanwhile, that one has heard the caller's repetitions and may have answered: a refusal
+    /// from here could be heard instead of its answer.
+    fn give_arrival_up(&mut self, now: Instant) {
+        if self.station.home.is_some() && self.lives() != self.arrived_in {
+            self.forsake();
+        } else {
+            self.refuse_uncommitted(now, 503);
+        }
+    }
+
     /// The caller repeats an INVITE that could not be committed for so long, and cannot be now.
     fn refuse_if_late(&mut self, now: Instant) {
         let is_late = self.invited.is_some_and(|invited| now - invited >= LEADERLESS_MAX);
         let waits = self.call.is_none() && !self.uncommitted_refused && self.arriving.is_some();
         if waits && is_late && !self.node.lease.holds() {
-            self.refuse_uncommitted(now, 503);
+            self.give_arrival_up(now);
         }
     }
 

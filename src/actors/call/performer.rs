@@ -117,6 +117,8 @@ impl State {
         let heard_ms = self.call.as_ref().and_then(|call| call.heard_ms()).unwrap_or(0);
         self.performer.from_ms = if resumes { heard_ms } else { 0 };
         self.performer.began = Some(Instant::now());
+        let from_ms = self.performer.from_ms;
+        tracing::debug!(call = %self.id, epoch = self.epoch, seq, resumes, from_ms, "performs");
         match action {
             Action::Play { prompts, barge_in } => {
                 // Digits that interrupt this prompt belong to the next action of the flow.

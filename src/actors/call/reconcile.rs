@@ -69,6 +69,7 @@ impl State {
             if committed.wire.0.is_empty() {
                 continue;
             }
+            let name = super::committed_name(&committed.wire);
             let restored =
                 CommittedLeg::decode(&committed.wire).map_err(|error| error.to_string()).and_then(
                     |leg| LiveLeg::restore(now, leg, call.epoch).map_err(|error| error.to_string()),
@@ -78,6 +79,7 @@ impl State {
                 // be one too many.
                 Ok(live) if live.is_before_the_answer() && has_hung_up(call, number) => {
                     self.node.router.has_hung_up(live.sip_call_id.as_bytes());
+                    self.node.router.leave(live.sip_call_id.as_bytes(), None);
                 }
                 Ok(mut live) => {
                     // Secrets are not committed: they are looked up again.
@@ -112,6 +114,9 @@ impl State {
                 // The leg is lost, the other one is not: its end is decided as any other.
                 Err(error) => {
                     tracing::error!(call = %self.id, leg = number.0, %error, "a leg cannot be taken up");
+                    if let Some(name) = name {
+                        self.node.router.leave(name.as_bytes(), None);
+                    }
                     let call = self.id;
                     self.propose(Command::LegEnded { call, leg: number, cause: Cause::Failed });
                 }
@@ -297,9 +302,17 @@ impl State {
     /// Lets go of a call that lives on elsewhere, or with another actor: its far ends hear nothing of
     /// it.
     pub(super) fn forsake(&mut self) {
+        let (id, epoch, me) = (self.id, self.epoch, self.node.id);
+        let is_ours = |call: &Arc<Call>| call.owner == me && call.epoch != epoch;
+        let stays =
+            self.node.replica.read_local(|machine| machine.center().call(id).is_some_and(is_ours));
+        tracing::debug!(call = %id, epoch = self.epoch, stays, "let go of");
         for (number, leg) in std::mem::take(&mut self.legs) {
-            self.node.engine.abandon(port_key(self.id, number));
-            self.node.router.leave(leg.sip_call_id.as_bytes(), None);
+            self.node.engine.abandon(port_key(id, number));
+            // What is said to a call that is back already waits for its next actor.
+            if !stays {
+                self.node.router.leave(leg.sip_call_id.as_bytes(), None);
+            }
         }
         self.abandon();
         // It may come back while this actor is ending, which would not hear of it.
