@@ -24,7 +24,7 @@ use crate::actors::call::LegNames;
 use crate::actors::replica::{CenterMachine, Message as ReplicaMessage};
 use crate::actors::router::Router;
 use crate::actors::sip_sockets::SipSockets;
-use crate::actors::sip_transport::{Dispatcher, Lag};
+use crate::actors::sip_transport::{Dispatcher, Lag, Leaseless};
 use crate::actors::supervisor::Actors;
 use crate::address::AddressBackend;
 use crate::alarms::Alarms;
@@ -113,6 +113,8 @@ pub struct Node {
     pub alarms: Arc<Alarms>,
     /// The delay of tasks.
     pub lag: Lag,
+    /// For how long it had no lease.
+    pub leaseless: Leaseless,
     /// New calls are refused: the node is about to stop, and nobody takes over from it.
     pub draining: AtomicBool,
     /// Becomes true when this node drains, and false when it resumes: desks are to go elsewhere.
@@ -195,7 +197,7 @@ impl Node {
         let ended = self.router.calls_ended();
         if self.draining.load(Ordering::Relaxed) {
             Err(NoPlace::Draining)
-        } else if self.lease.lapsed() > ELECTION_MAX {
+        } else if self.is_cut_off() {
             Err(NoPlace::CutOff)
         } else if self.has_no_room() {
             Err(NoPlace::DiskFull)
@@ -210,6 +212,11 @@ impl Node {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether it has been without a lease for longer than an election takes.
+    pub fn is_cut_off(&self) -> bool {
+        !self.lease.holds() && self.leaseless.get() > ELECTION_MAX
     }
 
     /// Whether the disk has too little room for what another call would write.

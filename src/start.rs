@@ -207,6 +207,7 @@ impl Running {
             ringback: sounds::ringback(),
             alarms: Default::default(),
             lag: Default::default(),
+            leaseless: Default::default(),
             draining: AtomicBool::new(false),
             desks_go: tokio::sync::watch::Sender::new(false),
             disk_full: AtomicBool::new(false),

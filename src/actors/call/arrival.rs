@@ -76,7 +76,7 @@ impl State {
 
     /// The INVITE was refused without a leg, so nobody else takes its Call-ID out of the table.
     fn turn_away(&mut self, invite: &Request) {
-        self.node.router.leave(invite.call_id().as_bytes(), None);
+        self.node.router.leave(invite.call_id().as_bytes(), self.id, None);
         self.abandon();
     }
 

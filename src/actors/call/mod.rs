@@ -521,7 +521,8 @@ impl State {
             return;
         }
         let waits = self.invited.map_or(LEADERLESS_MAX, |invited| now - invited);
-        if waits >= LEADERLESS_MAX || self.lives() != self.arrived_in {
+        let is_late = waits >= LEADERLESS_MAX && self.node.is_cut_off();
+        if is_late || self.lives() != self.arrived_in {
             return self.give_arrival_up(now);
         }
         if self.node.lease.holds() {
@@ -554,7 +555,7 @@ impl State {
     fn refuse_if_late(&mut self, now: Instant) {
         let is_late = self.invited.is_some_and(|invited| now - invited >= LEADERLESS_MAX);
         let waits = self.call.is_none() && !self.uncommitted_refused && self.arriving.is_some();
-        if waits && is_late && !self.node.lease.holds() {
+        if waits && is_late && self.node.is_cut_off() {
             self.give_arrival_up(now);
         }
     }

@@ -79,7 +79,7 @@ impl State {
                 // be one too many.
                 Ok(live) if live.is_before_the_answer() && has_hung_up(call, number) => {
                     self.node.router.has_hung_up(live.sip_call_id.as_bytes());
-                    self.node.router.leave(live.sip_call_id.as_bytes(), None);
+                    self.node.router.leave(live.sip_call_id.as_bytes(), self.id, None);
                 }
                 Ok(mut live) => {
                     // Secrets are not committed: they are looked up again.
@@ -115,7 +115,7 @@ impl State {
                 Err(error) => {
                     tracing::error!(call = %self.id, leg = number.0, %error, "a leg cannot be taken up");
                     if let Some(name) = name {
-                        self.node.router.leave(name.as_bytes(), None);
+                        self.node.router.leave(name.as_bytes(), self.id, None);
                     }
                     let call = self.id;
                     self.propose(Command::LegEnded { call, leg: number, cause: Cause::Failed });
@@ -311,7 +311,7 @@ impl State {
             self.node.engine.abandon(port_key(id, number));
             // What is said to a call that is back already waits for its next actor.
             if !stays {
-                self.node.router.leave(leg.sip_call_id.as_bytes(), None);
+                self.node.router.leave(leg.sip_call_id.as_bytes(), self.id, None);
             }
         }
         self.abandon();
@@ -324,7 +324,7 @@ impl State {
     pub(super) fn let_go(&mut self, number: LegNumber) {
         if let Some(leg) = self.legs.remove(&number) {
             self.node.engine.close(port_key(self.id, number));
-            self.node.router.leave(leg.sip_call_id.as_bytes(), leg.last_answer);
+            self.node.router.leave(leg.sip_call_id.as_bytes(), self.id, leg.last_answer);
         }
     }
 }
