@@ -45,7 +45,7 @@ fn serve(common: &Arc<Common>, stream: TcpStream) {
 }
 
 fn serve_connection(common: &Arc<Common>, mut stream: TcpStream) -> Result<(), WireError> {
-    stream.set_nodelay(true)?;
+    super::prompt(&stream)?;
     stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
     stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
     let (node, purpose) = shake(common, &mut stream)?;

@@ -140,7 +140,7 @@ pub(super) fn dial(
     within: Duration,
 ) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect_timeout(&address, within)?;
-    stream.set_nodelay(true)?;
+    super::prompt(&stream)?;
     stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
     stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
     let refused = std::io::Error::other;
