@@ -92,10 +92,14 @@ impl Router {
         self.dialogs(sip_call_id).insert(sip_call_id.into(), call);
     }
 
-    /// The leg with this SIP Call-ID is gone. The BYE that ended it gets its answer again if it
-    /// comes again; another BYE does not.
-    pub fn leave(&self, sip_call_id: &[u8], bye: Option<(Asked, Answer)>) {
-        self.dialogs(sip_call_id).remove(sip_call_id);
+    /// The leg with this SIP Call-ID is gone from `call`; if it went to another call, that has its
+    /// messages. The BYE that ended it gets its answer again if it comes again; another BYE does not.
+    pub fn leave(&self, sip_call_id: &[u8], call: CallId, bye: Option<(Asked, Answer)>) {
+        let mut dialogs = self.dialogs(sip_call_id);
+        if dialogs.get(sip_call_id) == Some(&call) {
+            dialogs.remove(sip_call_id);
+        }
+        drop(dialogs);
         if let Some((bye, answer)) = bye {
             locked(&self.left).keep(Instant::now(), bye, answer);
         }

@@ -67,6 +67,7 @@ impl State {
             owner: self.node.id,
             home: self.station.home.map(|home| (home, epoch)),
             trunk: self.node.routes.trunk_of(peer.remote),
+            phone: self.phone_of(invite, &peer),
             caller: party_of(invite),
             called: called_number(invite).into(),
             wire,
@@ -76,7 +77,7 @@ impl State {
 
     /// The INVITE was refused without a leg, so nobody else takes its Call-ID out of the table.
     fn turn_away(&mut self, invite: &Request) {
-        self.node.router.leave(invite.call_id().as_bytes(), None);
+        self.node.router.leave(invite.call_id().as_bytes(), self.id, None);
         self.abandon();
     }
 
