@@ -48,6 +48,7 @@ impl Bench {
             owner: NODE,
             home: None,
             trunk: None,
+            phone: None,
             caller: Party { number: "13800138000".into(), name: Some("Caller".into()) },
             called: called.into(),
             wire: Wire::from(vec![7; 1_200]),

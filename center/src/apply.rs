@@ -6,8 +6,8 @@
 //!
 //! `arrive` begins calls and routes them, `ivr` walks them through flows, `offer` is about
 //! agents and calls finding each other, `legs` hears what nodes report, `end` ends calls and
-//! writes their records, `desk`, `talk`, `control`, `park` and `dial` obey agents, `supervise`
-//! supervisors, `time` handles what is due, `nodes` and `configure` handle the world changing,
+//! writes their records, `desk`, `talk`, `control`, `park` and `dial` obey agents, `refer` their
+//! phones, `supervise` supervisors, `time` handles what is due, `nodes` and `configure` handle the world changing,
 //! `trunks` chooses ways out.
 
 mod arrive;
@@ -21,6 +21,7 @@ mod legs;
 mod nodes;
 mod offer;
 mod park;
+mod refer;
 mod session;
 mod supervise;
 mod talk;
@@ -188,6 +189,9 @@ impl Center {
             Command::Park { agent, call, .. } => self.park(turn, &agent, call),
             Command::PickUp { agent, slot, .. } => self.pick_up(turn, &agent, slot),
             Command::Referred { call, leg, to } => self.referred(turn, call, leg, to),
+            Command::ReferredWith { call, leg, other } => {
+                self.referred_with(turn, (call, leg), other)
+            }
             Command::Supervise { agent, of, mode, .. } => self.supervise(turn, &agent, &of, mode),
             Command::TakeOver { agent, of, .. } => self.take_over(turn, &agent, &of),
             Command::ForceState { agent, of, state, .. } => {

@@ -130,6 +130,10 @@ pub struct Call {
     pub supervision: Option<Supervision>,
     /// Everybody who supervised it, at most [`crate::supervision::SUPERVISORS_MAX`].
     pub supervisors: BTreeSet<AgentId>,
+    /// The agent whose phone began it, by itself and not by a command.
+    pub dialled_by: Option<AgentId>,
+    /// A leg of it that another call has now: whoever has it here lets go of it without a word.
+    pub moved: Option<LegNumber>,
 }
 
 /// Who began a call.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::Cause;
 use crate::flow::{FlowName, FlowVersion};
-use crate::ids::{AgentId, Index, LegNumber, Millis, NodeId, QueueId};
+use crate::ids::{AgentId, CallId, Index, LegNumber, Millis, NodeId, QueueId};
 use crate::record::{CallResult, Side};
 use crate::supervision::SupervisionMode;
 
@@ -137,6 +137,10 @@ pub enum What {
     TrunkFull { trunk: Arc<str> },
     /// Every trunk to this number carries what it may, or rests.
     NoTrunkFree { number: Arc<str> },
+    /// This leg came from another call, in which its phone asked for that.
+    CameFrom { leg: LegNumber, call: CallId },
+    /// Whoever its phone talked or waited with goes on in this call.
+    WentTo { call: CallId },
 }
 
 /// Why this agent was chosen.
@@ -284,6 +288,8 @@ impl fmt::Display for What {
             Self::GoesBy { leg, trunk } => write!(f, "leg {leg} leaves by trunk {trunk}"),
             Self::TrunkFull { trunk } => write!(f, "trunk {trunk} has all calls that it may bring"),
             Self::NoTrunkFree { number } => write!(f, "no trunk to {number} takes a call"),
+            Self::CameFrom { leg, call } => write!(f, "leg {leg} came from call {call}"),
+            Self::WentTo { call } => write!(f, "goes on in call {call}"),
         }
     }
 }

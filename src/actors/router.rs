@@ -96,9 +96,9 @@ impl Router {
         self.dialogs(sip_call_id).insert(sip_call_id.into(), call);
     }
 
-    /// The leg of `call` with this SIP Call-ID is gone. It may be another call's by now: an INVITE that
-    /// a woken process had read, of a call that then came here. The BYE that ended it gets its answer
-    /// again if it comes again; another BYE does not.
+    /// The leg of `call` with this SIP Call-ID is gone. It may be another call's by now: the leg went
+    /// there, or a woken process had read the INVITE of a call that then came here. The BYE that ended
+    /// it gets its answer again if it comes again; another BYE does not.
     pub fn leave(&self, sip_call_id: &[u8], call: CallId, bye: Option<(Asked, Answer)>) {
         let mut dialogs = self.dialogs(sip_call_id);
         if dialogs.get(sip_call_id) == Some(&call) {

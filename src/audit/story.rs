@@ -192,6 +192,8 @@ impl Fold {
             | What::GoesBy { .. }
             | What::TrunkFull { .. }
             | What::NoTrunkFree { .. }
+            | What::CameFrom { .. }
+            | What::WentTo { .. }
             | What::Answered { .. }
             | What::LegFailed { .. }
             | What::LegEnded { .. }
@@ -231,6 +233,8 @@ impl Fold {
             | What::GoesBy { .. }
             | What::TrunkFull { .. }
             | What::NoTrunkFree { .. }
+            | What::CameFrom { .. }
+            | What::WentTo { .. }
             | What::TakenOver { .. } => (Lane::Node, Lane::Node),
             What::Enqueued { .. } => (Lane::Node, Lane::Queue),
             What::QueueFull { .. } | What::WaitedTooLong { .. } => (Lane::Queue, Lane::Node),

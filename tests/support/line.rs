@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use super::socket::Socket;
+
 /// How long an answer may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -95,7 +97,7 @@ impl Message {
 
 /// See the file. One call at a time.
 pub struct Line {
-    socket: UdpSocket,
+    socket: Socket,
     node: SocketAddr,
     rtp: UdpSocket,
     rtp_sequence: u16,
@@ -129,9 +131,16 @@ impl Line {
 
     /// A phone on this address and port.
     pub fn at(address: SocketAddr, node: SocketAddr) -> Self {
-        let socket = UdpSocket::bind(address).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        let rtp = UdpSocket::bind((address.ip(), 0)).unwrap();
+        Self::of(Socket::bind(address), node)
+    }
+
+    /// Another line of the same phone, perhaps of another node.
+    pub fn another(&self, node: SocketAddr) -> Self {
+        Self::of(self.socket.another(), node)
+    }
+
+    fn of(socket: Socket, node: SocketAddr) -> Self {
+        let rtp = UdpSocket::bind((socket.local_addr().unwrap().ip(), 0)).unwrap();
         rtp.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         Self {
             socket,
@@ -184,7 +193,9 @@ impl Line {
     pub fn calls(&mut self, from: &str, number: &str, sdp: &str) {
         let here = self.address();
         self.cseq += 100;
-        self.call_id = format!("line-{}-{}", here.port(), self.cseq);
+        self.call_id =
+            format!("line-{}-{}-{}", here.port(), self.cseq, self.rtp.local_addr().unwrap().port());
+        self.socket.serves(&self.call_id);
         self.us = format!("<sip:{from}@{here}>;tag=t{}", self.cseq);
         self.them = format!("<sip:{number}@{}>", self.node);
         self.target = format!("sip:{number}@{}", self.node);
@@ -313,6 +324,7 @@ impl Line {
             .waits_for("an INVITE", |message| message.is_request() && message.method() == "INVITE");
         let tag = self.address().port();
         self.call_id = invite.header("Call-ID").to_owned();
+        self.socket.serves(&self.call_id);
         self.us = format!("{};tag=l{tag}", invite.header("To"));
         self.them = invite.header("From").to_owned();
         self.target = uri_of(invite.header("Contact"));
@@ -358,6 +370,13 @@ impl Line {
         self.referring = format!("Refer-To: <{to}>\r\n{headers}");
         self.send_request("REFER", self.cseq, "");
         self.referring.clear();
+    }
+
+    /// Its dialog as a Replaces in a URI names it to the other end (RFC 3891 §6.1, escaped).
+    pub fn as_replaces(&self) -> String {
+        let tag = |of: &str| of.split(";tag=").nth(1).unwrap_or("").to_owned();
+        let (theirs, ours) = (tag(&self.them), tag(&self.us));
+        format!("Replaces={}%3Bto-tag%3D{theirs}%3Bfrom-tag%3D{ours}", self.call_id)
     }
 
     /// The final response to the last request.

@@ -31,6 +31,15 @@ pub fn picks_up(line: &mut Line) -> (SocketAddr, String) {
     (invite.audio(), invite.header("From").to_owned())
 }
 
+/// A phone whose leg has moved is told where it is now, and goes on there.
+pub fn follows(side: &mut Side) {
+    let invite = side.line.is_told_another_address();
+    let answer = side.line.sdp("sendrecv");
+    side.line.answers(200, "", &answer);
+    side.line.is_acked();
+    side.audio = invite.audio();
+}
+
 pub fn both_hear(one: &mut Side, other: &mut Side) {
     one.line.speaks_until(one.audio, one.voice, || other.line.has_heard(one.voice));
     other.line.speaks_until(other.audio, other.voice, || one.line.has_heard(other.voice));

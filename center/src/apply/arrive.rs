@@ -34,6 +34,8 @@ impl Call {
             caller: arrived.caller.clone(),
             called: arrived.called.clone(),
             came_by: arrived.trunk.clone(),
+            dialled_by: arrived.phone.clone(),
+            moved: None,
             arrived: at,
             answered: None,
             answer_ready: arrived.answer_ready,
@@ -75,6 +77,7 @@ impl Center {
         check_text(arrived.caller.name.as_deref().unwrap_or_default())?;
         // One that is not configured any more has no limits.
         arrived.trunk = arrived.trunk.filter(|name| self.directory.trunks.contains_key(name));
+        arrived.phone = arrived.phone.filter(|agent| self.directory.agents.contains_key(agent));
         let known = arrived.home.and_then(|(id, epoch)| Some((id, epoch, self.homes.get(&id)?)));
         arrived.home = known.map(|(id, epoch, _)| (id, epoch));
         arrived.owner = known.map_or(arrived.owner, |(_, _, home)| home.holder);
@@ -109,6 +112,7 @@ impl Center {
             wire: arrived.wire,
             muted: false,
             keys: None,
+            lives_elsewhere: 0,
         });
         let id = call.id;
         let screen = self.screen(turn, &call);
@@ -338,6 +342,7 @@ impl Center {
                 wire: Wire::default(),
                 muted: false,
                 keys: None,
+                lives_elsewhere: 0,
             });
             call.timeline.note(at, What::Invited { leg, target });
             if let Some(trunk) = trunk {

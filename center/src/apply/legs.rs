@@ -369,8 +369,13 @@ impl Call {
 
     fn keep_wires(&mut self, wires: Vec<(LegNumber, Wire)>) {
         for (number, wire) in wires {
-            if let Some(leg) = self.legs.get_mut(&number) {
-                leg.wire = wire;
+            let Some(leg) = self.legs.get_mut(&number) else { continue };
+            leg.wire = wire;
+            // Its far end follows it here, so it has arrived.
+            if std::mem::take(&mut leg.lives_elsewhere) > 0
+                && matches!(self.phase, Phase::Bridged { .. })
+            {
+                self.recall = None;
             }
         }
     }

@@ -442,6 +442,7 @@ mod tests {
             owner: NodeId(1),
             home: None,
             trunk: None,
+            phone: None,
             caller: Party::default(),
             called: "q".into(),
             wire: Wire::default(),

@@ -12,6 +12,7 @@ mod nodes;
 mod outbound;
 mod queues;
 mod reconfigure;
+mod refer;
 mod script;
 mod supervise;
 mod talk;

@@ -186,6 +186,7 @@ impl Script {
             owner: NODE,
             home: None,
             trunk: None,
+            phone: None,
             caller: Party { number: "100".into(), name: Some("Alice".into()) },
             called: called.into(),
             wire: Wire::from(&b"invite"[..]),

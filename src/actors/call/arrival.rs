@@ -67,6 +67,7 @@ impl State {
             owner: self.node.id,
             home: self.station.home.map(|home| (home, epoch)),
             trunk: self.node.routes.trunk_of(peer.remote),
+            phone: self.phone_of(invite, &peer),
             caller: party_of(invite),
             called: called_number(invite).into(),
             wire,

@@ -8,8 +8,8 @@
 //!
 //! Read in this order: this file (messages, and the loop of a call), [`reconcile`] (what the value
 //! wants), [`moved`] (a call that goes on at another address), [`events`] (what happens on the
-//! wire), [`leg`] (one leg), [`audio`] (media plans), [`performer`] (IVR actions), [`wire`] (what is
-//! committed of a leg).
+//! wire), [`refer`] (what phones ask for), [`leg`] (one leg), [`audio`] (media plans), [`performer`]
+//! (IVR actions), [`wire`] (what is committed of a leg).
 
 mod arrival;
 mod audio;
@@ -18,9 +18,10 @@ mod leg;
 mod moved;
 mod performer;
 mod reconcile;
+mod refer;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -126,6 +127,8 @@ pub struct State {
     ends: BTreeMap<LegNumber, Instant>,
     /// The caller tries again, which is another call once the end of this one is committed.
     anew: Option<(Box<Request>, Peer)>,
+    /// Legs that came from other calls and were taken up here; once each.
+    came: BTreeSet<LegNumber>,
     /// Nothing is left to do: stop after this message.
     over: bool,
 }
@@ -227,6 +230,7 @@ impl State {
             is_asked: false,
             ends: BTreeMap::new(),
             anew: None,
+            came: BTreeSet::new(),
             over: false,
         }
     }
@@ -261,8 +265,9 @@ impl State {
             }
             Message::Rejected(command, why) => {
                 tracing::debug!(call = %self.id, %why, ?command, "the state has moved on");
-                if let Command::Referred { leg, .. } = *command {
-                    self.refuse_refer(now, leg, events::refusal_of_refer(&why));
+                if let Command::Referred { leg, .. } | Command::ReferredWith { leg, .. } = *command
+                {
+                    self.refuse_refer(now, leg, refer::refusal_of_refer(&why));
                 }
                 // It may have been committed by a proposal of which nobody heard again.
                 if let Command::LegAnswered { leg, .. } = *command {

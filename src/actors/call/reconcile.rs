@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tandem_center::{Call, CallId, Cause, Command, Direction, LegNumber, LegState, LegWant};
+use tandem_center::{Call, CallId, Cause, Command, Direction, Leg, LegNumber, LegState, LegWant};
 use tandem_sip::leg::LegStatus;
 
 use super::super::replica;
@@ -66,62 +66,85 @@ impl State {
         self.epoch = call.epoch;
         self.performer.take_up();
         for (&number, committed) in &call.legs {
-            if committed.wire.0.is_empty() {
-                continue;
-            }
-            let name = super::committed_name(&committed.wire);
-            let restored =
-                CommittedLeg::decode(&committed.wire).map_err(|error| error.to_string()).and_then(
-                    |leg| LiveLeg::restore(now, leg, call.epoch).map_err(|error| error.to_string()),
-                );
-            match restored {
-                // The caller was answered and has hung up, since this was committed: any word would
-                // be one too many.
-                Ok(live) if live.is_before_the_answer() && has_hung_up(call, number) => {
-                    self.node.router.has_hung_up(live.sip_call_id.as_bytes());
-                    self.node.router.leave(live.sip_call_id.as_bytes(), self.id, None);
-                }
-                Ok(mut live) => {
-                    // Secrets are not committed: they are looked up again.
-                    let way = self.node.way(&committed.role, &committed.target, self.station.sip);
-                    if let Ok(way) = way {
-                        live.dialog.set_credentials(way.credentials);
-                    }
-                    if live.dialog.awaits_reanswer() {
-                        // Its event was told to an actor that is gone, which may have answered.
-                        live.was_answered();
-                        drop(self.me.send_message(Message::Reanswer(number)));
-                    }
-                    if number == LegNumber::FIRST && call.direction == Direction::Inbound {
-                        self.node.journal.taken_up(self.id);
-                    }
-                    self.node.router.bind(live.sip_call_id.as_bytes(), self.id);
-                    let is_arriving = live.dialog.status() == LegStatus::Arriving;
-                    if is_arriving && was_answered(call, number) {
-                        live.was_answered();
-                    }
-                    // Where addresses do not move, an adopter that died may have told the far end
-                    // its own without committing that.
-                    let may_be_told = call.home.is_none() && call.epoch > 0;
-                    if live.sip == self.station.sip && !may_be_told {
-                        let (key, ip) = (port_key(self.id, number), self.station.media_ip);
-                        self.node.hold_port(key, ip, live.rtp_port);
-                    } else {
-                        self.move_leg(now, call, number, &mut live);
-                    }
-                    self.legs.insert(number, live);
-                }
-                // The leg is lost, the other one is not: its end is decided as any other.
-                Err(error) => {
-                    tracing::error!(call = %self.id, leg = number.0, %error, "a leg cannot be taken up");
-                    if let Some(name) = name {
-                        self.node.router.leave(name.as_bytes(), self.id, None);
-                    }
-                    let call = self.id;
-                    self.propose(Command::LegEnded { call, leg: number, cause: Cause::Failed });
-                }
+            if !committed.wire.0.is_empty() {
+                self.take_up_leg(now, call, (number, committed));
             }
         }
+    }
+
+    /// Takes up legs that came from other calls, each once. One that is to be ended again, too: its far
+    /// end is in a call, and only a BYE ends that.
+    fn take_up_new(&mut self, now: Instant, call: &Call) {
+        for (&number, committed) in call.legs.iter().filter(|(_, leg)| leg.lives_elsewhere > 0) {
+            let is_over = matches!(committed.state, LegState::Ended { .. });
+            if !is_over && self.came.insert(number) && !self.legs.contains_key(&number) {
+                self.take_up_leg(now, call, (number, committed));
+            }
+        }
+    }
+
+    fn take_up_leg(&mut self, now: Instant, call: &Call, (number, committed): (LegNumber, &Leg)) {
+        let lives = call.epoch.saturating_add(committed.lives_elsewhere);
+        let restored = CommittedLeg::decode(&committed.wire)
+            .map_err(|error| error.to_string())
+            .and_then(|leg| LiveLeg::restore(now, leg, lives).map_err(|error| error.to_string()));
+        match restored {
+            // The caller was answered and has hung up, since this was committed: any word would be
+            // one too many.
+            Ok(live) if live.is_before_the_answer() && has_hung_up(call, number) => {
+                self.node.router.has_hung_up(live.sip_call_id.as_bytes());
+                self.node.router.leave(live.sip_call_id.as_bytes(), self.id, None);
+            }
+            Ok(live) => self.serve_leg(now, call, (number, committed), live),
+            // The leg is lost, the other one is not: its end is decided as any other.
+            Err(error) => {
+                tracing::error!(call = %self.id, leg = number.0, %error, "a leg cannot be taken up");
+                if let Some(name) = super::committed_name(&committed.wire) {
+                    self.node.router.leave(name.as_bytes(), self.id, None);
+                }
+                let call = self.id;
+                self.propose(Command::LegEnded { call, leg: number, cause: Cause::Failed });
+            }
+        }
+    }
+
+    /// Goes on with a leg that was restored.
+    fn serve_leg(
+        &mut self,
+        now: Instant,
+        call: &Call,
+        (number, committed): (LegNumber, &Leg),
+        mut live: LiveLeg,
+    ) {
+        // Secrets are not committed: they are looked up again.
+        let way = self.node.way(&committed.role, &committed.target, self.station.sip);
+        if let Ok(way) = way {
+            live.dialog.set_credentials(way.credentials);
+        }
+        if live.dialog.awaits_reanswer() {
+            // Its event was told to an actor that is gone, which may have answered.
+            live.was_answered();
+            drop(self.me.send_message(Message::Reanswer(number)));
+        }
+        if number == LegNumber::FIRST && call.direction == Direction::Inbound {
+            self.node.journal.taken_up(self.id);
+        }
+        self.node.router.bind(live.sip_call_id.as_bytes(), self.id);
+        let is_arriving = live.dialog.status() == LegStatus::Arriving;
+        if is_arriving && was_answered(call, number) {
+            live.was_answered();
+        }
+        // Where addresses do not move, an adopter that died may have told the far end its own
+        // without committing that. And the port of another call is that call's.
+        let may_be_told = call.home.is_none() && call.epoch > 0;
+        let has_moved = may_be_told || committed.lives_elsewhere > 0;
+        if live.sip == self.station.sip && !has_moved {
+            let (key, ip) = (port_key(self.id, number), self.station.media_ip);
+            self.node.hold_port(key, ip, live.rtp_port);
+        } else {
+            self.move_leg(now, call, number, &mut live);
+        }
+        self.legs.insert(number, live);
     }
 
     /// A commit changed the call.
@@ -145,6 +168,10 @@ impl State {
             }
         }
         let has_ended = call.has_ended();
+        if let Some(moved) = wants.moved {
+            self.let_go(moved);
+        }
+        self.take_up_new(now, &call);
         self.call = Some(call);
         for (&number, want) in &wants.legs {
             self.close_difference(now, number, want);
