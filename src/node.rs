@@ -277,6 +277,26 @@ impl Node {
         }
     }
 
+    /// The addresses that the node holds by the replicated state, with their epochs.
+    pub fn homes_held(&self) -> Vec<(HomeId, u32)> {
+        self.replica.read_local(|machine| {
+            let homes = machine.center().homes().filter(|(_, home)| home.holder == self.id);
+            homes.map(|(id, home)| (id, home.epoch)).collect()
+        })
+    }
+
+    /// Whether it can be said here of a dialog that nobody knows it. Not at an address that may be
+    /// another node's, nor before all calls are served that came with it.
+    pub fn knows_dialogs_at(&self, local: SocketAddr) -> bool {
+        let Some(home) = self.stations.at(local).home else {
+            // An address that moves is closed, and was read a moment too long.
+            return self.address.is_none();
+        };
+        let served = self.stations.served(home);
+        self.lease.holds()
+            && self.homes_held().iter().any(|held| Some(*held) == served.map(|epoch| (home, epoch)))
+    }
+
     /// Who we are on a leg that lives at this address.
     pub fn identity(&self, names: &LegNames, station: &Station) -> Identity {
         Identity {

@@ -88,12 +88,14 @@ fn ips(sip: &[SocketAddr], media_ip: IpAddr) -> Vec<IpAddr> {
 pub struct Stations {
     own: Arc<Station>,
     open: RwLock<BTreeMap<HomeId, Arc<Station>>>,
+    /// Of which epoch of an address the calls are served.
+    served: RwLock<BTreeMap<HomeId, u32>>,
 }
 
 impl Stations {
     /// A node with this address of its own.
     pub fn new(own: Station) -> Self {
-        Self { own: Arc::new(own), open: RwLock::default() }
+        Self { own: Arc::new(own), open: RwLock::default(), served: RwLock::default() }
     }
 
     /// The node's own address, whether or not it moves.
@@ -127,8 +129,19 @@ impl Stations {
         open.insert(home, Arc::new(station));
     }
 
+    /// The calls that the address had when it came here in this epoch are served.
+    pub fn serves(&self, home: HomeId, epoch: u32) {
+        self.served.write().unwrap_or_else(PoisonError::into_inner).insert(home, epoch);
+    }
+
+    /// The last epoch of an address of which that was said since it was opened.
+    pub fn served(&self, home: HomeId) -> Option<u32> {
+        self.served.read().unwrap_or_else(PoisonError::into_inner).get(&home).copied()
+    }
+
     /// From now on it is not; what it was.
     pub fn closed(&self, home: HomeId) -> Option<Arc<Station>> {
+        self.served.write().unwrap_or_else(PoisonError::into_inner).remove(&home);
         self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&home)
     }
 

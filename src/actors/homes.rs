@@ -120,22 +120,18 @@ impl Actor for HomesActor {
 
 impl State {
     fn look(&mut self) {
-        let mut closed = self.yield_others();
+        self.yield_others();
         let wanted = self.wanted();
         let open = self.node.stations.open_homes();
         for home in open.iter().filter(|home| !wanted.contains_key(home)) {
             self.close(*home);
-            closed = true;
         }
         let (listening, missing) = self.node.sockets.open_listeners();
         if missing {
             self.look_again();
         }
-        if listening {
+        if listening || self.is_anything_unserved() {
             self.node.actors.tell_replica(replica::Message::Listening);
-        } else if closed {
-            // Whoever reads a socket keeps it.
-            self.node.actors.tell_transport(sip_transport::Message::ReadAll);
         }
         for (home, address) in wanted.iter().filter(|(home, _)| !open.contains(home)) {
             match ServiceAddress::decode(address) {
@@ -145,6 +141,16 @@ impl State {
                 }
             }
         }
+    }
+
+    /// An address that was open all the time may have been another node's: then its calls are not
+    /// those that were served here.
+    fn is_anything_unserved(&self) -> bool {
+        let open = self.node.stations.open_homes();
+        let held = self.node.homes_held();
+        held.iter().any(|(home, epoch)| {
+            open.contains(home) && self.node.stations.served(*home) != Some(*epoch)
+        })
     }
 
     /// What this node is to hold, by the replicated state.
@@ -159,11 +165,10 @@ impl State {
     }
 
     /// Lets go of addresses whose own node is up again, or of all if this node is draining: first
-    /// nothing is done for their calls any more, then they go. Far ends never hear two. True if
-    /// anything was closed.
-    fn yield_others(&mut self) -> bool {
+    /// nothing is done for their calls any more, then they go. Far ends never hear two.
+    fn yield_others(&mut self) {
         if !self.node.lease.holds() {
-            return false;
+            return;
         }
         let me = self.node.id;
         let due: Vec<(HomeId, u32)> = self.node.replica.read_local(|machine| {
@@ -173,21 +178,19 @@ impl State {
             due.map(|(id, home)| (id, home.epoch)).collect()
         });
         self.yielded.retain(|id, epoch| due.contains(&(*id, *epoch)));
-        let (mut closed, now) = (false, Instant::now());
+        let now = Instant::now();
         for (home, epoch) in due {
             if self.yielded.insert(home, epoch).is_none() {
                 self.close(home);
                 for call in self.ports_of(home).keys().filter_map(|id| self.node.router.call(*id)) {
                     drop(call.send_message(call::Message::Forsake));
                 }
-                closed = true;
                 drop(self.me.send_after(SETTLE, move || Message::Yield(home, epoch, now)));
             } else {
                 // Said before, and not committed yet.
                 drop(self.me.send_after(TRY_AGAIN, move || Message::Yield(home, epoch, now)));
             }
         }
-        closed
     }
 
     /// The calls that live at an address, and the media ports that they have here.
@@ -284,6 +287,8 @@ impl State {
     fn close(&mut self, home: HomeId) {
         let Some(station) = self.node.stations.closed(home) else { return };
         self.node.sockets.close(&station.listens);
+        // Whoever reads a socket keeps it, and it could not be opened again.
+        self.node.actors.tell_transport(sip_transport::Message::ReadAll);
         self.node.engine.forget(station.media_ip);
         tracing::info!(%home, address = %station.sip, "this node lets go of the service address");
         self.release(home, station.ips());

@@ -385,7 +385,12 @@ impl Actor for ReplicaActor {
             }
             Message::LookAtAll => state.look_at_all(),
             Message::Listening => {
+                // What comes in between is looked at with the next epoch.
+                let held = state.node.homes_held();
                 state.look_at_all();
+                for (home, epoch) in held {
+                    state.node.stations.serves(home, epoch);
+                }
                 state.node.actors.tell_transport(sip_transport::Message::ReadAll);
             }
             #[expect(clippy::panic, reason = "the hook that tests of the supervision pull")]

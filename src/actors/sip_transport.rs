@@ -227,12 +227,21 @@ impl Dispatcher {
             | Method::Refer
             | Method::Message
             | Method::Update
-            | Method::Other(_) => self.node.answer_unknown_dialog(&request, &peer),
+            | Method::Other(_) => self.stray(&request, &peer),
+        }
+    }
+
+    /// Nobody here knows the dialog. Where that says nothing, the far end repeats itself, here or to
+    /// who has the address by then.
+    fn stray(&self, request: &Request, peer: &Peer) {
+        if self.node.knows_dialogs_at(peer.local) {
+            self.node.answer_unknown_dialog(request, peer);
         }
     }
 
     fn arrival(&self, invite: Request, peer: Peer) {
-        if self.is_coming(&invite) {
+        let may_be_known = self.node.lease.holds() && !self.node.knows_dialogs_at(peer.local);
+        if may_be_known || self.is_coming(&invite) {
             return;
         }
         if let Err(no_place) = self.node.admit() {

@@ -42,7 +42,7 @@ pub(super) struct Hold {
     pub(super) ip: IpAddr,
     pub(super) rtp_port: u16,
     /// How often it is tried again.
-    pub(super) tries: u8,
+    pub(super) tries: u16,
 }
 
 /// Requests for one port since the thread last looked, in the order of the fields.

@@ -52,9 +52,9 @@ use crate::shared::DirectoryLease;
 /// Packet threads at most. One relays more calls than the rest of a node can set up.
 const THREADS_MAX: usize = 2;
 
-/// How often a packet thread tries to bind a port that another one of its ports has still, once a
-/// round: one that closes is closed within a few.
-const HOLD_TRIES: u8 = 100;
+/// How often it is tried to bind the port of a call that came here, in steps of 5 ms. Another call
+/// that has it is one whose INVITE will be refused, or that is closing: after a second none is.
+const HOLD_TRIES: u16 = 400;
 
 /// How the engine is set up.
 #[derive(Clone, Debug)]

@@ -33,15 +33,29 @@ fn a_port_that_was_silent_without_a_lease_speaks_when_its_call_is_described_agai
 }
 
 #[test]
+fn a_port_whose_peer_is_heard_again_before_the_lease_comes_is_silent_till_it_does() {
+    let site = Site::on(42_040..=42_049);
+    let port = site.opens();
+    site.is_heard();
+    site.lease.set(false);
+    let silent = Instant::now();
+    while site.hears_within(A_MOMENT) {
+        assert!(silent.elapsed() < PATIENCE, "it goes on without a lease");
+    }
+    // The node that had the call lets go of its address.
+    site.is_spoken_to(port);
+    assert!(!site.hears_within(A_MOMENT), "it is not known yet whose the call is");
+    site.lease.set(true);
+    site.is_described();
+    site.is_heard();
+}
+
+#[test]
 fn a_port_that_is_opened_without_a_lease_is_silent_whoever_it_hears() {
     let site = Site::on(42_010..=42_019);
     site.lease.set(false);
     let port = site.opens();
-    let mut packet = [0_u8; 172];
-    (packet[0], packet[1]) = (0x80, 8);
-    for _ in 0..10 {
-        site.phone.send_to(&packet, (HERE, port)).unwrap();
-    }
+    site.is_spoken_to(port);
     assert!(!site.hears_within(A_MOMENT), "what its socket had kept is no news of its peer");
     site.lease.set(true);
     site.is_described();
@@ -62,6 +76,17 @@ fn a_call_that_comes_back_at_once_has_its_port_though_that_is_being_closed() {
     site.is_heard();
     assert_eq!(site.engine.stats().ports_open, 1);
     assert_eq!(site.engine.stats().pairs_in_use, 1);
+}
+
+#[test]
+fn a_call_that_comes_here_waits_for_its_port_until_another_one_leaves_it() {
+    let site = Site::on(42_030..=42_039);
+    let other = site.engine.reserve(HERE).unwrap();
+    site.engine.hold(CALLER, HERE, other.rtp_port());
+    site.is_described();
+    assert!(!site.hears_within(A_MOMENT), "the port is another call's");
+    drop(other);
+    site.is_heard();
 }
 
 /// An engine whose only port plays music to a phone.
@@ -105,6 +130,14 @@ impl Site {
         let remote = Some(self.phone.local_addr().unwrap());
         let plan = PortPlan { source, remote, ..PortPlan::new(spec) };
         self.engine.apply_under(self.lease.confirmed(), CALLER, plan);
+    }
+
+    fn is_spoken_to(&self, port: u16) {
+        let mut packet = [0_u8; 172];
+        (packet[0], packet[1]) = (0x80, 8);
+        for _ in 0..10 {
+            self.phone.send_to(&packet, (HERE, port)).unwrap();
+        }
     }
 
     fn is_heard(&self) {

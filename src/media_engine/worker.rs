@@ -56,6 +56,9 @@ const HEARD_WITHIN: Duration = Duration::from_millis(300);
 /// what waits in the sockets was said to it then.
 pub(super) const STOPPED: Duration = Duration::from_millis(300);
 
+/// Between two tries to bind the port of a call that came here.
+const HOLD_EVERY: Duration = Duration::from_millis(5);
+
 /// How long after that a port sends nothing unless its call is known to be here. With a majority
 /// that is known within a fraction of it; without one nobody has adopted the call.
 const DOUBTED: Duration = Duration::from_secs(1);
@@ -74,6 +77,9 @@ pub(super) struct Worker {
     pub(super) quiet: Duration,
     lease: Lease,
     pool: Arc<PortPool>,
+    /// Ports whose sockets are not free yet, and when they are tried again.
+    holding: BTreeMap<PortKey, Hold>,
+    hold_due: Instant,
     /// The lease did not hold when the round began.
     fenced: bool,
     /// The same, of the lease alone: `fenced` stays while ports are doubted.
@@ -143,6 +149,8 @@ impl Worker {
             free: Vec::new(),
             links: Links::default(),
             waiting: BTreeMap::new(),
+            holding: BTreeMap::new(),
+            hold_due: now,
             wheel: Wheel::new(now),
             visited: 0,
             visit_due: now,
@@ -173,6 +181,7 @@ impl Worker {
             self.handle_beats(&mut buffers);
             self.keep_house(&mut buffers);
             let stop = asked && self.handle_mailbox();
+            self.hold_again();
             self.counters.add(&mem::take(&mut self.round));
             if stop {
                 break;
@@ -225,7 +234,8 @@ impl Worker {
     /// Waits, then reads every ready socket until none has anything left.
     fn take_ready(&mut self, ready: &mut Vec<epoll::Event>, buffers: &mut Buffers) -> Ready {
         let visit = (!self.links.is_empty()).then_some(self.visit_due);
-        let due = [self.wheel.next_due(), visit].into_iter().flatten().min();
+        let hold = (!self.holding.is_empty()).then_some(self.hold_due);
+        let due = [self.wheel.next_due(), visit, hold].into_iter().flatten().min();
         let mut timeout = due.map(|due| {
             let wait = due.saturating_duration_since(Instant::now());
             Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) }
@@ -275,6 +285,9 @@ impl Worker {
             self.close(key, how);
         }
         let attach = attach.or_else(|| self.hold(key, hold?));
+        if attach.is_some() {
+            self.holding.remove(&key);
+        }
         if resume.is_some() || attach.is_some() || plan.is_some() {
             self.handle_change(key, Waiting { plan, state: resume, sockets: attach });
         }
@@ -287,7 +300,9 @@ impl Worker {
         }
     }
 
-    /// The sockets that a port is to have, unless it has some.
+    /// The sockets that a port is to have, unless it has some. Another call may have them for a
+    /// moment: one that a woken process began while its address was another node's, which chose
+    /// ports on it as well.
     fn hold(&mut self, key: PortKey, hold: Hold) -> Option<Reservation> {
         let waits = self.waiting.get(&key).is_some_and(|waiting| waiting.sockets.is_some());
         if waits || self.links.index(key).is_some() {
@@ -296,12 +311,30 @@ impl Worker {
         let Hold { ip, rtp_port, tries } = hold;
         match (self.pool.reserve_exact(ip, rtp_port), tries.checked_sub(1)) {
             (Ok(sockets), _) => return Some(sockets),
-            (Err(_), Some(tries)) => self.mailbox.hold(key, Hold { tries, ..hold }),
+            (Err(_), Some(tries)) => {
+                if self.holding.is_empty() {
+                    self.hold_due = self.now + HOLD_EVERY;
+                }
+                self.holding.insert(key, Hold { tries, ..hold });
+            }
             (Err(error), None) => {
                 tracing::error!(call = key.call, leg = key.leg, %error, "a leg stays without its port");
             }
         }
         None
+    }
+
+    /// Tries again to bind what could not be bound yet.
+    fn hold_again(&mut self) {
+        if self.holding.is_empty() || self.now < self.hold_due {
+            return;
+        }
+        self.hold_due = self.now + HOLD_EVERY;
+        for (key, hold) in mem::take(&mut self.holding) {
+            if let Some(sockets) = self.hold(key, hold) {
+                self.handle_change(key, Waiting { sockets: Some(sockets), ..Waiting::default() });
+            }
+        }
     }
 
     /// A new plan for an open port, or halves of one that is to be opened.
@@ -438,13 +471,12 @@ impl Worker {
         let is_regained = mem::replace(&mut self.lease_is_lost, fenced) && !fenced;
         for slot in self.slots.iter_mut().flatten() {
             slot.doubted = slot.doubted.filter(|since| self.now - *since < DOUBTED);
-            // It was silent until now, since its peer was not heard here: another node may have served
-            // it, and be about to give it back.
-            if is_regained && slot.muted {
-                slot.doubted = slot.doubted.or(Some(self.now));
+            // Another node may serve it, and give it back: its packets come here before that is known.
+            let is_unheard = fenced && !slot.port.was_heard(HEARD_WITHIN, self.now);
+            if is_unheard || is_regained && slot.muted {
+                slot.doubted = Some(self.now);
             }
-            slot.muted =
-                slot.doubted.is_some() || fenced && !slot.port.was_heard(HEARD_WITHIN, self.now);
+            slot.muted = slot.doubted.is_some();
             self.fenced |= slot.doubted.is_some();
         }
     }
@@ -467,6 +499,7 @@ impl Worker {
 
     pub(super) fn close(&mut self, key: PortKey, how: Close) {
         self.waiting.remove(&key);
+        self.holding.remove(&key);
         let Some(index) = self.links.index(key) else {
             return;
         };
