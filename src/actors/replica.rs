@@ -481,7 +481,11 @@ impl State {
             let silent_ms = u32::try_from(silent_ms).unwrap_or(u32::MAX);
             let node = NodeId(node);
             if self.may_propose(node) {
-                tracing::error!(%node, silent_ms, "a node is missed: others take its calls over");
+                if self.node.replica.is_gone(node.0) {
+                    tracing::info!(%node, "a node that was removed has no part any more");
+                } else {
+                    tracing::error!(%node, silent_ms, "a node is missed: others take its calls over");
+                }
                 self.propose_presence(Command::NodeLost { node, silent_ms });
             }
         }
