@@ -91,6 +91,15 @@ impl Router {
         self.calls_of(call).get(&call).map(|served| served.actor.clone())
     }
 
+    /// All calls that have an actor.
+    pub fn served(&self) -> Vec<(CallId, ActorRef<call::Message>)> {
+        let of = |shard: &Mutex<HashMap<CallId, Served>>| {
+            let calls = locked(shard);
+            calls.iter().map(|(id, served)| (*id, served.actor.clone())).collect::<Vec<_>>()
+        };
+        self.calls.iter().flat_map(of).collect()
+    }
+
     /// Messages with this SIP Call-ID go to `call` from now on.
     pub fn bind(&self, sip_call_id: &[u8], call: CallId) {
         self.dialogs(sip_call_id).insert(sip_call_id.into(), call);

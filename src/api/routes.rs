@@ -249,44 +249,6 @@ pub(super) async fn status(
     }))
 }
 
-/// One member of the cluster.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct MemberView {
-    /// Which.
-    pub node: u64,
-    /// Where the others reach it.
-    pub address: String,
-    /// Its HTTP address.
-    pub http: Option<String>,
-    /// Whether it votes.
-    pub voter: bool,
-    /// Whether it is there to vote and has no calls and desks.
-    #[serde(default)]
-    pub witness: bool,
-    /// Whether it leads.
-    pub leader: bool,
-    /// Whether the node that answers hears from it.
-    pub reachable: bool,
-    /// The last index that the leader knows it to have; only the leader knows.
-    pub matched: Option<u64>,
-}
-
-pub(super) async fn members(api: web::Data<Api>, _: Who) -> HttpResponse {
-    let cluster = api.backend.cluster();
-    let view = |member: &super::backend::Member| MemberView {
-        node: member.node.0,
-        address: member.address.clone(),
-        http: member.http.clone(),
-        voter: member.voter,
-        witness: member.witness,
-        leader: cluster.leader == Some(member.node),
-        reachable: member.reachable,
-        matched: member.matched,
-    };
-    let items = cluster.members.iter().map(view).collect();
-    HttpResponse::Ok().json(Page { items, next: None })
-}
-
 pub(super) async fn calls(
     api: web::Data<Api>,
     who: Who,

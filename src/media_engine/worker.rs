@@ -241,17 +241,14 @@ impl Worker {
             Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) }
         });
         let (mut asked, mut traffic) = (false, false);
-        let before = self.now;
-        for pass in 0..PASSES_MAX {
+        for _ in 0..PASSES_MAX {
             ready.clear();
             let spare = rustix::buffer::spare_capacity(ready);
             // An interrupted wait is one without sockets; nothing else can go wrong with it.
             let _ = epoll::wait(&self.epoll, spare, timeout.as_ref());
             timeout = Some(Timespec { tv_sec: 0, tv_nsec: 0 });
-            self.now = Instant::now();
-            let late = pass == 0 && self.now - before > STOPPED;
-            let stale = late && !self.lease.holds();
-            if stale {
+            let before = mem::replace(&mut self.now, Instant::now());
+            if self.now - before > STOPPED && !self.lease.holds() {
                 self.throw_away(buffers);
             }
             for event in &*ready {

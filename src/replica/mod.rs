@@ -12,6 +12,7 @@ mod links;
 mod logger;
 mod machine;
 mod pending;
+mod place;
 mod presence;
 mod recovery;
 mod start;
@@ -23,6 +24,7 @@ pub use handle::{
     Answer, ChangeFailed, PROPOSALS_WAITING_MAX, Proposal, ProposalError, ReadError, ReplicaHandle,
 };
 pub use machine::{Applied, Machine, RestoreError};
+pub use place::Place;
 pub use presence::Lease;
 pub use recovery::{RecoverError, Recovery};
 

@@ -299,6 +299,12 @@ impl Line {
         found
     }
 
+    /// The dialog is that of this answer to the INVITE.
+    pub fn goes_on(&mut self, answer: &Message) {
+        self.them = answer.header("To").to_owned();
+        self.target = uri_of(answer.header("Contact"));
+    }
+
     /// Acknowledges a 2xx, with an answer if it brought an offer.
     pub fn acks(&mut self, sdp: &str) {
         self.send_request("ACK", self.cseq, sdp);

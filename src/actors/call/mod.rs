@@ -80,6 +80,8 @@ pub enum Message {
     TellAgain(LegNumber),
     /// The address that the call lives on goes to another node: let go of it without a word.
     Forsake,
+    /// The address has come here, perhaps again: an arrival from before that is over.
+    AddressMoved,
     /// Another version is written now: what is committed of the legs is to be in it.
     Recommit,
     /// A test of the supervision: die.
@@ -286,6 +288,12 @@ impl State {
             Message::Reanswer(number) => self.reanswer(now, number),
             Message::TellAgain(number) => self.tell_again(now, number),
             Message::Forsake => self.forsake(),
+            Message::AddressMoved => {
+                let is_old = self.station.home.is_some() && self.lives() != self.arrived_in;
+                if self.call.is_none() && !self.uncommitted_refused && is_old {
+                    self.forsake();
+                }
+            }
             Message::Recommit => {
                 let legs: Vec<_> = self.legs.keys().copied().collect();
                 self.commit_wires(now, &legs);
