@@ -179,9 +179,8 @@ impl Running {
             ..replica_config(&config)?
         };
         let (handle, replica) = Replica::start(replica_config, machine)?;
-        let (told, kept) = (Arc::clone(&outlet), Arc::clone(&recordings));
         let leases = (handle.lease(), directory_lease.clone());
-        let engine = start_engine(&config, leases, told, kept)?;
+        let engine = start_engine(&config, leases, Arc::clone(&outlet), Arc::clone(&recordings))?;
         let prompts = Arc::new(prompts(&config, voice)?);
         let (folder, directory) = directory(&config, &prompts);
         let node = Arc::new(Node {
