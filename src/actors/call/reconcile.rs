@@ -153,8 +153,7 @@ impl State {
             // Another node has adopted it, or had it meanwhile: forget it silently. A BYE from here
             // would end a call that lives on there. If it is ours, an actor begins anew from the
             // value; what this one has of it is old, also where its prompts are.
-            self.forsake();
-            return;
+            return self.forsake_for(call.owner == self.node.id);
         }
         if self.uncommitted_refused && !call.has_ended() {
             self.propose(end_of_refused(self.id));
@@ -329,15 +328,16 @@ impl State {
     /// Lets go of a call that lives on elsewhere, or with another actor: its far ends hear nothing of
     /// it.
     pub(super) fn forsake(&mut self) {
-        let (id, epoch, me) = (self.id, self.epoch, self.node.id);
-        let is_ours = |call: &Arc<Call>| call.owner == me && call.epoch != epoch;
-        let stays =
-            self.node.replica.read_local(|machine| machine.center().call(id).is_some_and(is_ours));
-        tracing::debug!(call = %id, epoch = self.epoch, stays, "let go of");
+        self.forsake_for(false);
+    }
+
+    /// The same. What is said to a call that is `back` already waits for its next actor.
+    fn forsake_for(&mut self, back: bool) {
+        let id = self.id;
+        tracing::debug!(call = %id, epoch = self.epoch, back, "let go of");
         for (number, leg) in std::mem::take(&mut self.legs) {
             self.node.engine.abandon(port_key(id, number));
-            // What is said to a call that is back already waits for its next actor.
-            if !stays {
+            if !back {
                 self.node.router.leave(leg.sip_call_id.as_bytes(), self.id, None);
             }
         }
