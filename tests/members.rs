@@ -49,7 +49,7 @@ fn a_node_joins_and_another_leaves_while_callers_come_and_go() {
     // The leader leaves, with a call.
     let (number, other) = (leaves.to_string(), leaves % 3 + 1);
     let mut asked = ctl(&cluster, other, &["members", "remove", &number, "--yes"]);
-    let gap = talks_until(&mut lines[leaves - 1], audio[leaves - 1], || {
+    let gap = lines[leaves - 1].talks_until((audio[leaves - 1], VOICE), 2 * HALF_A_MINUTE, || {
         asked.try_wait().unwrap().is_some()
     });
     let said = done(asked);
@@ -130,29 +130,6 @@ fn calls_echo(line: &mut Line) -> SocketAddr {
     line.acks("");
     line.hears_itself(answer.audio(), VOICE);
     answer.audio()
-}
-
-/// Talks and listens until something is over and for half a second more; the longest time without
-/// hearing anything.
-fn talks_until(line: &mut Line, to: SocketAddr, mut is_over: impl FnMut() -> bool) -> Duration {
-    let deadline = Instant::now() + 2 * HALF_A_MINUTE;
-    let (mut heard, mut longest) = (Instant::now(), Duration::ZERO);
-    let mut until = None;
-    while until.is_none_or(|until| Instant::now() < until) {
-        assert!(Instant::now() < deadline, "it does not end");
-        if until.is_none() && is_over() {
-            until = Some(Instant::now() + Duration::from_millis(500));
-        }
-        line.speaks(to, VOICE);
-        let frame = Instant::now() + Duration::from_millis(20);
-        while Instant::now() < frame {
-            if line.hears().is_some() {
-                longest = longest.max(heard.elapsed());
-                heard = Instant::now();
-            }
-        }
-    }
-    longest.max(heard.elapsed())
 }
 
 /// Who has left is no node any more, and no alarm is about it.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use support::inside::Inside;
 use support::line::Line;
-use support::side::{Side, both_hear, follows, is_over, picks_up};
+use support::side::{Side, both_hear, follows, is_over, picks_up, talks_through_sales};
 use support::wait_until;
 use tandem_center::CallId;
 
@@ -42,18 +42,8 @@ impl Talk {
              always_ready = true\n"
         );
         let node = Inside::start(ip, &entries, &[]);
-        let (mut caller, mut ana) = (node.phone(), node.phone_at(5070));
-        let offer = caller.sdp("sendrecv");
-        caller.calls("alice", "sales", &offer);
-        let answered = caller.is_told(200);
-        caller.acks("");
-        let (ana_audio, _) = picks_up(&mut ana);
-        let call = node.looks_at(|center| center.calls().next().unwrap().id);
-        let caller = Side { line: caller, audio: answered.audio(), voice: CALLER };
-        let ana = Side { line: ana, audio: ana_audio, voice: ANA };
-        let mut talk = Self { node, call, caller, ana };
-        both_hear(&mut talk.caller, &mut talk.ana);
-        talk
+        let (call, caller, ana) = talks_through_sales(&node, CALLER, ANA);
+        Self { node, call, caller, ana }
     }
 
     /// Ana's phone holds the caller and calls there on its second line.

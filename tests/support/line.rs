@@ -3,6 +3,8 @@
 //! For the flows that no ready-made program speaks: an ACK that never comes, a 183 with audio, a
 //! challenge from a trunk. Every wait has a deadline and says what it waited for.
 
+mod audio;
+
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -507,21 +509,6 @@ impl Line {
         self.respond(&bye, 200, "", "");
     }
 
-    /// Says so many frames of 20 ms of a constant tone of G.711 µ-law, in time.
-    pub fn says(&self, to: SocketAddr, frames: u32) {
-        let begun = Instant::now();
-        for frame in 0..frames {
-            let due = begun + Duration::from_millis(20) * frame;
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            let mut packet = vec![0x80, 0];
-            packet.extend((frame as u16).to_be_bytes());
-            packet.extend((frame * 160).to_be_bytes());
-            packet.extend(7_u32.to_be_bytes());
-            packet.extend([0x10; 160]);
-            self.rtp.send_to(&packet, to).unwrap();
-        }
-    }
-
     fn waits_for(&mut self, what: &str, mut is_it: impl FnMut(&Message) -> bool) -> Message {
         let deadline = Instant::now() + PATIENCE;
         let mut seen = Vec::new();
@@ -536,60 +523,6 @@ impl Line {
             seen.push(message.0.lines().next().unwrap_or("").to_owned());
         }
         panic!("{what} did not come; what came: {seen:?}");
-    }
-
-    /// Sends audio of this sample until `heard` holds; 50 packets a second.
-    pub fn speaks_until(&mut self, to: SocketAddr, sample: u8, mut heard: impl FnMut() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !heard() {
-            assert!(Instant::now() < deadline, "nobody hears {sample:#x}");
-            self.speaks(to, sample);
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Sends audio of this sample until it comes back.
-    pub fn hears_itself(&mut self, to: SocketAddr, sample: u8) {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.has_heard(sample) {
-            assert!(Instant::now() < deadline, "no echo of {sample:#x}");
-            self.speaks(to, sample);
-        }
-    }
-
-    /// Whether this very audio came: a packet of only this sample, among those that wait.
-    pub fn has_heard(&self, sample: u8) -> bool {
-        let only = |heard: Vec<u8>| heard.iter().all(|byte| *byte == sample);
-        std::iter::from_fn(|| self.hears()).take(HEARD_AT_ONCE).any(only)
-    }
-
-    /// The same without waiting for any, and without leaving one behind.
-    pub fn has_come(&self, sample: u8) -> bool {
-        self.rtp.set_nonblocking(true).unwrap();
-        let only = |heard: &Vec<u8>| heard.iter().all(|byte| *byte == sample);
-        let come = std::iter::from_fn(|| self.hears()).filter(only).count();
-        self.rtp.set_nonblocking(false).unwrap();
-        come > 0
-    }
-
-    /// Sends one packet of 20 ms.
-    pub fn speaks(&mut self, to: SocketAddr, sample: u8) {
-        self.rtp_sequence = self.rtp_sequence.wrapping_add(1);
-        let sequence = self.rtp_sequence;
-        let timestamp = u32::from(sequence) * 160;
-        let mut packet = vec![0x80, 0];
-        packet.extend(sequence.to_be_bytes());
-        packet.extend(timestamp.to_be_bytes());
-        packet.extend(0x1234_5678_u32.to_be_bytes());
-        packet.extend([sample; 160]);
-        self.rtp.send_to(&packet, to).unwrap();
-    }
-
-    /// The samples of the next packet, if one is there or comes within 20 ms.
-    pub fn hears(&self) -> Option<Vec<u8>> {
-        let mut buffer = [0; 2_048];
-        let (length, _) = self.rtp.recv_from(&mut buffer).ok()?;
-        (length > 12).then(|| buffer[12..length].to_vec())
     }
 }
 
