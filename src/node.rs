@@ -293,8 +293,13 @@ impl Node {
             return self.address.is_none();
         };
         let served = self.stations.served(home);
+        let is_served = |id, held: &tandem_center::Home| {
+            id == home && held.holder == self.id && Some(held.epoch) == served
+        };
         self.lease.holds()
-            && self.homes_held().iter().any(|held| Some(*held) == served.map(|epoch| (home, epoch)))
+            && self.replica.read_local(|machine| {
+                machine.center().homes().any(|(id, held)| is_served(id, held))
+            })
     }
 
     /// Who we are on a leg that lives at this address.

@@ -289,8 +289,8 @@ impl State {
             Message::TellAgain(number) => self.tell_again(now, number),
             Message::Forsake => self.forsake(),
             Message::AddressMoved => {
-                let is_old = self.station.home.is_some() && self.lives() != self.arrived_in;
-                if self.call.is_none() && !self.uncommitted_refused && is_old {
+                let waits = self.call.is_none() && !self.uncommitted_refused;
+                if waits && self.address_has_moved() {
                     self.forsake();
                 }
             }
@@ -557,7 +557,7 @@ impl State {
     /// node's meanwhile, that one has heard the caller's repetitions and may have answered: a refusal
     /// from here could be heard instead of its answer.
     fn give_arrival_up(&mut self, now: Instant) {
-        if self.station.home.is_some() && self.lives() != self.arrived_in {
+        if self.address_has_moved() {
             self.forsake();
         } else {
             self.refuse_uncommitted(now, 503);
@@ -571,6 +571,11 @@ impl State {
         if waits && is_late && self.node.is_cut_off() {
             self.give_arrival_up(now);
         }
+    }
+
+    /// The address has been another node's since the INVITE came.
+    fn address_has_moved(&self) -> bool {
+        self.station.home.is_some() && self.lives() != self.arrived_in
     }
 
     /// How often the address that the call lives on has moved, or how often the node could have
