@@ -534,7 +534,9 @@ impl Center {
             }
         });
         let offered = call.offer().map(|offer| offer.agent.clone());
-        for other in call.agents_of(call.legs.keys()).into_iter().chain(offered) {
+        // Who waits to be taken back may be an agent, too, and is still in the call.
+        let others = call.legs.keys().filter(|leg| **leg != call.served);
+        for other in call.agents_of(others).into_iter().chain(offered) {
             self.free_agent(turn, call, &other, (Side::System, cause));
         }
         self.note(turn, id, What::Recalled { agent: agent.clone() });
