@@ -288,6 +288,13 @@ impl Node {
     /// Whether it can be said here of a dialog that nobody knows it. Not at an address that may be
     /// another node's, nor before all calls are served that came with it.
     pub fn knows_dialogs_at(&self, local: SocketAddr) -> bool {
+        let moves = self.stations.at(local).home.is_some();
+        (self.lease.holds() || !moves) && self.serves_calls_at(local)
+    }
+
+    /// Whether all calls are served that the address has by what is applied here, be that old or
+    /// not. Until then an INVITE that comes there may be of one of them.
+    pub fn serves_calls_at(&self, local: SocketAddr) -> bool {
         let Some(home) = self.stations.at(local).home else {
             // An address that moves is closed, and was read a moment too long.
             return self.address.is_none();
@@ -296,10 +303,8 @@ impl Node {
         let is_served = |id, held: &tandem_center::Home| {
             id == home && held.holder == self.id && Some(held.epoch) == served
         };
-        self.lease.holds()
-            && self.replica.read_local(|machine| {
-                machine.center().homes().any(|(id, held)| is_served(id, held))
-            })
+        self.replica
+            .read_local(|machine| machine.center().homes().any(|(id, held)| is_served(id, held)))
     }
 
     /// Who we are on a leg that lives at this address.

@@ -240,8 +240,9 @@ impl Dispatcher {
     }
 
     fn arrival(&self, invite: Request, peer: Peer) {
-        let may_be_known = self.node.lease.holds() && !self.node.knows_dialogs_at(peer.local);
-        if may_be_known || self.is_coming(&invite) {
+        // With a lease or without: a node that wakes up has sockets full of what another one has
+        // answered meanwhile.
+        if !self.node.serves_calls_at(peer.local) || self.is_coming(&invite) {
             return;
         }
         if let Err(no_place) = self.node.admit() {

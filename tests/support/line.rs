@@ -280,6 +280,15 @@ impl Line {
         );
     }
 
+    /// Sends the last request every millisecond for so long, and leaves unread what comes.
+    pub fn repeats_for(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            drop(self.socket.send_to(self.last.as_bytes(), self.node));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// The response to the last request: the first one of this status. Provisional ones before it
     /// are passed over; another final one is a failure.
     pub fn is_told(&mut self, status: u16) -> Message {

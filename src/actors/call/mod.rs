@@ -113,7 +113,7 @@ pub struct State {
     call: Option<Arc<Call>>,
     /// When the INVITE came, until it is answered.
     invited: Option<Instant>,
-    /// What [`State::lives`] was when it came.
+    /// Which life of the address it came in, as [`State::lives`] counts them.
     arrived_in: u64,
     /// Counts the call among those that wait for their first commit.
     arriving: Option<Arriving>,
@@ -165,7 +165,7 @@ impl Actor for CallActor {
                 let station = node.stations.at(peer.local);
                 let mut state = State::new(node, me, call, station);
                 state.invited = Some(now);
-                state.arrived_in = state.lives();
+                state.arrived_in = state.life_served();
                 state.arrive(now, &invite, peer);
                 state
             }
@@ -524,73 +524,6 @@ impl State {
         self.propose_and(command, then);
     }
 }
-
-impl State {
-    /// Proposes the arrival once more. An election takes less than a second, in which the caller
-    /// only repeats the INVITE. When nobody knows whether the first proposal was committed, another
-    /// node may have had the call and ended it: the same call must not begin again then.
-    fn arrive_again(&mut self, now: Instant, command: Command) {
-        if self.call.is_some() || self.uncommitted_refused {
-            return;
-        }
-        let waits = self.invited.map_or(LEADERLESS_MAX, |invited| now - invited);
-        let is_late = waits >= LEADERLESS_MAX && self.node.is_cut_off();
-        if is_late || self.lives() != self.arrived_in {
-            return self.give_arrival_up(now);
-        }
-        if self.node.lease.holds() {
-            return self.propose(command);
-        }
-        drop(self.me.send_after(PROPOSE_AGAIN, move || Message::Again(Box::new(command), None)));
-    }
-
-    /// The INVITE reached this node though another one has the address by now, which its caller
-    /// reaches with a repetition.
-    fn is_anothers(&self, command: &Command, why: &Rejected) -> bool {
-        // With a node that is lost its address moves, if it is one that can.
-        let is_lost = matches!(why, Rejected::NodeIsLost { .. }) && self.station.home.is_some();
-        (is_lost || matches!(why, Rejected::AddressMoved { .. }))
-            && matches!(command, Command::Arrived(_))
-    }
-
-    /// The arrival is not committed, and is not proposed any more. Where the address has been another
-    /// node's meanwhile, that one has heard the caller's repetitions and may have answered: a refusal
-    /// from here could be heard instead of its answer.
-    fn give_arrival_up(&mut self, now: Instant) {
-        if self.address_has_moved() {
-            self.forsake();
-        } else {
-            self.refuse_uncommitted(now, 503);
-        }
-    }
-
-    /// The caller repeats an INVITE that could not be committed for so long, and cannot be now.
-    fn refuse_if_late(&mut self, now: Instant) {
-        let is_late = self.invited.is_some_and(|invited| now - invited >= LEADERLESS_MAX);
-        let waits = self.call.is_none() && !self.uncommitted_refused && self.arriving.is_some();
-        if waits && is_late && self.node.is_cut_off() {
-            self.give_arrival_up(now);
-        }
-    }
-
-    /// The address has been another node's since the INVITE came.
-    fn address_has_moved(&self) -> bool {
-        self.station.home.is_some() && self.lives() != self.arrived_in
-    }
-
-    /// How often the address that the call lives on has moved, or how often the node could have
-    /// lost its calls where addresses do not move.
-    fn lives(&self) -> u64 {
-        let Some(home) = self.station.home else { return self.node.replica.lease_number() };
-        self.node.replica.read_local(|machine| {
-            let found = machine.center().homes().find(|(id, _)| *id == home);
-            found.map_or(0, |(_, home)| u64::from(home.epoch))
-        })
-    }
-}
-
-/// How long a caller waits for a leader before 503 sends them to another node.
-const LEADERLESS_MAX: Duration = Duration::from_secs(3);
 
 /// An end that is reported so late says when it was: no election takes as long.
 const LATE: Duration = Duration::from_millis(750);
