@@ -133,6 +133,11 @@ impl Machine for CenterMachine {
             Err(error) => return self.unreadable(entry.index, &error),
         };
         self.center.begin(entry.data.first().copied().unwrap_or(OLDEST));
+        if let Command::NodeUp { node, .. } = &command
+            && let Some(own) = self.actors()
+        {
+            own.replica.is_back(node.0);
+        }
         match self.center.apply(entry.index, Millis(entry.at), command) {
             Ok(Outcome { reply, touched, events, records }) => {
                 self.uncached.merge(&touched);
@@ -434,9 +439,10 @@ impl State {
     /// The leader says whom it misses; a node that was missed and is here says so.
     fn look_at_presence(&mut self) {
         let me = self.node.id;
-        let missed = self.node.replica.missed();
         let (up, missed, (draining, is_bare)) = self.node.replica.read_local(|machine| {
             let center = machine.center();
+            // Asked for while nothing is applied: who comes back meanwhile is not missed.
+            let missed = self.node.replica.missed();
             let is_up = |node| center.node(node).is_some_and(|node| node.up);
             // Who was removed from the cluster is missed by nobody, and may own calls.
             let known = center.nodes().map(|(node, _)| node.0);

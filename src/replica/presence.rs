@@ -145,6 +145,11 @@ impl Present {
         self.with(|machine| machine.handle_refusal(node, began));
     }
 
+    /// See [`Presence::handle_return`].
+    pub(super) fn is_back(&self, node: NodeId) {
+        self.with(|machine| machine.handle_return(moment(), node));
+    }
+
     /// See [`Presence::is_gone`].
     pub(super) fn is_gone(&self, node: NodeId) -> bool {
         self.machine().is_gone(moment(), node)

@@ -257,6 +257,29 @@ fn a_process_that_is_gone_is_missed_at_once_and_its_successor_is_not() {
 }
 
 #[test]
+fn who_says_by_the_log_that_it_is_back_is_not_missed_before_its_first_beat() {
+    let mut three = Script::new();
+    three.runs_ms(1_000);
+    three.frozen.insert(3);
+    three.runs_ms(3_000);
+    assert_eq!(three.missed_by(1), [3]);
+    let (now, leader) = (three.clock(1), three.nodes.get_mut(&1).unwrap());
+    leader.handle_return(now, 3);
+    assert_eq!(three.missed_by(1), []);
+    // What was refused to its predecessor says nothing of it; what is refused later does.
+    three.nodes.get_mut(&1).unwrap().handle_refusal(3, now - 1);
+    three.runs_ms(LOSS - 1);
+    assert_eq!(three.missed_by(1), []);
+    three.runs_ms(1);
+    assert_eq!(three.nodes[&1].missed(three.clock(1)), [(3, LOSS)]);
+    let (now, leader) = (three.clock(1), three.nodes.get_mut(&1).unwrap());
+    leader.handle_return(now, 3);
+    leader.handle_refusal(3, now + 1);
+    three.runs_ms(1);
+    assert_eq!(three.missed_by(1), [3], "it died again");
+}
+
+#[test]
 fn a_refusal_from_before_a_process_spoke_says_nothing_of_it() {
     let mut three = Script::new();
     three.runs_ms(1_000);

@@ -431,8 +431,12 @@ impl State {
         legs.find(|(_, leg)| leg.sip_call_id == sip_call_id).map(|(number, _)| *number)
     }
 
-    /// An end that is reported late, with when it was seen.
+    /// What is reported late, with when it was seen or what has become of it.
     fn dated(&self, command: Command) -> Command {
+        if let Command::IvrProgress { call, seq, offset_ms } = command {
+            let heard_ms = self.performer.progress(seq, Instant::now());
+            return Command::IvrProgress { call, seq, offset_ms: heard_ms.unwrap_or(offset_ms) };
+        }
         let (Command::LegEnded { call, leg, cause }
         | Command::LegEndedBefore { call, leg, cause, .. }) = command
         else {
