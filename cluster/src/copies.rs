@@ -11,6 +11,7 @@
 //! Owns no socket and no clock. Does not repeat, order or acknowledge anything: Raft does.
 
 use crate::presence::Moment;
+use protobuf::Message as _;
 use raft::eraftpb::{Message, MessageType};
 use std::collections::BTreeSet;
 
@@ -27,6 +28,9 @@ const RESERVED: u64 = 16 * COST;
 /// For so many milliseconds after a batch that went only on the connection nothing that may depend
 /// on it is copied. Entries that overtake what they follow are refused and asked for again.
 const ALONE_MS: u64 = 20;
+
+/// Parts of what one turn produced: an eighth of a megabyte. More is for the connection alone.
+const PARTS_MAX: usize = 16;
 
 /// Numbers of batches that are remembered above a gap. What comes later than so many others is out
 /// of date.
@@ -52,34 +56,98 @@ pub struct Copied {
 }
 
 impl Copied {
-    /// The number of this batch if it is to go both ways; `fits` if a datagram can have it.
-    pub fn number(&mut self, now: Moment, messages: &[Message], fits: bool) -> Option<u64> {
+    /// The number of the first of these [`parts`] of what one turn produced, if they are to go both
+    /// ways; the others follow it. `None` for no parts: it is too long.
+    pub fn number(&mut self, now: Moment, parts: Option<&[Vec<Message>]>) -> Option<u64> {
+        let cost = COST * parts.map_or(1, |parts| parts.len() as u64);
         let passed = now.saturating_sub(self.counted);
         self.credit = self.credit.saturating_add(passed).min(CREDIT_MAX);
         self.counted = now;
-        if messages.iter().all(is_of_leadership) {
-            return (fits && self.credit >= COST).then(|| self.next());
+        let all = parts.unwrap_or_default();
+        if parts.is_some() && all.iter().flatten().all(is_of_leadership) {
+            return (self.credit >= cost).then(|| self.next(cost));
         }
         let is_behind = self.alone.is_some_and(|at| now.saturating_sub(at) < ALONE_MS);
-        let is_flood = self.credit < RESERVED + COST;
-        if fits && !is_behind && !is_flood {
-            return Some(self.next());
+        let is_flood = self.credit < RESERVED + cost;
+        if parts.is_some() && !is_behind && !is_flood {
+            return Some(self.next(cost));
         }
-        if !fits || is_flood {
+        if parts.is_none() || is_flood {
             self.alone = Some(now);
         }
         // Counted, too: a flood is not over because of it.
-        if !is_flood {
+        if self.credit >= RESERVED + COST {
             self.credit -= COST;
         }
         None
     }
 
-    fn next(&mut self) -> u64 {
-        self.credit -= COST;
-        self.last += 1;
-        self.last
+    fn next(&mut self, cost: u64) -> u64 {
+        self.credit -= cost;
+        self.last += cost / COST;
+        self.last + 1 - cost / COST
     }
+}
+
+/// Messages in parts of so many bytes at most, each with the four of its length. Entries that one
+/// message has go in several, as they might have been sent; `None` if an entry is too long, or if
+/// there are too many parts.
+pub fn parts(messages: &[Message], bytes_max: usize) -> Option<Vec<Vec<Message>>> {
+    let mut parts: Vec<Vec<Message>> = vec![Vec::new()];
+    let mut room = bytes_max;
+    for message in messages {
+        for message in divided(message, bytes_max)? {
+            let size = size(&message);
+            if size > room && parts.len() == PARTS_MAX {
+                return None;
+            }
+            if size > room {
+                parts.push(Vec::new());
+                room = bytes_max;
+            }
+            room = room.checked_sub(size)?;
+            parts.last_mut()?.push(message);
+        }
+    }
+    Some(parts)
+}
+
+/// An append or a proposal that is too long as several. Each append but the first follows the last
+/// entry of the one before.
+fn divided(message: &Message, bytes_max: usize) -> Option<Vec<Message>> {
+    if size(message) <= bytes_max {
+        return Some(vec![message.clone()]);
+    }
+    let (kind, entries) = (message.get_msg_type(), message.get_entries());
+    let is_long = message.compute_size() as usize > bytes_max * PARTS_MAX;
+    let may = matches!(kind, MessageType::MsgAppend | MessageType::MsgPropose);
+    if is_long || !may {
+        return None;
+    }
+    let mut next = message.clone();
+    next.mut_entries().clear();
+    let mut divided = Vec::new();
+    for entry in entries {
+        // Two bytes of tag and up to five of length are more than it needs.
+        if !next.get_entries().is_empty()
+            && size(&next) + entry.compute_size() as usize + 8 > bytes_max
+        {
+            let mut following = message.clone();
+            following.mut_entries().clear();
+            if let (MessageType::MsgAppend, Some(last)) = (kind, next.get_entries().last()) {
+                (following.index, following.log_term) = (last.index, last.term);
+            }
+            divided.push(std::mem::replace(&mut next, following));
+        }
+        next.mut_entries().push(entry.clone());
+    }
+    divided.push(next);
+    divided.iter().all(|part| size(part) <= bytes_max).then_some(divided)
+}
+
+/// Bytes of a message and its length.
+fn size(message: &Message) -> usize {
+    4 + message.compute_size() as usize
 }
 
 /// Whether it says who leads, and nothing of entries that others depend on.

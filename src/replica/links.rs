@@ -230,11 +230,11 @@ impl Links {
     /// Sends, or drops and answers `false`.
     pub(super) fn send(&mut self, to: NodeId, messages: Vec<Message>) -> bool {
         let Some(peer) = self.peers.get(&to) else { return false };
-        let copied = self.copies.send(&self.common, (to, peer.address), &messages);
-        match peer.batches.try_send(Batch { copied, messages }) {
+        let batches = self.copies.send(&self.common, (to, peer.address), messages);
+        batches.into_iter().all(|batch| match peer.batches.try_send(batch) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
-        }
+        })
     }
 
     /// Sends a snapshot on a connection of its own; the inbox is told what came of it.

@@ -8,7 +8,6 @@ use super::frame::{put_message, take_messages};
 use crate::copies::BatchId;
 use crate::entry::NodeId;
 use hmac::Mac;
-use protobuf::Message as _;
 use raft::eraftpb::Message;
 
 /// The protocol and its version.
@@ -19,6 +18,9 @@ const PROOF_BYTES: usize = 16;
 
 /// Bytes of a datagram. Above the network's MTU it goes in fragments, of which none may be lost.
 pub const COPY_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes of its messages, each with the four of its length.
+pub const COPY_ROOM_BYTES: usize = COPY_BYTES_MAX - HEAD_BYTES - PROOF_BYTES;
 
 /// What came as a datagram.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,19 +35,8 @@ pub struct Datagram {
     pub messages: Vec<Message>,
 }
 
-/// Whether a datagram can have them.
-#[must_use]
-pub fn fits(messages: &[Message]) -> bool {
-    let mut room = COPY_BYTES_MAX - HEAD_BYTES - PROOF_BYTES;
-    messages.iter().all(|message| {
-        let left = room.checked_sub(4 + message.compute_size() as usize);
-        room = left.unwrap_or(0);
-        left.is_some()
-    })
-}
-
-/// A batch to the process `of` of node `to` as a datagram. For batches that [`fits`] allows: what
-/// is longer is not read.
+/// A batch to the process `of` of node `to` as a datagram. What is longer than
+/// [`COPY_ROOM_BYTES`] is not read.
 #[must_use]
 pub fn seal(
     secret: &Secret,
@@ -91,6 +82,7 @@ pub fn open(secret: &Secret, to: NodeId, bytes: &[u8]) -> Option<Datagram> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::copies::parts;
     use raft::eraftpb::Entry;
 
     const BATCH: BatchId = BatchId { incarnation: 7, number: 8 };
@@ -128,7 +120,10 @@ mod tests {
 
     #[test]
     fn what_fits_is_read_and_what_does_not_is_not() {
-        let largest = (1..COPY_BYTES_MAX).rev().find(|bytes| fits(&messages(*bytes))).unwrap();
+        let fits = |bytes: &usize| {
+            parts(&messages(*bytes), COPY_ROOM_BYTES).is_some_and(|parts| parts.len() == 1)
+        };
+        let largest = (1..COPY_BYTES_MAX).rev().find(fits).unwrap();
         let sealed = |bytes| seal(&secret(), (1, 2), 6, BATCH, &messages(bytes));
         assert_eq!(sealed(largest).len(), COPY_BYTES_MAX);
         assert!(open(&secret(), 2, &sealed(largest)).is_some());

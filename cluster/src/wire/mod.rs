@@ -9,6 +9,6 @@ mod frame;
 mod handshake;
 
 pub use beat::{BEAT_BYTES, open as open_beat, seal as seal_beat};
-pub use copy::{COPY_BYTES_MAX, Datagram, fits as fits_copy, open as open_copy, seal as seal_copy};
+pub use copy::{COPY_BYTES_MAX, COPY_ROOM_BYTES, Datagram, open as open_copy, seal as seal_copy};
 pub use frame::{CHUNK_BYTES, FRAME_BYTES_MAX, Frame, SnapshotOffer, WireError};
 pub use handshake::{Accepting, Dialing, HandshakeError, Purpose, Secret};

@@ -71,7 +71,8 @@ impl World {
         let mut arrivals = vec![line.blocked_until];
         let mut batch = None;
         if let Some(loss) = streams.datagram_loss_percent {
-            let number = line.copied.number(self.now, std::slice::from_ref(&message), true);
+            let part = vec![message.clone()];
+            let number = line.copied.number(self.now, Some(&[part]));
             batch = number.map(|number| BatchId { incarnation: RUN, number });
             if batch.is_some() && self.draw(100) >= loss {
                 arrivals.push(self.now + 1 + self.draw(self.delay_ms_max));

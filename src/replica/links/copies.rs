@@ -4,13 +4,13 @@
 //! lost, as the network would lose it.
 
 use super::super::presence::{Present, moment};
-use super::{Common, accept};
+use super::{Batch, Common, accept};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
-use tandem_cluster::copies::{BatchId, Copied, Taken};
-use tandem_cluster::wire::{Datagram, fits_copy, open_copy, seal_copy};
+use tandem_cluster::copies::{BatchId, Copied, Taken, parts};
+use tandem_cluster::wire::{COPY_ROOM_BYTES, Datagram, open_copy, seal_copy};
 use tandem_cluster::{Message, NodeId};
 
 /// What is sent, on a socket of its own: what waits for a machine that is gone (its address is asked
@@ -31,21 +31,38 @@ impl Copies {
         Ok(Self { socket, copied: BTreeMap::new() })
     }
 
-    /// Sends it if it is to go both ways, and says which batch it is then.
+    /// What goes on the connection: parts that went as datagrams, too, or everything as it is.
     pub(super) fn send(
+        &mut self,
+        common: &Common,
+        to: (NodeId, SocketAddr),
+        messages: Vec<Message>,
+    ) -> Vec<Batch> {
+        match self.copy(common, to, &messages) {
+            Some(batches) => batches,
+            None => vec![Batch { copied: None, messages }],
+        }
+    }
+
+    fn copy(
         &mut self,
         common: &Common,
         (to, address): (NodeId, SocketAddr),
         messages: &[Message],
-    ) -> Option<BatchId> {
+    ) -> Option<Vec<Batch>> {
         let socket = self.socket.as_ref()?;
         let (incarnation, of) = common.present.acquainted(to)?;
         let copied = self.copied.entry(to).or_default();
-        let number = copied.number(moment(), messages, fits_copy(messages))?;
-        let batch = BatchId { incarnation, number };
-        let bytes = seal_copy(&common.secret, (common.node, to), of, batch, messages);
-        let _lost = socket.send_to(&bytes, address);
-        Some(batch)
+        let parts = parts(messages, COPY_ROOM_BYTES);
+        let first = copied.number(moment(), parts.as_deref())?;
+        let numbered = (first..).zip(parts?);
+        let sent = numbered.map(|(number, messages)| {
+            let batch = BatchId { incarnation, number };
+            let bytes = seal_copy(&common.secret, (common.node, to), of, batch, &messages);
+            let _lost = socket.send_to(&bytes, address);
+            Batch { copied: Some(batch), messages }
+        });
+        Some(sent.collect())
     }
 }
 
