@@ -154,6 +154,23 @@ impl Presence {
         self.node
     }
 
+    /// This process.
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// The process of a peer that was heard last; `None` if there was none.
+    pub fn incarnation_of(&self, node: NodeId) -> Option<u64> {
+        self.peers.get(&node).filter(|peer| peer.heard.is_some()).map(|peer| peer.last.incarnation)
+    }
+
+    /// This process and the peer's, if the peer's beats say that it knows this one.
+    pub fn acquainted(&self, node: NodeId) -> Option<(u64, u64)> {
+        let last = self.peers.get(&node)?.last;
+        let knows = last.echo > 0 && last.echo_of == self.incarnation;
+        knows.then_some((self.incarnation, last.incarnation))
+    }
+
     /// The members are these; `others` are voters and learners without this node.
     pub fn set_members(
         &mut self,

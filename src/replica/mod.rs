@@ -90,10 +90,11 @@ impl Replica {
             None => secret,
         };
         let gaps = config.metrics.beat_gap_seconds.clone();
-        let beats = presence::start(Arc::clone(&present), config.listen, secret.clone(), gaps)
+        let own = Arc::clone(&present);
+        let common = Arc::new(Common::new(config.node, secret, files.clone(), inbox, own));
+        let beats = presence::start(Arc::clone(&common), config.listen, gaps)
             .map_err(StartError::Thread)?;
-        let common = Common::new(config.node, secret, files.clone(), inbox);
-        let links = Links::start(Arc::new(common), listener).map_err(StartError::Thread)?;
+        let links = Links::start(common, listener).map_err(StartError::Thread)?;
         let keeper = Keeper {
             cache,
             records,

@@ -399,3 +399,22 @@ fn beats_of_a_dead_process_are_not_believed() {
     presence.handle_beat(100, 2, beat(8, 60, 1));
     assert_eq!(presence.lease_until(), 90 + LEASE);
 }
+
+#[test]
+fn two_processes_are_acquainted_once_each_has_heard_the_other() {
+    let mut first = Presence::new(1, 101, Timing::default());
+    let mut second = Presence::new(2, 102, Timing::default());
+    first.set_members(0, &[1, 2], [2]);
+    second.set_members(0, &[1, 2], [1]);
+    let says = |presence: &mut Presence, now| presence.poll_beats(now)[0].beat;
+    second.handle_beat(10, 1, says(&mut first, 10));
+    assert_eq!((second.incarnation_of(1), second.acquainted(1)), (Some(101), None));
+    assert_eq!((first.incarnation_of(2), first.acquainted(2)), (None, None));
+    first.handle_beat(70, 2, says(&mut second, 70));
+    assert_eq!((first.incarnation_of(2), first.acquainted(2)), (Some(102), Some((101, 102))));
+    // The second was started again, and has heard nothing yet.
+    let mut again = Presence::new(2, 103, Timing::default());
+    again.set_members(0, &[1, 2], [1]);
+    first.handle_beat(130, 2, says(&mut again, 130));
+    assert_eq!((first.incarnation_of(2), first.acquainted(2)), (Some(103), None));
+}

@@ -1,15 +1,15 @@
 //! The sending side of a link: dial, prove who we are, send what comes; and again.
 
 use super::super::presence::moment;
-use super::{Common, HANDSHAKE_TIMEOUT, REDIAL, WRITE_TIMEOUT};
+use super::{Batch, Common, HANDSHAKE_TIMEOUT, REDIAL, WRITE_TIMEOUT};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
+use tandem_cluster::NodeId;
 use tandem_cluster::wire::{Dialing, FRAME_BYTES_MAX, Frame, Purpose};
-use tandem_cluster::{Message, NodeId};
 
 /// Bytes that are encoded before they are written: a quarter of a frame, so that a frame that
 /// another message joined is not too long.
@@ -26,7 +26,7 @@ const FIRST_TRY: Duration = Duration::from_millis(100);
 pub(super) fn start(
     common: Arc<Common>,
     peer: (NodeId, SocketAddr),
-    batches: Receiver<Vec<Message>>,
+    batches: Receiver<Batch>,
     gone: Arc<AtomicBool>,
 ) -> std::io::Result<()> {
     let link = Link { common, peer, batches, gone };
@@ -37,7 +37,7 @@ pub(super) fn start(
 struct Link {
     common: Arc<Common>,
     peer: (NodeId, SocketAddr),
-    batches: Receiver<Vec<Message>>,
+    batches: Receiver<Batch>,
     gone: Arc<AtomicBool>,
 }
 
@@ -104,7 +104,10 @@ impl Link {
 }
 
 /// Messages as frames that are not too long.
-fn encode(messages: Vec<Message>, bytes: &mut Vec<u8>) {
+fn encode(Batch { copied, messages }: Batch, bytes: &mut Vec<u8>) {
+    if let Some(batch) = copied {
+        return Frame::Copied { batch, messages }.encode(bytes);
+    }
     let mut frame = Vec::new();
     let mut size = 0;
     for message in messages {
