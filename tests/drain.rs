@@ -9,7 +9,7 @@ mod support;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::cluster::{Cluster, others};
 use support::line::Line;
@@ -134,6 +134,43 @@ fn who_has_just_hung_up_hears_no_word_more_when_the_call_moves() {
     assert_eq!(line.left(), Vec::<String>::new());
     next.hangs_up();
     cluster.records_are(1, 2);
+}
+
+/// An end is committed before it is answered, and the address may close in between. Whoever has it
+/// when the BYE is repeated knows of the call.
+#[test]
+fn who_hangs_up_in_the_moment_of_a_drain_is_answered_by_whoever_has_the_address_then() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut cluster = Cluster::start("127.0.1.8", 15);
+    let token = logged_in(&cluster, 1);
+    let mut lines: Vec<_> = (0..60).map(|_| Line::new("127.0.0.1", cluster.sip(2))).collect();
+    for line in &mut lines {
+        calls_echo(line);
+    }
+    let api = cluster.http(1);
+    let drain = std::thread::spawn(move || {
+        request(api, "POST", "/api/v1/nodes/2/drain", Some(&token), "{}")
+    });
+    // The address closes somewhere among them.
+    let began = Instant::now();
+    for line in &mut lines {
+        line.says_bye();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    println!("all have hung up after {} ms", began.elapsed().as_millis());
+    assert_eq!(drain.join().unwrap().unwrap().0, 204);
+    cluster.nodes[1].end();
+    cluster.restart(2);
+    wait_until("node 2 has its address again", HALF_A_MINUTE, || {
+        let mut next = Line::new("127.0.0.1", cluster.sip(2));
+        calls_echo(&mut next);
+        let is_there = cluster.metric(2, "tandem_calls_owned") >= Some(1.0);
+        next.hangs_up();
+        is_there
+    });
+    let answer = |line: &mut Line| line.repeats_until(&[200, 481], HALF_A_MINUTE).status();
+    let answers: Vec<_> = lines.iter_mut().map(answer).collect();
+    assert_eq!(answers, vec![200; 60]);
 }
 
 /// The token of the administrator.

@@ -34,7 +34,7 @@ const REFUSED_MAX: usize = 4_096;
 const HUNG_UP_MAX: usize = 512;
 
 /// How long a BYE is repeated (RFC 3261 §17.1.2.2).
-const BYE_REPEATED: Duration = Duration::from_millis(GIVE_UP_MS);
+pub const BYE_REPEATED: Duration = Duration::from_millis(GIVE_UP_MS);
 
 /// The routing table of one node.
 #[derive(Debug)]

@@ -115,6 +115,8 @@ pub struct State {
     invited: Option<Instant>,
     /// Which life of the address it came in, as [`State::lives`] counts them.
     arrived_in: u64,
+    /// The call is over, and until then its caller may repeat that.
+    remembered_until: Option<Instant>,
     /// Counts the call among those that wait for their first commit.
     arriving: Option<Arriving>,
     legs: BTreeMap<LegNumber, LiveLeg>,
@@ -224,6 +226,7 @@ impl State {
             call,
             invited: None,
             arrived_in: 0,
+            remembered_until: None,
             arriving: None,
             legs,
             performer,
@@ -377,7 +380,7 @@ impl State {
     fn arm_timer(&mut self, now: Instant) {
         let dialogs = self.legs.values().filter_map(|leg| leg.dialog.poll_timeout());
         let unheard = self.legs.values().filter_map(|leg| leg.unheard_until);
-        let Some(due) = dialogs.chain(unheard).min() else { return };
+        let Some(due) = dialogs.chain(unheard).chain(self.remembered_until).min() else { return };
         if self.timer.is_none_or(|armed| due < armed || armed <= now) {
             self.timer = Some(due);
             drop(self.me.send_after(due.saturating_duration_since(now), || Message::Timer));
@@ -389,6 +392,7 @@ impl State {
         if self.timer.is_some_and(|armed| armed <= now) {
             self.timer = None;
         }
+        self.remembered_until.take_if(|until| *until <= now);
         for leg in self.legs.values_mut() {
             if leg.dialog.poll_timeout().is_some_and(|due| due <= now) {
                 leg.dialog.handle_timeout(now);

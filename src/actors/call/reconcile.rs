@@ -10,6 +10,7 @@ use tandem_center::{Call, CallId, Cause, Command, Direction, Leg, LegNumber, Leg
 use tandem_sip::leg::LegStatus;
 
 use super::super::replica;
+use super::super::router::BYE_REPEATED;
 use super::leg::{Far, Here, Invitation, LiveLeg};
 use super::wire::{CommittedLeg, LegNames};
 use super::{Message, State, leg};
@@ -90,9 +91,11 @@ impl State {
             .and_then(|leg| LiveLeg::restore(now, leg, lives).map_err(|error| error.to_string()));
         match restored {
             // The caller was answered and has hung up, since this was committed: any word would be
-            // one too many.
+            // one too many. The BYE may not have been answered, and whoever has the address when it
+            // is repeated is to know of the call.
             Ok(live) if live.is_before_the_answer() && has_hung_up(call, number) => {
                 self.node.router.has_hung_up(live.sip_call_id.as_bytes());
+                self.remembered_until = Some(now + BYE_REPEATED);
                 self.node.router.leave(live.sip_call_id.as_bytes(), self.id, None);
             }
             Ok(live) => self.serve_leg(now, call, (number, committed), live),
@@ -310,10 +313,20 @@ impl State {
         if self.legs.values().any(|leg| !leg.far.is_gone()) {
             return;
         }
+        // What was said last may not have gone out. Whoever has the address next says it again, as
+        // long as the call is not forgotten.
+        if self.call.is_some() && (self.is_closed() || self.remembered_until.is_some()) {
+            return;
+        }
         if self.call.is_some() {
             self.node.cleared(self.id);
         }
         self.abandon();
+    }
+
+    /// The address that the call lives on is closed here.
+    fn is_closed(&self) -> bool {
+        self.station.home.is_some() && self.node.stations.of(self.station.home).is_none()
     }
 
     /// Lets go of everything without a word to anyone.
