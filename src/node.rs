@@ -430,7 +430,7 @@ impl Node {
             return;
         }
         let node = Arc::clone(self);
-        self.propose_then(&self.is_up(true), move |outcome| {
+        self.propose_caught_up(self.is_up(true), move |outcome| {
             if outcome.is_err() {
                 node.announced.store(false, Ordering::Relaxed);
                 node.actors.tell_replica(ReplicaMessage::LookAtRoleSoon);
@@ -467,6 +467,23 @@ impl Node {
             Ok(bytes) => self.replica.propose_then(bytes, then),
             Err(_) => then(Err(ProposalError::NotYet)),
         }
+    }
+
+    /// The same, when what was committed before is applied here. Whoever holds an address gives it
+    /// back when its own node says that it is up: a node that still has to learn what was decided
+    /// meanwhile would leave its callers without audio for so long. To be called on the runtime.
+    pub fn propose_caught_up(
+        self: &Arc<Self>,
+        command: Command,
+        then: impl FnOnce(Result<Answer<Result<Reply, Rejected>>, ProposalError>) + Send + 'static,
+    ) {
+        let node = Arc::clone(self);
+        tokio::spawn(async move {
+            match node.replica.read_linear(|_| ()).await {
+                Ok(()) => node.propose_then(&command, then),
+                Err(_) => then(Err(ProposalError::NoLeader)),
+            }
+        });
     }
 
     /// Whether this node is to be stopped, as the cluster knows.

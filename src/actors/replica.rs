@@ -516,17 +516,19 @@ impl State {
         if !announced || !self.may_propose(self.node.id) {
             return;
         }
-        if !up {
-            tracing::warn!("this node was missed and is back");
-        }
         let node = Arc::clone(&self.node);
-        self.node.propose_then(&self.node.is_up(false), move |outcome| {
+        let confirm = move |outcome: Result<_, _>| {
             if let (Ok(_), Some(lease)) = (outcome, lease) {
                 node.replica.confirm_lease(lease);
                 // Now it is known which calls are here, and each describes its ports.
                 node.actors.tell_replica(Message::LookAtAll);
             }
-        });
+        };
+        if up {
+            return self.node.propose_then(&self.node.is_up(false), confirm);
+        }
+        tracing::warn!("this node was missed and is back");
+        self.node.propose_caught_up(self.node.is_up(false), confirm);
     }
 
     fn may_propose(&mut self, about: NodeId) -> bool {

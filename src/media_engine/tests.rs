@@ -50,6 +50,28 @@ fn a_port_whose_peer_is_heard_again_before_the_lease_comes_is_silent_till_it_doe
     site.is_heard();
 }
 
+/// A node that was cut off hears again who leads, and needs a second or two for what it missed of the
+/// log. Its old ports are where the prompts were then.
+#[test]
+fn a_port_is_silent_for_as_long_as_a_new_lease_waits_to_be_confirmed() {
+    let site = Site::on(42_050..=42_059);
+    let port = site.opens();
+    site.is_heard();
+    site.lease.set(false);
+    let silent = Instant::now();
+    while site.hears_within(A_MOMENT) {
+        assert!(silent.elapsed() < PATIENCE, "it goes on without a lease");
+    }
+    site.lease.wait();
+    for _ in 0..5 {
+        site.is_spoken_to(port);
+        assert!(!site.hears_within(A_MOMENT), "it is not known yet whose the call is");
+    }
+    site.lease.set(true);
+    site.is_described();
+    site.is_heard();
+}
+
 #[test]
 fn a_port_that_is_opened_without_a_lease_is_silent_whoever_it_hears() {
     let site = Site::on(42_010..=42_019);

@@ -59,8 +59,8 @@ pub(super) const STOPPED: Duration = Duration::from_millis(300);
 /// Between two tries to bind the port of a call that came here.
 const HOLD_EVERY: Duration = Duration::from_millis(5);
 
-/// How long after that a port sends nothing unless its call is known to be here. With a majority
-/// that is known within a fraction of it; without one nobody has adopted the call.
+/// How long after that a port sends nothing unless its call is known to be here, and for longer if
+/// there is a lease to be confirmed. Without a majority nobody has adopted the call.
 const DOUBTED: Duration = Duration::from_secs(1);
 /// Names the waker among the sockets.
 const WAKER: u64 = u64::MAX;
@@ -466,8 +466,10 @@ impl Worker {
         }
         self.fenced = fenced;
         let is_regained = mem::replace(&mut self.lease_is_lost, fenced) && !fenced;
+        let is_unconfirmed = self.lease.is_unconfirmed();
         for slot in self.slots.iter_mut().flatten() {
-            slot.doubted = slot.doubted.filter(|since| self.now - *since < DOUBTED);
+            let lasts = |since: &Instant| is_unconfirmed || self.now - *since < DOUBTED;
+            slot.doubted = slot.doubted.filter(lasts);
             // Another node may serve it, and give it back: its packets come here before that is known.
             let is_unheard = fenced && !slot.port.was_heard(HEARD_WITHIN, self.now);
             if is_unheard || is_regained && slot.muted {

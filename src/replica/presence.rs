@@ -80,6 +80,12 @@ impl Lease {
         self.0.confirmed.load(Ordering::Acquire)
     }
 
+    /// Whether there is a new one that waits to be confirmed: somebody leads, and it is not known
+    /// here yet what was decided without this node.
+    pub fn is_unconfirmed(&self) -> bool {
+        self.until() == 0 && self.has_held()
+    }
+
     /// For how long it has not held; zero while it does.
     pub fn lapsed(&self) -> Duration {
         let now = moment();
@@ -97,6 +103,12 @@ impl Lease {
             self.0.confirmed.fetch_add(1, Ordering::Release);
         }
         self.publish(if holds { Moment::MAX } else { 1 });
+    }
+
+    /// There is a new one to be confirmed.
+    #[cfg(test)]
+    pub(crate) fn wait(&self) {
+        self.publish(0);
     }
 
     fn until(&self) -> Moment {

@@ -23,6 +23,9 @@ const IDLE: Duration = Duration::from_millis(500);
 /// §2.1), and until a refusal is heard a dead process looks like a slow network.
 const FIRST_TRY: Duration = Duration::from_millis(100);
 
+/// How long any may take. Over a slower network than that no node has a lease.
+const LONGEST_TRY: Duration = Duration::from_millis(500);
+
 pub(super) fn start(
     common: Arc<Common>,
     peer: (NodeId, SocketAddr),
@@ -60,7 +63,7 @@ impl Link {
                         self.common.inbox.refused(self.peer.0, began);
                     }
                     if error.kind() == std::io::ErrorKind::TimedOut {
-                        within = (within * 2).min(HANDSHAKE_TIMEOUT);
+                        within = (within * 2).min(LONGEST_TRY);
                     }
                     let error = error.to_string();
                     if reported.as_ref() != Some(&error) {
