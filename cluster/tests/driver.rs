@@ -142,6 +142,28 @@ fn a_new_leader_is_elected_within_two_timeouts() {
 }
 
 #[test]
+fn who_asks_too_soon_whether_it_may_stand_asks_again_and_leads_in_time() {
+    let mut slowest = 0;
+    for seed in 0..60 {
+        let mut world = World::seeded(3, seed);
+        let old = world.elect();
+        world.run(1_000);
+        // One of the others does not hear the leader's last heartbeats.
+        let first = (old + seed % 2) % 3 + 1;
+        world.cut_links.insert((old, first));
+        world.run(150);
+        world.crash(old, 0);
+        let died = world.now;
+        while world.leader().is_none_or(|leader| leader == old) {
+            world.run(1);
+        }
+        slowest = slowest.max(world.now - died);
+    }
+    // One time-out of the other one, and a question.
+    assert!(slowest < 400, "{slowest} ms");
+}
+
+#[test]
 fn a_node_that_was_cut_off_does_not_disturb_the_leader() {
     let mut world = World::of(3);
     let leader = world.elect();

@@ -5,6 +5,10 @@
 //! ten or so, split the vote, and nobody leads for as long again. Here each voter has a part of the
 //! range for itself, which moves on with the term, and draws from its first half. After each input
 //! that made Raft draw, ours replaces its.
+//!
+//! Who asks whether it may stand (Ongaro 2014, §9.6) is passed over by those who heard the leader less
+//! than a time-out ago, or were held up by their disk and have not counted its silence yet. raft-rs
+//! asks again only a time-out later; here it does so with every heartbeat that is due.
 
 use super::api::Options;
 use crate::entry::NodeId;
@@ -16,6 +20,9 @@ pub(super) struct Elections {
     ticks: usize,
     timeout: usize,
     seen: (u64, StateRole, NodeId),
+    /// Between two questions whether it may stand, in ticks; and those that have passed.
+    ask_again: usize,
+    unanswered: usize,
 }
 
 impl Elections {
@@ -25,7 +32,16 @@ impl Elections {
             ticks: options.election_ticks,
             timeout: options.election_ticks,
             seen: (0, StateRole::Follower, 0),
+            ask_again: options.heartbeat_ticks,
+            unanswered: 0,
         }
+    }
+
+    /// A tick has passed. Whether this node has asked if it may stand, and is to ask again.
+    pub(super) fn is_to_ask<S: Storage>(&mut self, raft: &Raft<S>) -> bool {
+        let asks = raft.state == StateRole::PreCandidate;
+        self.unanswered = if asks { self.unanswered + 1 } else { 0 };
+        asks && self.unanswered.is_multiple_of(self.ask_again)
     }
 
     pub(super) fn started<S: Storage>(&mut self, raft: &mut Raft<S>) {

@@ -207,6 +207,10 @@ impl<L: Log> Driver<L> {
     pub fn handle_tick(&mut self) {
         self.expect_idle();
         self.raft.tick();
+        if self.elections.is_to_ask(&self.raft.raft) {
+            // Raft passes it over where this node may not stand.
+            drop(self.raft.campaign());
+        }
         self.elections.after_input(&mut self.raft.raft);
         for read in self.reads.tick() {
             self.outputs.push_back(Output::ReadFailed(read));
