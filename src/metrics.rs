@@ -64,6 +64,8 @@ metrics! {
         "Calls of the cluster by phase", ["phase"];
     calls_owned: IntGauge, "tandem_calls_owned",
         "Calls that this node drives";
+    calls_ending: IntGauge, "tandem_calls_ending",
+        "Calls of this node that are over, and of which somebody may still repeat a message";
     answer_seconds: Histogram, "tandem_answer_seconds",
         "From an INVITE to its 200, for calls answered without a person";
     talk_seconds: Histogram, "tandem_talk_seconds",

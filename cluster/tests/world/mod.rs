@@ -10,7 +10,7 @@ pub use streams::Streams;
 use tandem_cluster::driver::{begin, genesis};
 use tandem_cluster::{
     Committed, ConfState, Driver, Log, Membership, MemoryLog, Message, MessageType, Millis, NodeId,
-    Options, Output, ProposalId, ProposeError, ReadId, SnapshotData,
+    Options, Output, ProposalId, ProposeError, ReadId, SnapshotData, StartError,
 };
 
 /// One tick of Raft.
@@ -189,8 +189,11 @@ impl World {
         if membership != Membership::default() {
             self.seen.belongs(node, &membership);
         }
-        let driver = Driver::new(&options, member.disk.clone(), &logger());
-        member.driver = Some(driver.unwrap());
+        match Driver::new(&options, member.disk.clone(), &logger()) {
+            Ok(driver) => member.driver = Some(driver),
+            Err(StartError::Log(_)) => return self.disk_failed(node),
+            Err(error) => panic!("{error}"),
+        }
         self.perform(node);
     }
 
