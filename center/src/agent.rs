@@ -59,6 +59,21 @@ pub struct Agent {
     pub idle_since: Millis,
     /// Calls taken since the agent was configured.
     pub calls: u32,
+    /// What strategies compare, counted since the agent signed in.
+    pub shift: Shift,
+}
+
+/// What an agent did since signing in; one who needs no desk, since being configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shift {
+    /// Conversations that began.
+    pub calls: u32,
+    /// Milliseconds in conversations that are over, holds among them.
+    pub talk_ms: u64,
+    /// When the present or last conversation began.
+    pub talks_since: Millis,
+    /// What unanswered offers put on top of the penalties in queues.
+    pub penalty: u8,
 }
 
 /// Free for what.
@@ -196,7 +211,14 @@ impl Agent {
             last_call: None,
             idle_since: at,
             calls: 0,
+            shift: Shift::default(),
         }
+    }
+
+    /// Here, whatever they are free for; one who needs no desk always is.
+    #[must_use]
+    pub fn is_signed_in(&self) -> bool {
+        !matches!(self.state, AgentState::LoggedOut { .. })
     }
 
     /// The next time at which something happens to this agent by itself.

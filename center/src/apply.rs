@@ -22,11 +22,12 @@ mod session;
 mod talk;
 mod time;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::call::{TEXT_BYTES_MAX, WIRE_BYTES_MAX, Wire};
 use crate::event::{Audience, Event, Happened, Screen};
+use crate::queue::Place;
 use crate::record::Ended;
 use crate::registration::Registration;
 use crate::timeline::What;
@@ -43,16 +44,21 @@ pub(crate) struct Turn {
     /// When what the command reports was seen, if it could not be reported at once.
     pub(crate) seen: Option<Millis>,
     pub(crate) outcome: Outcome,
-    /// Queues that gained a ready agent or a caller who is offered to nobody.
-    pub(crate) unmatched: BTreeSet<QueueId>,
+    /// Queues of agents who came, left, or went on a break.
+    pub(crate) restaffed: BTreeSet<QueueId>,
+    /// Agents who became ready, or stand elsewhere among the ready.
+    pub(crate) freed: BTreeSet<AgentId>,
+    /// The places of callers who came to be offered to nobody, or whom others may take now.
+    pub(crate) opened: BTreeMap<QueueId, BTreeSet<Place>>,
     /// Routes that this command followed, to end circles.
     pub(crate) routes: usize,
 }
 
 impl Turn {
     pub(crate) fn new(index: Index, at: Millis) -> Self {
-        let unmatched = BTreeSet::new();
-        Self { index, at, seen: None, outcome: Outcome::default(), unmatched, routes: 0 }
+        let (freed, opened) = (BTreeSet::new(), BTreeMap::new());
+        let (seen, outcome, restaffed) = (None, Outcome::default(), BTreeSet::new());
+        Self { index, at, seen, outcome, restaffed, freed, opened, routes: 0 }
     }
 
     /// Says something to an agent, and to supervisors.
@@ -96,6 +102,7 @@ impl Center {
             let slot = self.results.entry(agent.clone()).or_default().remember(id, reply);
             turn.outcome.touched.results.insert((agent, slot));
         }
+        self.note_deserted(&mut turn);
         self.distribute(&mut turn);
         self.stamp_timelines(&mut turn);
         self.announce_queues(&mut turn);

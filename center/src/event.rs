@@ -287,6 +287,8 @@ pub enum OfferEnd {
     CallerLeft,
     /// The call ended otherwise.
     CallEnded,
+    /// Another agent who was asked at the same time accepted first.
+    TakenByAnother,
 }
 
 /// Why a session ended.

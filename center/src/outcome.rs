@@ -63,6 +63,8 @@ pub struct Touched {
     pub flows: BTreeSet<FlowKey>,
     /// Agents whose phones registered or left.
     pub registrations: BTreeSet<AgentId>,
+    /// Callers whose last agent changed, by number.
+    pub served: BTreeSet<Arc<str>>,
     /// The directory.
     pub directory: bool,
     /// The version that is written: everything is stored anew.
@@ -82,6 +84,7 @@ impl Touched {
         self.homes.extend(&more.homes);
         self.flows.extend(more.flows.iter().cloned());
         self.registrations.extend(more.registrations.iter().cloned());
+        self.served.extend(more.served.iter().cloned());
         self.directory |= more.directory;
         self.version |= more.version;
         self.results.extend(more.results.iter().cloned());

@@ -17,7 +17,7 @@ use crate::call::FlowKey;
 use crate::flow::{Flow, FlowVersion};
 use crate::hash::Hash;
 use crate::outcome::Reply;
-use crate::queue::Totals;
+use crate::queue::{Memory, Totals};
 use crate::state::{Counts, FlowEntry, Node};
 use crate::version::{self, Foreign};
 use crate::{
@@ -86,6 +86,7 @@ mod tag {
     pub(super) const RESULT: u8 = b'r';
     pub(super) const REGISTRATION: u8 = b'p';
     pub(super) const COUNTS: u8 = b't';
+    pub(super) const SERVED: u8 = b'l';
     /// Of version 4.
     #[cfg(feature = "next-version")]
     pub(super) const REHEARSED: u8 = b'v';
@@ -114,8 +115,8 @@ impl Center {
             pairs.push((key_u64(tag::SESSION, id.0), self.sessions.get(id).map(encode)));
         }
         for id in &touched.queues {
-            let totals = self.queues.get(id).map(|queue| encode(&queue.totals));
-            pairs.push((key(tag::QUEUE, id.as_str()), totals));
+            let own = self.queues.get(id).map(|queue| encode(&(&queue.totals, &queue.memory)));
+            pairs.push((key(tag::QUEUE, id.as_str()), own));
         }
         for id in &touched.nodes {
             let node = self.nodes.get(id).map(|node| encode_node(self.version(), node));
@@ -127,6 +128,9 @@ impl Center {
         for id in &touched.registrations {
             let registration = self.registrations.get(id).map(encode);
             pairs.push((key(tag::REGISTRATION, id.as_str()), registration));
+        }
+        for number in &touched.served {
+            pairs.push((key(tag::SERVED, number), self.served.get(number).map(encode)));
         }
         for id in &touched.flows {
             let text = self.flows.get(id).map(|entry| entry.text.as_bytes().to_vec());
@@ -178,6 +182,7 @@ impl Center {
             homes: self.homes.keys().copied().collect(),
             flows: self.flows.keys().cloned().collect(),
             registrations: self.registrations.keys().cloned().collect(),
+            served: self.served.keys().cloned().collect(),
             directory: true,
             version: false,
             results: self
@@ -282,8 +287,8 @@ impl Loader {
             }
             tag::QUEUE => {
                 let id = QueueId::parse(text(id)?).map_err(|error| corrupt(&error.to_string()))?;
-                let totals: Totals = decode("totals", value)?;
-                center.queues.insert(id.clone(), Queue { totals, ..Queue::new(id) });
+                let (totals, memory): (Totals, Memory) = decode("queue", value)?;
+                center.queues.insert(id.clone(), Queue { totals, memory, ..Queue::new(id) });
             }
             tag::NODE => {
                 let node = decode_node(center.version(), value)?;
@@ -295,6 +300,9 @@ impl Loader {
             tag::REGISTRATION => {
                 let id = AgentId::parse(text(id)?).map_err(|error| corrupt(&error.to_string()))?;
                 center.registrations.insert(id, decode("registration", value)?);
+            }
+            tag::SERVED => {
+                center.served.insert(text(id)?.into(), decode("served caller", value)?);
             }
             tag::FLOW => self.take_flow(id, value)?,
             tag::DIRECTORY => {

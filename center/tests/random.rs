@@ -129,6 +129,7 @@ fn directory(variant: u64) -> Directory {
             always_ready: name == "bot" && variant & 8 == 0,
             queues: serves,
             shows: None,
+            skills: BTreeMap::new(),
         };
         if name != "dan" || variant & 4 == 0 {
             agents.insert(agent(name), config);
@@ -327,7 +328,7 @@ impl World {
         let id = self.any_call();
         let mut agents: Vec<AgentId> = Vec::new();
         if let Some(call) = self.center.call(id) {
-            agents.extend(call.offer().map(|offer| offer.agent.clone()));
+            agents.extend(call.offers().iter().map(|offer| offer.agent.clone()));
             agents.extend(call.legs.values().filter_map(|leg| leg.role.agent()).cloned());
         }
         if agents.is_empty() || self.dice.one_in(10) {

@@ -31,7 +31,7 @@ impl Snapshot {
             index: center.index(),
             at: center.at().0,
             agents: agents.map(|agent| Agent::of(agent, center)).collect(),
-            calls: calls.take(CALLS_MAX).map(|call| CallView::of(call)).collect(),
+            calls: calls.take(CALLS_MAX).map(|call| CallView::of(call, center)).collect(),
             queues: queues.map(|queue| QueueView::of(queue, center)).collect(),
             reasons: reasons.map(|(code, name)| (code.to_string(), name.to_string())).collect(),
         }
@@ -44,5 +44,5 @@ fn concerns(call: &Call, agent: &AgentId) -> bool {
         .legs
         .get(&LegNumber::FIRST)
         .is_some_and(|leg| matches!(&leg.role, Role::Agent(of) if of == agent));
-    dials || call.offer().is_some_and(|offer| offer.agent == *agent) || call.leg_of(agent).is_some()
+    dials || call.offer_to(agent).is_some() || call.leg_of(agent).is_some()
 }

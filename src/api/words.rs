@@ -215,6 +215,8 @@ words!(
         CallerLeft,
         /// The call ended otherwise.
         CallEnded,
+        /// Another agent who was asked at the same time accepted first.
+        TakenByAnother,
     }
 );
 
@@ -380,6 +382,7 @@ impl From<OfferEnd> for OfferEnded {
             OfferEnd::Returned(Returned::SignedOut) => Self::SignedOut,
             OfferEnd::Returned(Returned::Reconfigured) => Self::Reconfigured,
             OfferEnd::CallerLeft => Self::CallerLeft,
+            OfferEnd::TakenByAnother => Self::TakenByAnother,
             OfferEnd::CallEnded => Self::CallEnded,
         }
     }

@@ -12,13 +12,14 @@ use argon2::password_hash::PasswordHasher as _;
 use argon2::{Argon2, PasswordHash};
 use sha2::{Digest as _, Sha256};
 use tandem_center::directory::{
-    AgentConfig, AnswersOn, Blocked, NumberPattern, OutboundRule, PasswordHash as CenterHash,
-    QueueConfig, Role, Screening, Strategy, TrunkConfig,
+    AgentConfig, AnswersOn, Blocked, OutboundRule, PasswordHash as CenterHash, QueueConfig, Role,
+    Screening, Strategy, TrunkConfig,
 };
 use tandem_center::flow::FlowName;
 use tandem_center::{AgentId, Directory, QueueId, Route};
 
 use super::Config;
+use super::distribution::{pattern, skills};
 use super::entries::{self, Agent, Number, Queue, ScreenAction, Trunk};
 use super::types::Name;
 
@@ -44,6 +45,7 @@ impl Config {
             flows,
             reasons: labels(&self.reasons),
             session_grace_seconds: self.http.session_grace_seconds.get(),
+            classes: self.classes(),
             numbers,
         }
     }
@@ -76,6 +78,7 @@ impl Config {
             always_ready: agent.always_ready,
             queues: agent.queues.iter().map(queue_id).collect(),
             shows: agent.shows.as_ref().map(|number| number.as_str().into()),
+            skills: skills(&agent.skills),
         }
     }
 
@@ -88,11 +91,7 @@ impl Config {
                     screening.status = entry.status.get();
                     continue;
                 }
-                "anonymous" => NumberPattern::Anonymous,
-                pattern => match pattern.strip_suffix('*') {
-                    Some(beginning) => NumberPattern::Prefix(beginning.into()),
-                    None => NumberPattern::Exact(pattern.into()),
-                },
+                _ => pattern(&entry.pattern),
             };
             match entry.action {
                 ScreenAction::Allow => screening.allowed.push(pattern),
@@ -122,6 +121,13 @@ fn config(queue: &Queue, numbers: &BTreeMap<Arc<str>, Route>) -> QueueConfig {
         label: queue.name.as_deref().unwrap_or(queue.id.as_str()).into(),
         strategy: match queue.strategy {
             entries::Strategy::LongestIdle => Strategy::LongestIdle,
+            entries::Strategy::RoundRobin => Strategy::RoundRobin,
+            entries::Strategy::RingAll => Strategy::RingAll,
+            entries::Strategy::FewestCalls => Strategy::FewestCalls,
+            entries::Strategy::LeastTalkTime => Strategy::LeastTalkTime,
+            entries::Strategy::Linear => Strategy::Linear,
+            entries::Strategy::WeightedRandom => Strategy::WeightedRandom,
+            entries::Strategy::HighestLevel => Strategy::HighestLevel,
         },
         priority: queue.priority.get(),
         ring_seconds: queue.ring_seconds.get(),
@@ -132,6 +138,7 @@ fn config(queue: &Queue, numbers: &BTreeMap<Arc<str>, Route>) -> QueueConfig {
         answer: queue.answer,
         record: queue.record,
         dispositions: labels(&queue.dispositions),
+        distribution: queue.distribution(numbers),
     }
 }
 

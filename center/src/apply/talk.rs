@@ -215,7 +215,7 @@ impl Center {
             }
             call.timeline.note(at, What::ConsultationEnded { leg: *by });
         });
-        let offered = before.offer().map(|offer| &offer.agent);
+        let offered = before.offers().first().map(|offer| &offer.agent);
         let talks = reach.leg().and_then(|leg| before.legs.get(&leg)?.role.agent());
         // An agent whose desk rings has no leg yet.
         let asked = offered.or(talks);
@@ -525,8 +525,8 @@ impl Center {
                 call.let_go(leg, cause);
             }
         });
-        if let Some(asked) = call.offer().map(|offer| offer.agent.clone()) {
-            self.free_agent(turn, call, &asked, (Side::System, cause));
+        for asked in call.offers() {
+            self.free_agent(turn, call, &asked.agent, (Side::System, cause));
         }
         self.note(turn, id, What::Recalled { agent: agent.clone() });
         self.note(turn, id, What::Offered { agent: agent.clone(), why: Why::Recalled });

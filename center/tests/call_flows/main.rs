@@ -4,11 +4,13 @@
 mod agents;
 mod audit;
 mod desk;
+mod distribution;
 mod endings;
 mod inbound;
 mod ivr;
 mod nodes;
 mod outbound;
+mod overflow;
 mod queues;
 mod reconfigure;
 mod script;
