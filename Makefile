@@ -56,7 +56,7 @@ bench:
 	cargo bench --locked --bench calls
 
 # 100 calls over all phases. Ten rounds of `commands` are 1,000,000 acknowledged commands.
-DRILL := TANDEM_OTHER=target/release/tandem-next target/release/tandem drill all --calls 100 --side-by-side 2
+DRILL := TANDEM_OTHER=target/release/tandem-next target/release/tandem drill all --calls 100 --side-by-side 4
 
 drill:
 	$(call install,$(DRILL_PACKAGES))

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tandem_center::{CallId, Center, Command, Millis, NodeId, RecordingId, SessionId};
-use tokio::sync::oneshot;
 
 use crate::actors::supervisor::Serves;
 use crate::alarms::Alarms;
@@ -146,15 +145,11 @@ impl Backend for NodeBackend {
 
     fn cdrs(&self, query: CdrQuery) -> Answer<'_, Result<Vec<CdrRow>, Unavailable>> {
         let records = self.records.clone();
-        let (sender, receiver) = oneshot::channel();
-        tokio::task::spawn_blocking(move || {
-            let rows = records.cdrs(&query).map_err(|error| {
-                tracing::error!(%error, "the records cannot be read");
-                Unavailable::Store
-            });
-            drop(sender.send(rows));
-        });
-        Box::pin(async move { receiver.await.unwrap_or(Err(Unavailable::Stopping)) })
+        Box::pin(async move { records.ask(move |from| records::cdrs(from, &query)).await })
+    }
+
+    fn records(&self) -> Option<records::Reader> {
+        Some(self.records.clone())
     }
 
     fn story(&self, call: CallId) -> Answer<'_, Result<Option<Story>, Unavailable>> {

@@ -1,216 +1,39 @@
 //! Call-detail records and dispositions in SQLite: what people and tools query.
 //!
-//! Owns the schema, which is stable and documented in `docs/records.md`, and the queries on it.
-//! Rows come from the log through [`tandem_cluster::records`], which writes each exactly once.
+//! [`schema`] owns the tables, which are stable and documented in `docs/records.md`; here are the
+//! reader and its search by [`condition`], [`reports`] has the figures, [`export`] the files. Rows
+//! come from the log through [`tandem_cluster::records`], which writes each exactly once.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::types::Value;
 use rusqlite::{
-    Connection, OpenFlags, OptionalExtension as _, Transaction, params, params_from_iter,
+    Connection, ErrorCode, InterruptHandle, OpenFlags, OptionalExtension as _, params_from_iter,
 };
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use tandem_center::record::{Disposition, Ended, Segment};
-use tandem_center::{CallId, Cdr, Record};
-use tandem_cluster::records::RecordSink;
+use serde::{Deserialize, Serialize};
+use tandem_center::record::Ended;
+use tandem_center::{CallId, Cdr};
+use tokio::sync::oneshot;
 
-use crate::api::backend::{CdrQuery, CdrRow};
+pub use self::schema::{CallRecords, Row};
+use crate::api::backend::{CdrQuery, CdrRow, Unavailable};
+
+pub mod condition;
+pub mod export;
+pub mod reports;
+pub mod schema;
 
 /// Rows that one query returns at most; the next page begins after the last of them.
 pub const PAGE_ROWS_MAX: usize = 1_000;
 
+/// How long a query may take. Past it, it is stopped and answered with an error.
+pub const QUERY_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// How long a query waits for a writer. Writers hold the file for milliseconds.
 const BUSY_WAIT: Duration = Duration::from_secs(2);
-
-/// The tables. Changes are appended as further statements that do nothing where they are done.
-const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS cdr (
-    call         TEXT PRIMARY KEY NOT NULL, -- the call's id
-    log_index    INTEGER NOT NULL,          -- where in the log the call ended
-    direction    TEXT NOT NULL,             -- inbound, outbound
-    from_number  TEXT NOT NULL,
-    from_name    TEXT,
-    to_number    TEXT NOT NULL,
-    flow         TEXT,
-    queue        TEXT,
-    agent        TEXT,
-    arrived_ms   INTEGER NOT NULL,          -- Unix time, milliseconds
-    answered_ms  INTEGER,
-    ended_ms     INTEGER NOT NULL,
-    wait_ms      INTEGER NOT NULL,
-    talk_ms      INTEGER NOT NULL,
-    hold_ms      INTEGER NOT NULL,
-    outcome      TEXT NOT NULL,             -- answered, abandoned, rejected, …
-    ended_by     TEXT NOT NULL,             -- caller, agent, called, system
-    cause        TEXT NOT NULL,
-    sip_status   INTEGER,
-    recording    TEXT,
-    redirects    INTEGER NOT NULL,
-    node         INTEGER NOT NULL,          -- the node that owned the call at its end
-    takeovers    INTEGER NOT NULL,
-    variables    TEXT NOT NULL,             -- JSON object
-    segments     TEXT NOT NULL,             -- JSON array
-    whole        BLOB NOT NULL              -- the record in the node's own encoding
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS cdr_by_arrival ON cdr (arrived_ms, call);
-CREATE TABLE IF NOT EXISTS disposition (
-    log_index    INTEGER PRIMARY KEY NOT NULL,
-    call         TEXT NOT NULL,
-    agent        TEXT NOT NULL,
-    queue        TEXT,
-    disposition  TEXT NOT NULL,
-    note         TEXT,
-    at_ms        INTEGER NOT NULL
-);
-CREATE INDEX IF NOT EXISTS disposition_by_call ON disposition (call);
-CREATE TABLE IF NOT EXISTS timelines (
-    call         TEXT PRIMARY KEY NOT NULL,
-    log_index    INTEGER NOT NULL,          -- where in the log the call ended
-    notes        TEXT NOT NULL,             -- JSON array of [Unix milliseconds, log index, words]
-    dropped      INTEGER NOT NULL,          -- notes that were dropped from the middle
-    whole        BLOB NOT NULL              -- the timeline in the node's own encoding
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS doubles (        -- second records of a call: always empty
-    log_index    INTEGER NOT NULL,
-    call         TEXT NOT NULL,
-    whole        BLOB NOT NULL
-);
-CREATE TABLE IF NOT EXISTS unread (         -- rows that this build could not read, kept whole
-    log_index    INTEGER NOT NULL,
-    row          BLOB NOT NULL
-);
-";
-
-/// A record on its way from the log to the tables.
-#[derive(Debug)]
-pub struct Row;
-
-impl Row {
-    /// The bytes that [`CallRecords`] reads.
-    pub fn encode(record: &Record) -> Vec<u8> {
-        postcard::to_stdvec(record).expect("a record has a postcard form")
-    }
-}
-
-/// Writes call-detail records.
-#[derive(Debug, Default)]
-pub struct CallRecords;
-
-impl RecordSink for CallRecords {
-    fn prepare(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-        transaction.execute_batch(SCHEMA)
-    }
-
-    fn write(&mut self, to: &Transaction<'_>, index: u64, row: &[u8]) -> rusqlite::Result<()> {
-        match postcard::from_bytes(row) {
-            Ok(Record::Cdr(cdr)) => write_cdr(to, index, &cdr),
-            Ok(Record::Disposition(disposition)) => write_disposition(to, index, &disposition),
-            Ok(Record::Timeline(ended)) => write_timeline(to, index, &ended),
-            Err(_) => to
-                .prepare_cached("INSERT INTO unread VALUES (?1, ?2)")?
-                .execute(params![index as i64, row])
-                .map(drop),
-        }
-    }
-}
-
-fn write_cdr(to: &Transaction<'_>, index: u64, cdr: &Cdr) -> rusqlite::Result<()> {
-    let variables: serde_json::Map<_, _> =
-        cdr.variables.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
-    let whole = postcard::to_stdvec(cdr).expect("a record has a postcard form");
-    let mut insert = to.prepare_cached(
-        "INSERT OR IGNORE INTO cdr VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
-         ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)",
-    )?;
-    let added = insert.execute(params![
-        cdr.call.to_string(),
-        index as i64,
-        match cdr.direction {
-            tandem_center::Direction::Inbound => "inbound",
-            tandem_center::Direction::Outbound => "outbound",
-        },
-        &*cdr.from.number,
-        cdr.from.name.as_deref(),
-        &*cdr.to,
-        cdr.flow.as_deref(),
-        cdr.queue.as_ref().map(ToString::to_string),
-        cdr.agent.as_ref().map(ToString::to_string),
-        cdr.arrived.0 as i64,
-        cdr.answered.map(|at| at.0 as i64),
-        cdr.ended.0 as i64,
-        cdr.wait_ms as i64,
-        cdr.talk_ms as i64,
-        cdr.hold_ms as i64,
-        cdr.result.name(),
-        cdr.ended_by.name(),
-        cause_name(cdr),
-        cdr.status,
-        cdr.recording.as_ref().map(ToString::to_string),
-        cdr.redirects,
-        cdr.node.0 as i64,
-        cdr.takeovers,
-        serde_json::Value::Object(variables).to_string(),
-        segments(&cdr.segments),
-        &whole,
-    ])?;
-    if added == 0 {
-        // Each row of the log comes once, so this is a second end of the call: never hide it.
-        tracing::error!(call = %cdr.call, index, "a second record of a call");
-        to.prepare_cached("INSERT INTO doubles VALUES (?1, ?2, ?3)")?.execute(params![
-            index as i64,
-            cdr.call.to_string(),
-            whole
-        ])?;
-    }
-    Ok(())
-}
-
-fn write_timeline(to: &Transaction<'_>, index: u64, ended: &Ended) -> rusqlite::Result<()> {
-    let notes = ended.timeline.notes();
-    let notes: Vec<_> = notes.map(|note| (note.at.0, note.index, note.what.to_string())).collect();
-    to.prepare_cached("INSERT OR IGNORE INTO timelines VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![
-            ended.call.to_string(),
-            index as i64,
-            serde_json::to_string(&notes).unwrap_or_else(|_| "[]".into()),
-            ended.timeline.dropped(),
-            postcard::to_stdvec(ended).expect("a timeline has a postcard form"),
-        ])
-        .map(drop)
-}
-
-fn write_disposition(to: &Transaction<'_>, index: u64, said: &Disposition) -> rusqlite::Result<()> {
-    to.prepare_cached("INSERT OR REPLACE INTO disposition VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
-        .execute(params![
-            index as i64,
-            said.call.to_string(),
-            said.agent.to_string(),
-            said.queue.as_ref().map(ToString::to_string),
-            &*said.disposition,
-            said.note.as_deref(),
-            said.at.0 as i64,
-        ])
-        .map(drop)
-}
-
-/// The cause in words that stay the same: the variant's name in lower case with dashes.
-fn cause_name(cdr: &Cdr) -> String {
-    let debug = format!("{:?}", cdr.cause);
-    let name = debug.split([' ', '{']).next().unwrap_or_default();
-    let mut words = String::new();
-    for (at, letter) in name.char_indices() {
-        if letter.is_uppercase() && at > 0 {
-            words.push('-');
-        }
-        words.extend(letter.to_lowercase());
-    }
-    words
-}
-
-fn segments(segments: &[Segment]) -> String {
-    serde_json::to_string(segments).unwrap_or_else(|_| "[]".into())
-}
 
 /// Reads the records of one node, with a connection of its own for each query.
 #[derive(Debug, Clone)]
@@ -241,6 +64,49 @@ impl Reader {
         Ok(connection)
     }
 
+    /// Asks the records on a thread that may block, for at most [`QUERY_TIME_MAX`].
+    ///
+    /// # Errors
+    /// The records cannot be read, or not in time.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        self.ask_within(QUERY_TIME_MAX, question).await
+    }
+
+    async fn ask_within<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let reader = self.clone();
+        let (sender, begins) = oneshot::channel::<InterruptHandle>();
+        // A task of its own: who asked may have gone, and the query must end all the same.
+        let watch = tokio::spawn(async move {
+            // Whoever cannot open the file has nothing to be stopped.
+            let Ok(stop) = begins.await else { return };
+            tokio::time::sleep(limit).await;
+            stop.interrupt();
+        });
+        let work = tokio::task::spawn_blocking(move || {
+            let connection = reader.connect()?;
+            drop(sender.send(connection.get_interrupt_handle()));
+            let answer = question(&connection);
+            watch.abort();
+            answer
+        });
+        let answer = work.await.map_err(|_| Unavailable::Stopping)?;
+        answer.map_err(|error| {
+            if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
+                tracing::warn!("a query of the records took too long");
+                return Unavailable::Slow;
+            }
+            tracing::error!(%error, "the records cannot be read");
+            Unavailable::Store
+        })
+    }
+
     /// The record of a call and what it went through, if it ended. Blocks on the disk.
     ///
     /// # Errors
@@ -258,25 +124,76 @@ impl Reader {
         };
         statement.query_row([call.to_string()], read).optional()
     }
+}
 
-    /// The records that are asked for, newest first. Blocks on the disk.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn cdrs(&self, query: &CdrQuery) -> rusqlite::Result<Vec<CdrRow>> {
-        let connection = self.connect()?;
-        let (conditions, values) = conditions(query);
-        let limit = query.limit.min(PAGE_ROWS_MAX);
-        let text = format!(
-            "SELECT whole, said.disposition, said.note FROM cdr
+/// The records that are asked for, newest first. Blocks on the disk.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn cdrs(connection: &Connection, query: &CdrQuery) -> rusqlite::Result<Vec<CdrRow>> {
+    let (conditions, values) = conditions(query);
+    let limit = query.limit.min(export::ROWS_MAX + 1);
+    let text = format!(
+        "SELECT whole, said.disposition, said.note FROM cdr
              LEFT JOIN disposition AS said ON said.log_index =
                (SELECT max(log_index) FROM disposition WHERE disposition.call = cdr.call)
              WHERE {conditions} ORDER BY arrived_ms DESC, cdr.call DESC LIMIT {limit}"
-        );
-        let mut statement = connection.prepare(&text)?;
-        let rows = statement.query_map(params_from_iter(values), read_row)?;
-        rows.collect()
-    }
+    );
+    let mut statement = connection.prepare(&text)?;
+    let rows = statement.query_map(params_from_iter(values), read_row)?;
+    rows.collect()
+}
+
+/// A caller who was not served, to be called back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Callback {
+    /// The call.
+    pub call: String,
+    /// Who called.
+    pub number: String,
+    /// The name that came with it.
+    pub name: Option<String>,
+    /// Where they waited.
+    pub queue: String,
+    /// When they entered it, in Unix milliseconds.
+    pub entered: u64,
+    /// How long they waited, in milliseconds.
+    pub waited_ms: u64,
+    /// `abandoned`, or `congested`: the queue was full or the wait too long.
+    pub why: String,
+}
+
+/// The callers who entered a queue between two times and were served by nobody since, the newest
+/// first, at most [`PAGE_ROWS_MAX`]. Blocks on the disk.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn callbacks(
+    connection: &Connection,
+    (from, to): (u64, u64),
+) -> rusqlite::Result<Vec<Callback>> {
+    let mut statement = connection.prepare(
+        "SELECT call, from_number, from_name, queue, entered_ms, waited_ms, why FROM callback
+         WHERE entered_ms >= ?1 AND entered_ms < ?2 ORDER BY entered_ms DESC, call LIMIT ?3",
+    )?;
+    let of = [sql_time(from), sql_time(to), PAGE_ROWS_MAX as i64];
+    let rows = statement.query_map(of, |row| {
+        Ok(Callback {
+            call: row.get(0)?,
+            number: row.get(1)?,
+            name: row.get(2)?,
+            queue: row.get(3)?,
+            entered: row.get::<_, i64>(4)? as u64,
+            waited_ms: row.get::<_, i64>(5)? as u64,
+            why: row.get(6)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// SQLite's integers have a sign.
+fn sql_time(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
 }
 
 /// Conditions of a query, with their values. `?` in a condition is its value.
@@ -310,6 +227,10 @@ fn conditions(query: &CdrQuery) -> (String, Vec<Value>) {
     all.add("cdr.queue = ?", query.queue.as_ref().map(ToString::to_string));
     all.add("outcome = ?", query.result.map(|result| result.name().to_owned()));
     all.add("cdr.call = ?", query.call.map(|call| call.to_string()));
+    if let Some(condition) = &query.condition {
+        let text = condition.to_sql(&mut all.values);
+        all.texts.push(text);
+    }
     if let Some((arrived, call)) = query.after {
         all.add("arrived_ms <= ?", Some(arrived.0 as i64));
         let arrived = all.values.len();
@@ -338,3 +259,6 @@ pub fn unpack<T: DeserializeOwned>(whole: &[u8]) -> rusqlite::Result<T> {
         rusqlite::Error::FromSqlConversionFailure(0, kind, Box::new(error))
     })
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -4,8 +4,9 @@
 //! and a view of the phones' registrations, which are.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tandem_center::Role;
 use tandem_sip::auth::Credentials;
@@ -20,6 +21,8 @@ pub struct Way {
     pub peer: Peer,
     /// What to answer a challenge with.
     pub credentials: Option<Credentials>,
+    /// By when the next hop is to say something, if only 100; by timer B where nothing is said here.
+    pub answers_within: Option<Duration>,
 }
 
 /// A way out to the telephone network.
@@ -29,6 +32,34 @@ pub struct Trunk {
     pub address: Uri,
     /// What it asks for.
     pub credentials: Option<Credentials>,
+    /// By when it is to say something to an INVITE.
+    pub answers_within: Duration,
+    /// Where its own calls come from.
+    pub sources: Vec<Source>,
+}
+
+/// An address that sends requests; without a port, any of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// The address.
+    pub ip: IpAddr,
+    /// The port.
+    pub port: Option<u16>,
+}
+
+impl Source {
+    /// Reads `address` or `address:port`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let whole = text.parse().map(|ip| Self { ip, port: None }).ok();
+        whole.or_else(|| {
+            let address: SocketAddr = text.parse().ok()?;
+            Some(Self { ip: address.ip(), port: Some(address.port()) })
+        })
+    }
+
+    fn is_of(self, sender: SocketAddr) -> bool {
+        self.ip == sender.ip() && self.port.is_none_or(|port| port == sender.port())
+    }
 }
 
 /// Why there is no way.
@@ -82,6 +113,13 @@ impl Routes {
         Self { trunks, realm: realm.to_owned() }
     }
 
+    /// The trunk that a request came from, if its sender is one.
+    pub fn trunk_of(&self, sender: SocketAddr) -> Option<Arc<str>> {
+        let mut trunks = self.trunks.iter();
+        let found = trunks.find(|(_, trunk)| trunk.sources.iter().any(|of| of.is_of(sender)));
+        found.map(|(name, _)| name.clone())
+    }
+
     /// The way from an address of ours to what a leg invites.
     ///
     /// # Errors
@@ -106,7 +144,8 @@ impl Routes {
             Uri::sip(Some(number), trunk.address.host(), trunk.address.port()).map_err(not_sip)?;
         let peer = peer(&trunk.address, local)?;
         let target = target.as_str().to_owned();
-        Ok(Way { target, peer, credentials: trunk.credentials.clone() })
+        let (credentials, answers_within) = (trunk.credentials.clone(), trunk.answers_within);
+        Ok(Way { target, peer, credentials, answers_within: Some(answers_within) })
     }
 
     fn direct(
@@ -122,10 +161,10 @@ impl Routes {
             let contact =
                 registered(user).ok_or_else(|| RouteError::NotRegistered(user.to_owned()))?;
             let peer = Peer { local, ..contact.peer };
-            return Ok(Way { target: contact.uri, peer, credentials: None });
+            return Ok(Way { target: contact.uri, peer, credentials: None, answers_within: None });
         }
         let peer = peer(&uri, local)?;
-        Ok(Way { target: target.to_owned(), peer, credentials: None })
+        Ok(Way { target: target.to_owned(), peer, credentials: None, answers_within: None })
     }
 }
 
@@ -155,7 +194,9 @@ mod tests {
 
     fn routes() -> Routes {
         let address = Uri::parse(b"sip:10.1.2.3:5070").unwrap();
-        let trunk = Trunk { address, credentials: None };
+        let sources = ["10.1.2.3", "[::1]:5070"].into_iter().filter_map(Source::parse).collect();
+        let answers_within = Duration::from_secs(5);
+        let trunk = Trunk { address, credentials: None, answers_within, sources };
         Routes::new(BTreeMap::from([("out".into(), trunk)]), "tandem")
     }
 
@@ -164,6 +205,14 @@ mod tests {
         let way = routes().way(&Role::Trunk("out".into()), "4711", local(), |_| None).unwrap();
         assert_eq!(way.target, "sip:4711@10.1.2.3:5070");
         assert_eq!(way.peer.remote, "10.1.2.3:5070".parse().unwrap());
+    }
+
+    #[test]
+    fn a_caller_is_a_trunk_by_its_address_and_the_port_where_one_is_given() {
+        let from = |sender: &str| routes().trunk_of(sender.parse().unwrap());
+        assert_eq!(from("10.1.2.3:40000").as_deref(), Some("out"));
+        assert_eq!(from("[::1]:5070").as_deref(), Some("out"));
+        assert_eq!((from("[::1]:5071"), from("10.1.2.4:5060")), (None, None));
     }
 
     #[test]

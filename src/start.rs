@@ -44,7 +44,7 @@ use crate::node::Node;
 use crate::recordings::{self, PeerKey, Recordings};
 use crate::records::{self, CallRecords};
 use crate::replica::{Lease, Replica, ReplicaConfig};
-use crate::routes::{Routes, Trunk};
+use crate::routes::{Routes, Source, Trunk};
 use crate::shared::{self, DirectoryLease, Holder};
 use crate::sounds;
 use crate::speech::{DiskCache, EspeakConfig, EspeakNg, NoVoice, PromptStore, SpeechSynthesizer};
@@ -405,7 +405,10 @@ fn trunks(config: &Config) -> anyhow::Result<BTreeMap<Arc<str>, Trunk>> {
             trunk.user.clone().zip(trunk.password.as_ref()).map(|(username, password)| {
                 Credentials { username, password: password.reveal().to_owned() }
             });
-        Ok((trunk.name.as_str().into(), Trunk { address, credentials }))
+        let answers_within = Duration::from_secs(trunk.response_seconds.get().into());
+        let sources = trunk.sources.iter().filter_map(|of| Source::parse(of.as_str())).collect();
+        let trunk_of_node = Trunk { address, credentials, answers_within, sources };
+        Ok((trunk.name.as_str().into(), trunk_of_node))
     };
     config.trunk.iter().map(trunk).collect()
 }

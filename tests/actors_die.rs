@@ -63,7 +63,8 @@ fn a_call_outlives_the_death_of_any_actor() {
         tandem::records::Reader::new(&node.config.node.data.join("replica/records.sqlite"));
     let all = tandem::api::backend::CdrQuery { limit: 10, ..Default::default() };
     wait_until("the call has one record", PATIENCE, || {
-        records.cdrs(&all).is_ok_and(|rows| rows.len() == 1)
+        let rows = records.connect().and_then(|from| tandem::records::cdrs(&from, &all));
+        rows.is_ok_and(|rows| rows.len() == 1)
     });
 }
 

@@ -122,6 +122,7 @@ fn doctored_evidence_is_found_out(data: &Path) {
     finds(data, &both(&oldest), "", "the state has seen 82 calls end");
     let half = format!("DELETE FROM cdr WHERE call = '{oldest}'");
     finds(data, &half, &oldest, "it has a timeline that ends with command");
+    finds(data, "DELETE FROM timelines", &oldest, "it has a record, and no timeline");
     let longer = format!("UPDATE cdr SET talk_ms = talk_ms + 1000 WHERE call = '{oldest}'");
     finds(data, &longer, &oldest, "talk_ms is");
     let double =

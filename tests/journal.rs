@@ -148,7 +148,11 @@ fn record(answered: bool, change: impl FnOnce(&mut Cdr)) -> Recorded {
         redirects: 0,
         node: NodeId(1),
         takeovers: 0,
+        trunk: None,
+        transfers: 0,
+        parties: 0,
         segments: Vec::new(),
+        supervisors: Vec::new(),
     };
     change(&mut cdr);
     Recorded::of(&cdr)

@@ -115,21 +115,70 @@ fn digits_are_told_once_whether_they_come_as_events_or_as_tones() {
 fn three_parties_hear_each_other_and_not_themselves() {
     let site = Site::on(41_050..=41_059);
     let parties = [CALLER, AGENT, THIRD];
-    let mut phones = parties.map(|key| site.phone(key, CodecKind::Pcma, Source::Mix(77)));
+    let mut phones = parties.map(|key| {
+        let source = Source::Mix { conference: 77, without: Vec::new() };
+        let plan = PortPlan { speaks_in: Some(77), ..site.plan(CodecKind::Pcma, source) };
+        site.phone_with(key, plan)
+    });
     let voices = [300.0, 700.0, 1_300.0].map(|hz| voice(hz, 1.5));
+    all_say(&mut phones, &voices);
+    hear_as_they_should(&mut phones, &voices, |one, other| one != other);
+}
+
+/// The caller and the agent talk, the third listens to both and is heard by the agent only.
+#[test]
+fn who_whispers_to_one_is_not_heard_by_the_other() {
+    let site = Site::on(41_070..=41_079);
+    let mix = || Source::Mix { conference: 78, without: Vec::new() };
+    let plan = |source| PortPlan { speaks_in: Some(78), ..site.plan(CodecKind::Pcma, source) };
+    let mut phones = [
+        site.phone_with(CALLER, plan(Source::Relay(AGENT))),
+        site.phone_with(AGENT, plan(mix())),
+        site.phone_with(THIRD, plan(mix())),
+    ];
+    let voices = [300.0, 700.0, 1_300.0].map(|hz| voice(hz, 1.5));
+    all_say(&mut phones, &voices);
+    hear_as_they_should(&mut phones, &voices, |one, other| {
+        [(0, 1), (1, 0), (1, 2), (2, 0), (2, 1)].contains(&(one, other))
+    });
+}
+
+/// Three are in one conference, and the last is left out for the first.
+#[test]
+fn who_is_left_out_of_a_mix_is_not_in_it() {
+    let site = Site::on(41_080..=41_089);
+    let parties = [CALLER, AGENT, THIRD];
+    let mut phones = parties.map(|key| {
+        let without = if key == CALLER { vec![THIRD] } else { Vec::new() };
+        let source = Source::Mix { conference: 79, without };
+        site.phone_with(key, PortPlan { speaks_in: Some(79), ..site.plan(CodecKind::Pcma, source) })
+    });
+    let voices = [300.0, 700.0, 1_300.0].map(|hz| voice(hz, 1.5));
+    all_say(&mut phones, &voices);
+    hear_as_they_should(&mut phones, &voices, |one, other| one != other && (one, other) != (0, 2));
+}
+
+fn all_say(phones: &mut [Phone; 3], voices: &[Vec<i16>; 3]) {
     for frame in 0..75 {
-        for (phone, voice) in phones.iter_mut().zip(&voices) {
+        for (phone, voice) in phones.iter_mut().zip(voices) {
             phone.says_frame(&voice[frame * 160..][..160]);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+fn hear_as_they_should(
+    phones: &mut [Phone; 3],
+    voices: &[Vec<i16>; 3],
+    hears: impl Fn(usize, usize) -> bool,
+) {
     for (own, phone) in phones.iter_mut().enumerate() {
         let heard = phone.hears_pcm(60);
         for (other, voice) in voices.iter().enumerate() {
             let power = power_at([300.0, 700.0, 1_300.0][other], &heard[4_000..8_000]);
             let reference = power_at([300.0, 700.0, 1_300.0][other], &voice[..4_000]);
-            if own == other {
-                assert!(power < reference / 100.0, "{own} hears itself");
+            if !hears(own, other) {
+                assert!(power < reference / 100.0, "{own} hears {other}");
             } else {
                 assert!(power > reference / 4.0, "{own} does not hear {other}: {power}");
             }

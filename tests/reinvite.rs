@@ -29,7 +29,7 @@ const CAROL: &str = "127.0.0.200:5072";
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn cluster(prefix: &str) -> Cluster {
-    Cluster::start_with(prefix, 15, |_, text| {
+    let cluster = Cluster::start_with(prefix, 15, |_, text| {
         format!(
             "{text}\n[takeover]\nmode = \"reinvite\"\n\
              [[number]]\nnumber = \"bob\"\ntarget = \"sip:bob@{BOB}\"\n\
@@ -39,7 +39,12 @@ fn cluster(prefix: &str) -> Cluster {
              [[agent]]\nid = \"carol\"\nqueues = [\"help\"]\nalways_ready = true\n\
              device = \"sip:carol@{CAROL}\"\n"
         )
-    })
+    });
+    // Who calls before says the INVITE again, which these lines do not.
+    wait_until("each node may act", HALF_A_MINUTE, || {
+        (1..=3).all(|node| cluster.metric(node, "tandem_lease_held") == Some(1.0))
+    });
+    cluster
 }
 
 /// A phone and what the node told it last.

@@ -5,11 +5,11 @@
 
 mod support;
 
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use support::inside::Inside;
 use support::line::Line;
+use support::side::{Side, all_hear_each_other, both_hear, is_kept_from, is_over, picks_up};
 use support::wait_until;
 use tandem_center::{AgentId, CallId, Command, CommandId};
 
@@ -19,13 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const CALLER: u8 = 0x11;
 const ANA: u8 = 0x22;
 const BOB: u8 = 0x33;
-
-/// A phone, where the node takes its audio, and the sample that it speaks.
-struct Side {
-    line: Line,
-    audio: SocketAddr,
-    voice: u8,
-}
 
 /// A caller who talks with ana through a queue, and the phone of bob, who is ready to be asked.
 struct Talk {
@@ -98,53 +91,6 @@ impl Talk {
     }
 }
 
-fn is_over(node: &Inside, call: CallId) {
-    wait_until("the call is over", PATIENCE, || {
-        node.looks_at(|center| center.call(call).is_none_or(|call| call.has_ended()))
-    });
-}
-
-/// Where the node takes the audio of a phone that is invited and answers.
-fn picks_up(line: &mut Line) -> (SocketAddr, String) {
-    let invite = line.is_invited();
-    let answer = line.sdp("sendrecv");
-    line.answers(200, "", &answer);
-    line.is_acked();
-    (invite.audio(), invite.header("From").to_owned())
-}
-
-fn both_hear(one: &mut Side, other: &mut Side) {
-    one.line.speaks_until(one.audio, one.voice, || other.line.has_heard(one.voice));
-    other.line.speaks_until(other.audio, other.voice, || one.line.has_heard(other.voice));
-}
-
-/// Nothing of what `one` says gets through to `other`; both must be in a call that is settled.
-fn is_kept_from(one: &mut Side, other: &mut Side) {
-    while other.line.hears().is_some() {}
-    let until = Instant::now() + Duration::from_millis(500);
-    while Instant::now() < until {
-        one.line.speaks(one.audio, one.voice);
-        assert!(!other.line.has_heard(one.voice), "what is said aside is heard");
-    }
-}
-
-/// Each says something alone, and both others hear just that. A mix goes through a jitter buffer:
-/// who does not send in time is not heard as it was said.
-fn all_hear_each_other(sides: &mut [Side; 3]) {
-    for speaker in 0..3 {
-        let (voice, deadline) = (sides[speaker].voice, Instant::now() + PATIENCE);
-        let mut deaf: Vec<usize> = (0..3).filter(|hearer| *hearer != speaker).collect();
-        while !deaf.is_empty() {
-            assert!(Instant::now() < deadline, "{deaf:?} do not hear {speaker}");
-            let side = &mut sides[speaker];
-            side.line.speaks(side.audio, voice);
-            std::thread::sleep(Duration::from_millis(20));
-            let heard = sides.each_ref().map(|side| side.line.has_come(voice));
-            deaf.retain(|hearer| !heard[*hearer]);
-        }
-    }
-}
-
 #[test]
 fn an_agent_asks_a_colleague_aside_goes_to_and_fro_and_leaves_the_call_to_them() {
     let mut talk = Talk::begins("127.0.0.24");
@@ -196,6 +142,18 @@ fn hanging_up_while_the_colleagues_phone_rings_lets_the_caller_wait_for_it() {
     both_hear(&mut talk.caller, &mut bob);
     talk.caller.line.hangs_up();
     bob.line.is_hung_up();
+    is_over(&talk.node, talk.call);
+}
+
+#[test]
+fn a_colleague_who_was_asked_and_vanishes_leaves_the_agent_with_the_caller() {
+    let mut talk = Talk::begins("127.0.0.28");
+    let mut bob = talk.asks_bob();
+    both_hear(&mut talk.ana, &mut bob);
+    bob.line.hangs_up();
+    both_hear(&mut talk.ana, &mut talk.caller);
+    talk.caller.line.hangs_up();
+    talk.ana.line.is_hung_up();
     is_over(&talk.node, talk.call);
 }
 

@@ -47,6 +47,7 @@ impl Bench {
             salt: n,
             owner: NODE,
             home: None,
+            trunk: None,
             caller: Party { number: "13800138000".into(), name: Some("Caller".into()) },
             called: called.into(),
             wire: Wire::from(vec![7; 1_200]),
@@ -126,6 +127,7 @@ fn contact_center() {
                 .collect(),
             shows: None,
             skills: BTreeMap::new(),
+            supervises: Vec::new(),
         };
         directory.agents.insert(AgentId::parse(&format!("a{a:05}")).expect("good"), config);
     }

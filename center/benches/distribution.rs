@@ -97,6 +97,7 @@ fn directory(strategy: Strategy, agents: u64, queues: u64) -> Directory {
             queues: serves.into_iter().map(queue).collect(),
             shows: None,
             skills: BTreeMap::from([("tax".into(), 1 + (number % 50) as u8)]),
+            supervises: Vec::new(),
         };
         let id = AgentId::parse(&format!("a{number:05}")).expect("a good name");
         directory.agents.insert(id, config);
@@ -135,6 +136,7 @@ impl Bench {
             salt: call.0,
             owner: NodeId(1),
             home: None,
+            trunk: None,
             caller: Party { number: "13800138000".into(), name: None },
             called,
             wire: Wire::from(vec![7; 1_200]),

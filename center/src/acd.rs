@@ -108,6 +108,8 @@ impl<'a> Field<'a> {
 impl Center {
     /// Offers calls until no caller who is offered to nobody has a ready agent.
     pub(crate) fn distribute(&mut self, turn: &mut Turn) {
+        self.offer_to_the_one_freed(turn);
+        self.seat_freed(turn);
         while let Some(agent) = turn.freed.pop_first() {
             while let Some((queue, place)) = self.next_for(&agent) {
                 if !self.offer_best(turn, &queue, place) {
@@ -131,6 +133,21 @@ impl Center {
         }
         // Offering takes calls and agents away; it gives none back.
         debug_assert!(turn.freed.is_empty());
+    }
+
+    /// Where one agent became free and nothing else changed, whoever waits has nobody else who may
+    /// take them: the agent takes the first one, without standing in twenty pools in between.
+    fn offer_to_the_one_freed(&mut self, turn: &mut Turn) {
+        if turn.freed.len() != 1 || turn.unseated.len() != 1 || !turn.opened.is_empty() {
+            return;
+        }
+        let Some(agent) = turn.freed.pop_first() else { return };
+        while let Some((queue, place)) = self.next_for(&agent) {
+            let waiting = self.queues.get(&queue).map_or(0, |queue| count(queue.unoffered()));
+            let wanted = self.calls.get(&place.call).is_some_and(|call| call.waits_for(&agent));
+            let why = if wanted { Why::LastAgent } else { Why::FirstWaiting { waiting } };
+            self.offer(turn, place.call, &agent, why);
+        }
     }
 
     fn precedence_of(&self, queue: &QueueId, place: Option<&Place>) -> Option<Precedence> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AgentId, CallId, CommandId, Millis, NodeId, QueueId, SessionId};
+use crate::ids::{AgentId, CallId, CommandId, Index, Millis, NodeId, QueueId, SessionId};
 use crate::outcome::Reply;
 
 /// Results of commands that are remembered for each agent. Full: the oldest is forgotten, and a
@@ -37,6 +37,8 @@ pub mod reasons {
     pub const SIGNED_OUT: &str = "signed out";
     /// The desk was gone for longer than the grace.
     pub const CONNECTION_LOST: &str = "connection lost";
+    /// A supervisor ended the session.
+    pub const FORCED_OUT: &str = "signed out by a supervisor";
     /// Never signed in since the agent was configured.
     pub const NEVER_SIGNED_IN: &str = "never signed in";
 }
@@ -48,6 +50,8 @@ pub struct Agent {
     pub id: AgentId,
     /// Free for what.
     pub state: AgentState,
+    /// When the present state began. A `Ready` that an offer interrupted says since when it counts.
+    pub entered: Millis,
     /// What follows when the present call and its wrap-up are over.
     pub after: After,
     /// The session, if signed in.
@@ -144,7 +148,16 @@ pub enum Link {
 pub struct Results {
     /// How many were ever remembered; its remainder by [`RESULTS_MAX`] is the next one's slot.
     pub(crate) count: u64,
-    pub(crate) latest: VecDeque<(CommandId, Reply)>,
+    pub(crate) latest: VecDeque<Remembered>,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Remembered {
+    pub(crate) command: CommandId,
+    /// The commit that did it.
+    pub(crate) index: Index,
+    pub(crate) reply: Reply,
 }
 
 impl AgentState {
@@ -206,6 +219,7 @@ impl Agent {
         Self {
             id,
             state,
+            entered: at,
             after: After::Ready,
             session: None,
             last_call: None,
@@ -252,7 +266,15 @@ impl Results {
     /// The first result of the command, if it is remembered.
     #[must_use]
     pub fn get(&self, id: &CommandId) -> Option<&Reply> {
-        self.latest.iter().rev().find(|(of, _)| of == id).map(|(_, reply)| reply)
+        self.latest.iter().rev().find(|known| known.command == *id).map(|known| &known.reply)
+    }
+
+    /// Whether the command may have been done and its result forgotten: since it came to its node,
+    /// as many others were done as are remembered.
+    #[must_use]
+    pub(crate) fn may_have_forgotten(&self, id: &CommandId) -> bool {
+        self.latest.len() == RESULTS_MAX
+            && self.latest.front().is_some_and(|oldest| id.seen() < oldest.index)
     }
 
     /// The slot in which the store keeps the result with this number.
@@ -261,7 +283,7 @@ impl Results {
     }
 
     /// The remembered results with their numbers.
-    pub(crate) fn numbered(&self) -> impl Iterator<Item = (u64, &(CommandId, Reply))> {
+    pub(crate) fn numbered(&self) -> impl Iterator<Item = (u64, &Remembered)> {
         (self.first()..).zip(&self.latest)
     }
 
@@ -275,17 +297,17 @@ impl Results {
     }
 
     /// The results that the store kept, by their numbers.
-    pub(crate) fn of_numbered(stored: BTreeMap<u64, (CommandId, Reply)>) -> Self {
+    pub(crate) fn of_numbered(stored: BTreeMap<u64, Remembered>) -> Self {
         let count = stored.last_key_value().map_or(0, |(number, _)| number + 1);
         Self { count, latest: stored.into_values().collect() }
     }
 
     /// Remembers a result; answers the slot that it took.
-    pub(crate) fn remember(&mut self, id: CommandId, reply: Reply) -> u8 {
+    pub(crate) fn remember(&mut self, result: Remembered) -> u8 {
         if self.latest.len() == RESULTS_MAX {
             self.latest.pop_front();
         }
-        self.latest.push_back((id, reply));
+        self.latest.push_back(result);
         self.count += 1;
         Self::slot(self.count - 1)
     }

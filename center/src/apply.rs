@@ -6,11 +6,13 @@
 //!
 //! `arrive` begins calls and routes them, `ivr` walks them through flows, `offer` is about
 //! agents and calls finding each other, `legs` hears what nodes report, `end` ends calls and
-//! writes their records, `desk`, `talk` and `dial` obey agents, `time` handles what is due, `nodes` and
-//! `configure` handle the world changing.
+//! writes their records, `desk`, `talk`, `control`, `park` and `dial` obey agents, `supervise`
+//! supervisors, `time` handles what is due, `nodes` and `configure` handle the world changing,
+//! `trunks` chooses ways out.
 
 mod arrive;
 mod configure;
+mod control;
 mod desk;
 mod dial;
 mod end;
@@ -18,13 +20,17 @@ mod ivr;
 mod legs;
 mod nodes;
 mod offer;
+mod park;
 mod session;
+mod supervise;
 mod talk;
 mod time;
+mod trunks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::agent::Remembered;
 use crate::call::{TEXT_BYTES_MAX, WIRE_BYTES_MAX, Wire};
 use crate::event::{Audience, Event, Happened, Screen};
 use crate::queue::Place;
@@ -48,6 +54,8 @@ pub(crate) struct Turn {
     pub(crate) restaffed: BTreeSet<QueueId>,
     /// Agents who became ready, or stand elsewhere among the ready.
     pub(crate) freed: BTreeSet<AgentId>,
+    /// Those of them who stand in no pool yet: most are offered a call before they would.
+    pub(crate) unseated: BTreeSet<AgentId>,
     /// The places of callers who came to be offered to nobody, or whom others may take now.
     pub(crate) opened: BTreeMap<QueueId, BTreeSet<Place>>,
     /// Routes that this command followed, to end circles.
@@ -56,9 +64,9 @@ pub(crate) struct Turn {
 
 impl Turn {
     pub(crate) fn new(index: Index, at: Millis) -> Self {
-        let (freed, opened) = (BTreeSet::new(), BTreeMap::new());
+        let (freed, unseated, opened) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
         let (seen, outcome, restaffed) = (None, Outcome::default(), BTreeSet::new());
-        Self { index, at, seen, outcome, restaffed, freed, opened, routes: 0 }
+        Self { index, at, seen, outcome, restaffed, freed, unseated, opened, routes: 0 }
     }
 
     /// Says something to an agent, and to supervisors.
@@ -87,21 +95,28 @@ impl Center {
         self.index = index;
         let given_by = command.given_by().map(|(agent, id)| (agent.clone(), id.clone()));
         if let Some((agent, id)) = &given_by
-            && let Some(reply) = self.results.get(agent).and_then(|results| results.get(id))
+            && let Some(results) = self.results.get(agent)
         {
-            return Ok(Outcome { reply: *reply, ..Outcome::default() });
+            if let Some(reply) = results.get(id) {
+                return Ok(Outcome { reply: *reply, ..Outcome::default() });
+            }
+            if results.may_have_forgotten(id) {
+                return Err(Rejected::Late { agent: agent.clone() });
+            }
         }
         let mut turn = Turn::new(index, self.at.max(at));
         let reply = self.dispatch(&mut turn, command)?;
         self.at = turn.at;
         self.rehearse();
         turn.outcome.reply = reply;
-        if let Some((agent, id)) = given_by
+        if let Some((agent, command)) = given_by
             && self.agents.contains_key(&agent)
         {
-            let slot = self.results.entry(agent.clone()).or_default().remember(id, reply);
+            let result = Remembered { command, index, reply };
+            let slot = self.results.entry(agent.clone()).or_default().remember(result);
             turn.outcome.touched.results.insert((agent, slot));
         }
+        self.settle_supervisions(&mut turn);
         self.note_deserted(&mut turn);
         self.distribute(&mut turn);
         self.stamp_timelines(&mut turn);
@@ -114,6 +129,7 @@ impl Center {
         Ok(turn.outcome)
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each command, each straight")]
     fn dispatch(&mut self, turn: &mut Turn, command: Command) -> Result<Reply, Rejected> {
         match command {
             Command::Configure(directory) => self.configure(turn, *directory),
@@ -125,7 +141,14 @@ impl Center {
             Command::Arrived(arrived) => self.arrived(turn, *arrived),
             Command::LegRinging { call, leg } => self.leg_ringing(turn, call, leg),
             Command::LegAnswered { call, leg, wires } => self.leg_answered(turn, call, leg, wires),
-            Command::LegFailed { call, leg, status } => self.leg_failed(turn, call, leg, status),
+            Command::LegFailed { call, leg, status } => {
+                let failure = trunks::Failure { status, relayed: status };
+                self.leg_failed(turn, (call, leg), failure)
+            }
+            Command::TrunkFailed { call, leg, status, relayed, retry_after_seconds } => {
+                let failure = trunks::Failure { status, relayed };
+                self.trunk_failed(turn, (call, leg), failure, retry_after_seconds)
+            }
             Command::LegEnded { call, leg, cause } => self.leg_ended(turn, call, leg, cause),
             Command::LegEndedBefore { call, leg, cause, ago_ms } => {
                 turn.seen = Some(Millis(turn.at.0.saturating_sub(ago_ms.into())));
@@ -165,10 +188,41 @@ impl Center {
             Command::Resume { node } => self.resume(turn, node),
             Command::Reads { node, reads, witness } => self.reads(turn, (node, witness), reads),
             Command::Agree { version, nodes } => Ok(self.agree(turn, version, &nodes)),
+            Command::Mute { agent, call, muted, .. } => self.mute(turn, &agent, call, muted),
+            Command::SendKeys { agent, call, keys, .. } => self.send_keys(turn, &agent, call, keys),
+            Command::PauseRecording { agent, call, paused, .. } => {
+                self.pause_recording(turn, &agent, call, paused)
+            }
+            Command::Deflect { agent, call, to, .. } => self.deflect(turn, &agent, call, to),
+            Command::Park { agent, call, .. } => self.park(turn, &agent, call),
+            Command::PickUp { agent, slot, .. } => self.pick_up(turn, &agent, slot),
+            Command::Referred { call, leg, to } => self.referred(turn, call, leg, to),
+            Command::Supervise { agent, of, mode, .. } => self.supervise(turn, &agent, &of, mode),
+            Command::TakeOver { agent, of, .. } => self.take_over(turn, &agent, &of),
+            Command::ForceState { agent, of, state, .. } => {
+                self.force_state(turn, &agent, &of, state)
+            }
+            Command::ForceLogOut { agent, of, .. } => self.force_log_out(turn, &agent, &of),
+            Command::Prioritise { agent, call, priority, .. } => {
+                self.prioritise(turn, &agent, call, priority)
+            }
+            Command::MoveToQueue { agent, call, queue, .. } => {
+                self.move_to_queue(turn, &agent, call, &queue)
+            }
             Command::Registered { agent, contacts, until } => {
                 self.registered(turn, agent, Registration { contacts, until })
             }
+            Command::Owned { epoch, report } => self.owned(turn, epoch, *report),
         }
+    }
+
+    /// A report of a call's owner, if it is the owner still.
+    fn owned(&mut self, turn: &mut Turn, epoch: u32, report: Command) -> Result<Reply, Rejected> {
+        let call = report.reported_call().ok_or(Rejected::NoReport)?;
+        if self.calls.get(&call).is_some_and(|call| call.epoch != epoch) {
+            return Err(Rejected::CallMoved { call });
+        }
+        self.dispatch(turn, report)
     }
 
     /// The notes of this command get its index, and who ended leaves a timeline behind.
@@ -181,7 +235,7 @@ impl Center {
         }
         let ended = turn.outcome.records.iter().filter_map(|record| match record {
             Record::Cdr(cdr) => self.calls.get(&cdr.call),
-            Record::Disposition(_) | Record::Timeline(_) => None,
+            Record::Disposition(_) | Record::Timeline(_) | Record::Stint(_) => None,
         });
         let ended = ended.map(|call| Ended { call: call.id, timeline: call.timeline.clone() });
         let timelines: Vec<_> = ended.map(|ended| Record::Timeline(Box::new(ended))).collect();

@@ -5,7 +5,7 @@
 //! a command. The centre decides with whom a leg talks; how that is done on the wire is the
 //! node's business ([`Leg::wire`] is opaque here).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::directory::{Destination, Skills};
 use crate::flow::{Action, FlowName, FlowVersion, Position, Variables};
 use crate::ids::{AgentId, CallId, HomeId, Index, LegNumber, Millis, NodeId, QueueId};
-pub use crate::leg::{Cause, Leg, LegState, Role, Wire};
+pub use crate::leg::{Attempt, Cause, Keys, Leg, LegState, Role, Wire};
 use crate::record::{CallResult, SEGMENTS_MAX, Segment, SegmentKind, Side};
+use crate::supervision::Supervision;
 use crate::timeline::Timeline;
 
 /// Legs of one call that are alive or being ended. Full: the oldest leg that is being ended is
@@ -48,6 +49,16 @@ pub const WIRE_BYTES_MAX: usize = 32 << 10;
 /// Bytes of a number, name or URI in a call. A command with more is refused.
 pub const TEXT_BYTES_MAX: usize = 512;
 
+/// Keys that one command may press: more than any card number and code. More are refused.
+pub const KEYS_MAX: usize = 32;
+
+/// Slots for parked calls. Full: parking is refused.
+pub const PARK_SLOTS_MAX: u16 = 99;
+
+/// How long a call stays parked before it goes back to who parked it, in seconds. Long enough for an
+/// announcement and a walk to a phone.
+pub const PARK_SECONDS: u32 = 120;
+
 /// One call, from its first INVITE to the record of its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
@@ -70,6 +81,8 @@ pub struct Call {
     pub caller: Party,
     /// What was dialled.
     pub called: Arc<str>,
+    /// The trunk that it came in by, if it did.
+    pub came_by: Option<Arc<str>>,
     /// When it began.
     pub arrived: Millis,
     /// When the caller was answered (inbound), or the called answered (outbound).
@@ -109,10 +122,22 @@ pub struct Call {
     pub recording: Option<RecordingId>,
     /// Offers that came back: no answer, declined, busy.
     pub redirects: u16,
+    /// The trunk that it left by last.
+    pub trunk: Option<Arc<str>>,
+    /// How many times somebody in a conversation left it to another one.
+    pub transfers: u16,
+    /// Parties in its largest conversation so far.
+    pub parties_most: u16,
     /// What it spent its time with; the last one is still going on unless it ended.
     pub segments: Vec<Segment>,
     /// What was decided and why.
     pub timeline: Timeline,
+    /// The recording is interrupted by an agent's command.
+    pub recording_paused: bool,
+    /// A supervisor in it.
+    pub supervision: Option<Supervision>,
+    /// Everybody who supervised it, at most [`crate::supervision::SUPERVISORS_MAX`].
+    pub supervisors: BTreeSet<AgentId>,
 }
 
 /// Who began a call.
@@ -203,6 +228,13 @@ pub enum Phase {
         cause: Cause,
         /// What it came to.
         result: CallResult,
+    },
+    /// In a numbered slot, to be picked up.
+    Parked {
+        /// Which slot: 1 to [`PARK_SLOTS_MAX`].
+        slot: u16,
+        /// When it goes back to who parked it.
+        until: Millis,
     },
 }
 
@@ -326,6 +358,7 @@ impl Call {
             Phase::Bridged { consultation: Some(_), .. } => "consulting",
             Phase::Bridged { parties, .. } if parties.len() > 2 => "in a conference",
             Phase::Bridged { .. } => "connected",
+            Phase::Parked { .. } => "parked",
             Phase::Echo => "in the echo",
             Phase::Ended { .. } => "over",
         }
@@ -334,13 +367,20 @@ impl Call {
     /// When something happens to it by itself.
     #[must_use]
     pub fn deadline(&self) -> Option<Millis> {
+        let supervision = self.supervision.as_ref().and_then(Supervision::deadline);
+        supervision.into_iter().chain(self.deadline_of_phase()).min()
+    }
+
+    fn deadline_of_phase(&self) -> Option<Millis> {
         match &self.phase {
             Phase::Queued { offers, until, widens, .. } if offers.is_empty() => {
                 until.iter().chain(widens).min().copied()
             }
             Phase::Queued { offers, .. } => offers.iter().map(|offer| offer.until).min(),
             Phase::Direct { offer } => Some(offer.until),
-            Phase::Dialing { until, .. } | Phase::Ivr { until, .. } => Some(*until),
+            Phase::Dialing { until, .. }
+            | Phase::Ivr { until, .. }
+            | Phase::Parked { until, .. } => Some(*until),
             Phase::Ended { at, .. } => Some(at.plus_seconds(ENDED_SECONDS_MAX)),
             Phase::Bridged { consultation: Some(consultation), .. } => match &consultation.reach {
                 Reach::Offered(offer) => Some(offer.until),
@@ -371,9 +411,15 @@ impl Call {
             | Phase::Ivr { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => &[],
         }
+    }
+
+    /// Whether it waits for just this agent.
+    pub(crate) fn waits_for(&self, agent: &AgentId) -> bool {
+        matches!(&self.phase, Phase::Queued { wanted: Some(wanted), .. } if wanted == agent)
     }
 
     /// The open offer to this agent.
@@ -402,9 +448,16 @@ impl Call {
             | Phase::Ivr { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => None,
         }
+    }
+
+    /// The slot in which it is parked.
+    #[must_use]
+    pub fn slot(&self) -> Option<u16> {
+        if let Phase::Parked { slot, .. } = self.phase { Some(slot) } else { None }
     }
 
     /// Who talks, and whom one of them asks.
@@ -417,6 +470,7 @@ impl Call {
             | Phase::Queued { .. }
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => None,
         }
@@ -461,7 +515,7 @@ impl Call {
     /// Puts the time from now on another account.
     pub(crate) fn begin_segment(&mut self, kind: SegmentKind, at: Millis) {
         self.end_segment(at);
-        let segment = Segment { kind, began: at, ended: None, held_ms: 0 };
+        let segment = Segment { kind, began: at, ended: None, held_ms: 0, rang_ms: 0 };
         if self.segments.len() < SEGMENTS_MAX {
             self.segments.push(segment);
         } else if let Some(last) = self.segments.last_mut() {

@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::call::{Cause, Party, Wire};
 use crate::directory::Directory;
 use crate::flow::IvrResult;
-use crate::ids::{AgentId, CallId, CommandId, HomeId, LegNumber, Millis, NodeId, SessionId};
+use crate::ids::{
+    AgentId, CallId, CommandId, HomeId, LegNumber, Millis, NodeId, QueueId, SessionId,
+};
+use crate::supervision::SupervisionMode;
 use crate::version::{self, Foreign, Reads};
 
 /// Calls that one [`Command::Cleared`] may name. A node splits longer lists.
@@ -129,6 +132,47 @@ pub enum Command {
     Conference { agent: AgentId, call: CallId, command: CommandId },
     /// The agent leaves the call: to a number, or to the one who was asked.
     Transfer { agent: AgentId, call: CallId, to: Option<Arc<str>>, command: CommandId },
+    /// A report of the node that has the call since this epoch. Refused when another one has it:
+    /// what a node saw or proposed before it was frozen or cut off may come when its call has gone
+    /// on elsewhere, and would end it, or lay an old dialog over the new one. Made by
+    /// [`Command::of_epoch`].
+    Owned { epoch: u32, report: Box<Self> },
+    /// A supervisor listens to another's conversation, or is heard in it otherwise than before.
+    Supervise { agent: AgentId, of: AgentId, mode: SupervisionMode, command: CommandId },
+    /// A supervisor takes the place of the agent whose conversation they supervise.
+    TakeOver { agent: AgentId, of: AgentId, command: CommandId },
+    /// A supervisor says what another is free for.
+    ForceState { agent: AgentId, of: AgentId, state: WantedState, command: CommandId },
+    /// A supervisor ends another's session.
+    ForceLogOut { agent: AgentId, of: AgentId, command: CommandId },
+    /// A supervisor changes the priority of a call that waits; none: before all others.
+    Prioritise { agent: AgentId, call: CallId, priority: Option<u8>, command: CommandId },
+    /// A supervisor moves a call that waits to another queue.
+    MoveToQueue { agent: AgentId, call: CallId, queue: QueueId, command: CommandId },
+    /// The agent is not heard by anybody, or is again.
+    Mute { agent: AgentId, call: CallId, muted: bool, command: CommandId },
+    /// The agent presses keys for those who hear them.
+    SendKeys { agent: AgentId, call: CallId, keys: Arc<str>, command: CommandId },
+    /// The agent interrupts the recording, or lets it go on.
+    PauseRecording { agent: AgentId, call: CallId, paused: bool, command: CommandId },
+    /// The agent sends a call that rings to another number.
+    Deflect { agent: AgentId, call: CallId, to: Arc<str>, command: CommandId },
+    /// The agent leaves the other party in a slot.
+    Park { agent: AgentId, call: CallId, command: CommandId },
+    /// The agent takes the call in a slot.
+    PickUp { agent: AgentId, slot: u16, command: CommandId },
+    /// The phone of a leg asks for a transfer to this number (REFER, RFC 3515).
+    Referred { call: CallId, leg: LegNumber, to: Arc<str> },
+    /// An invited leg behind a trunk did not come about. `status` is what the trunk said, 408 when
+    /// it said nothing: by it another trunk is tried or not. `relayed` is what the caller is to hear
+    /// of it if not. With a 503, `retry_after_seconds` is how long the trunk wants to be left alone.
+    TrunkFailed {
+        call: CallId,
+        leg: LegNumber,
+        status: u16,
+        relayed: u16,
+        retry_after_seconds: Option<u32>,
+    },
 }
 
 /// An INVITE that came in.
@@ -144,6 +188,8 @@ pub struct Arrived {
     /// move. In another epoch the INVITE is not taken any more: the caller repeats it, and whoever
     /// holds the address now may have a call of it already.
     pub home: Option<(HomeId, u32)>,
+    /// The trunk that it came by, if its sender is one.
+    pub trunk: Option<Arc<str>>,
     /// Who calls.
     pub caller: Party,
     /// The user part of the request URI.
@@ -231,6 +277,7 @@ impl Command {
             Self::LegRinging { call, .. }
             | Self::LegAnswered { call, .. }
             | Self::LegFailed { call, .. }
+            | Self::TrunkFailed { call, .. }
             | Self::LegEnded { call, .. }
             | Self::LegEndedBefore { call, .. }
             | Self::LegHeld { call, .. }
@@ -247,7 +294,16 @@ impl Command {
             | Self::Reconnect { call, .. }
             | Self::Conference { call, .. }
             | Self::Transfer { call, .. }
+            | Self::Prioritise { call, .. }
+            | Self::MoveToQueue { call, .. }
+            | Self::Mute { call, .. }
+            | Self::SendKeys { call, .. }
+            | Self::PauseRecording { call, .. }
+            | Self::Deflect { call, .. }
+            | Self::Park { call, .. }
+            | Self::Referred { call, .. }
             | Self::Dispose { call, .. } => Some(*call),
+            Self::Owned { report, .. } => report.reported_call(),
             Self::Configure(_)
             | Self::Tick
             | Self::NodeUp { .. }
@@ -264,8 +320,89 @@ impl Command {
             | Self::Drain { .. }
             | Self::Resume { .. }
             | Self::Reads { .. }
+            | Self::Supervise { .. }
+            | Self::TakeOver { .. }
+            | Self::ForceState { .. }
+            | Self::ForceLogOut { .. }
+            | Self::PickUp { .. }
             | Self::Agree { .. } => None,
         }
+    }
+
+    /// The call that a report of its owner is about; None for commands that are none.
+    pub(crate) fn reported_call(&self) -> Option<CallId> {
+        match self {
+            Self::LegRinging { call, .. }
+            | Self::LegAnswered { call, .. }
+            | Self::LegFailed { call, .. }
+            | Self::TrunkFailed { call, .. }
+            | Self::LegEnded { call, .. }
+            | Self::LegEndedBefore { call, .. }
+            | Self::LegHeld { call, .. }
+            | Self::WireChanged { call, .. }
+            | Self::Referred { call, .. }
+            | Self::Ivr { call, .. }
+            | Self::IvrProgress { call, .. } => Some(*call),
+            Self::Configure(_)
+            | Self::Tick
+            | Self::NodeUp { .. }
+            | Self::NodeLost { .. }
+            | Self::Arrived(_)
+            | Self::Cleared { .. }
+            | Self::SignIn { .. }
+            | Self::SignOut { .. }
+            | Self::SessionLost { .. }
+            | Self::SessionBack { .. }
+            | Self::SetState { .. }
+            | Self::AcceptOffer { .. }
+            | Self::DeclineOffer { .. }
+            | Self::Hold { .. }
+            | Self::Retrieve { .. }
+            | Self::HangUp { .. }
+            | Self::Dial(_)
+            | Self::Dispose { .. }
+            | Self::EndWrapUp { .. }
+            | Self::Registered { .. }
+            | Self::HomeYielded { .. }
+            | Self::Drain { .. }
+            | Self::Resume { .. }
+            | Self::Reads { .. }
+            | Self::Agree { .. }
+            | Self::Consult { .. }
+            | Self::Alternate { .. }
+            | Self::Reconnect { .. }
+            | Self::Conference { .. }
+            | Self::Transfer { .. }
+            | Self::Supervise { .. }
+            | Self::TakeOver { .. }
+            | Self::ForceState { .. }
+            | Self::ForceLogOut { .. }
+            | Self::Prioritise { .. }
+            | Self::MoveToQueue { .. }
+            | Self::Mute { .. }
+            | Self::SendKeys { .. }
+            | Self::PauseRecording { .. }
+            | Self::Deflect { .. }
+            | Self::Park { .. }
+            | Self::PickUp { .. }
+            | Self::Owned { .. } => None,
+        }
+    }
+
+    /// The same, of the node that has the call since this epoch. Commands that are no reports stay
+    /// as they are, and so does that a far end hung up or gave up: it has been let go, whoever has
+    /// the call.
+    #[must_use]
+    pub fn of_epoch(self, epoch: u32) -> Self {
+        let is_true_for_all = matches!(
+            self,
+            Self::LegEnded { cause: Cause::HungUp | Cause::Cancelled, .. }
+                | Self::LegEndedBefore { cause: Cause::HungUp | Cause::Cancelled, .. }
+        );
+        if is_true_for_all || self.reported_call().is_none() {
+            return self;
+        }
+        Self::Owned { epoch, report: Box::new(self) }
     }
 
     /// The agent and client id of a command that a desk gave.
@@ -285,6 +422,18 @@ impl Command {
             | Self::Reconnect { agent, command, .. }
             | Self::Conference { agent, command, .. }
             | Self::Transfer { agent, command, .. }
+            | Self::Supervise { agent, command, .. }
+            | Self::TakeOver { agent, command, .. }
+            | Self::ForceState { agent, command, .. }
+            | Self::ForceLogOut { agent, command, .. }
+            | Self::Prioritise { agent, command, .. }
+            | Self::MoveToQueue { agent, command, .. }
+            | Self::Mute { agent, command, .. }
+            | Self::SendKeys { agent, command, .. }
+            | Self::PauseRecording { agent, command, .. }
+            | Self::Deflect { agent, command, .. }
+            | Self::Park { agent, command, .. }
+            | Self::PickUp { agent, command, .. }
             | Self::Dispose { agent, command, .. }
             | Self::EndWrapUp { agent, command } => Some((agent, command)),
             Self::Dial(dial) => Some((&dial.agent, &dial.command)),
@@ -296,6 +445,7 @@ impl Command {
             | Self::LegRinging { .. }
             | Self::LegAnswered { .. }
             | Self::LegFailed { .. }
+            | Self::TrunkFailed { .. }
             | Self::LegEnded { .. }
             | Self::LegEndedBefore { .. }
             | Self::LegHeld { .. }
@@ -310,7 +460,9 @@ impl Command {
             | Self::Drain { .. }
             | Self::Resume { .. }
             | Self::Reads { .. }
-            | Self::Agree { .. } => None,
+            | Self::Agree { .. }
+            | Self::Referred { .. }
+            | Self::Owned { .. } => None,
         }
     }
 }

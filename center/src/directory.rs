@@ -14,14 +14,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use check::{DirectoryError, OVERFLOWS_MAX, SECONDS_MAX};
+pub use check::{DirectoryError, OVERFLOWS_MAX, SECONDS_MAX, TRUNKS_OF_PREFIX_MAX};
 pub use distribution::{
     CallerClass, Detours, Distribution, LEVEL_MAX, Member, RINGS_MAX, Ring, SKILLS_MAX, Skills,
     Staffing, WEIGHT_MAX, meets,
 };
 
 use crate::flow::FlowName;
-use crate::ids::{AgentId, QueueId};
+use crate::ids::{AgentId, NodeId, QueueId};
 
 /// Bytes of an encoded directory. A larger one is refused.
 pub const DIRECTORY_BYTES_MAX: usize = 16 << 20;
@@ -45,8 +45,11 @@ pub struct Directory {
     pub agents: BTreeMap<AgentId, AgentConfig>,
     /// Trunks by name. Their addresses and credentials are each node's own configuration.
     pub trunks: BTreeMap<Arc<str>, TrunkConfig>,
-    /// Which dialled number leaves by which trunk: the longest matching prefix wins.
+    /// Which dialled number leaves by which trunk: the longest matching prefix wins, and the trunks
+    /// that share it stand in for each other.
     pub outbound: Vec<OutboundRule>,
+    /// Where each node stands. All nodes that are not here are together at one site more.
+    pub sites: BTreeMap<NodeId, Arc<str>>,
     /// The flows' TOML texts by name. Their versions are [`crate::flow::FlowVersion`]s.
     pub flows: BTreeMap<FlowName, Arc<str>>,
     /// Why an agent may be not ready: code and label. Empty: any reason is taken.
@@ -214,6 +217,8 @@ pub struct AgentConfig {
     pub shows: Option<Arc<str>>,
     /// What the person knows, and how well.
     pub skills: Skills,
+    /// The queues whose agents and callers a supervisor supervises. Empty: all.
+    pub supervises: Vec<QueueId>,
 }
 
 /// What a person may do.
@@ -221,9 +226,9 @@ pub struct AgentConfig {
 pub enum Role {
     /// Takes and makes calls.
     Agent,
-    /// Also sees every agent, queue and call.
+    /// Also sees every agent, queue and call, and supervises agents.
     Supervisor,
-    /// Also changes the configuration.
+    /// Also changes the configuration, and supervises supervisors.
     Administrator,
 }
 
@@ -258,6 +263,25 @@ pub struct TrunkConfig {
     pub record: bool,
     /// How long an agent is left alone after a call that left here, in seconds. 0: not at all.
     pub wrap_up_seconds: u32,
+    /// Of the trunks of one prefix the lowest is tried first (RFC 2782).
+    pub priority: u8,
+    /// Its share of the calls among trunks of its priority. 0 counts as 1.
+    pub weight: u16,
+    /// Statuses after which the next trunk of the prefix is tried. Empty: none.
+    pub failover: Vec<u16>,
+    /// Bounds of the calls that come in here, on all nodes together.
+    pub incoming: Limits,
+    /// Bounds of the calls that go out here, on all nodes together.
+    pub outgoing: Limits,
+}
+
+/// How many calls a trunk carries in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// At a time. 0: without bound.
+    pub calls: u32,
+    /// New ones a second, of which a second's worth may come at once. 0: without bound.
+    pub per_second: u32,
 }
 
 /// How long a called target rings unless its trunk says otherwise: RFC 3261 §16.6 asks for more
@@ -283,8 +307,17 @@ pub struct OutboundRule {
 pub enum Destination {
     /// A number of this centre.
     Inside(Route),
-    /// Out through a trunk, as this number.
-    Outside { trunk: Arc<str>, number: Arc<str> },
+    /// Out through a trunk.
+    Outside(Outside),
+}
+
+/// A number outside, as it was dialled. Each trunk that leads there rewrites it as it needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outside {
+    /// The outbound rules that lead there are those with this prefix: [`Directory::ways`].
+    pub prefix: Arc<str>,
+    /// What was dialled.
+    pub number: Arc<str>,
 }
 
 impl Directory {
@@ -309,9 +342,22 @@ impl Directory {
         }
         let matching = self.outbound.iter().filter(|rule| number.starts_with(&*rule.prefix));
         let rule = matching.max_by_key(|rule| rule.prefix.len())?;
-        let kept: String = number.chars().skip(rule.strip.into()).collect();
-        let number = format!("{}{kept}", rule.add).into();
-        Some(Destination::Outside { trunk: rule.trunk.clone(), number })
+        Some(Destination::Outside(Outside { prefix: rule.prefix.clone(), number: number.into() }))
+    }
+
+    /// The trunks of a prefix, in the order of the configuration.
+    pub fn ways(&self, prefix: &str) -> impl Iterator<Item = (&OutboundRule, &TrunkConfig)> {
+        let rules = self.outbound.iter().filter(move |rule| &*rule.prefix == prefix);
+        rules.filter_map(|rule| Some((rule, self.trunks.get(&rule.trunk)?)))
+    }
+}
+
+impl OutboundRule {
+    /// The number as the trunk gets it.
+    #[must_use]
+    pub fn rewrite(&self, number: &str) -> Arc<str> {
+        let kept: String = number.chars().skip(self.strip.into()).collect();
+        format!("{}{kept}", self.add).into()
     }
 }
 

@@ -11,6 +11,7 @@ use crate::agent::AgentState;
 use crate::call::{Cause, Direction, Party, RecordingId};
 use crate::ids::{AgentId, CallId, Millis, NodeId, QueueId, SessionId};
 use crate::record::{CallResult, Side};
+use crate::supervision::SupervisionMode;
 use crate::timeline::Returned;
 
 /// Something happened.
@@ -251,6 +252,51 @@ pub enum Happened {
         /// Its hash.
         hash: u64,
     },
+    /// The agent is not heard, or is heard again.
+    Muted {
+        /// Who.
+        agent: AgentId,
+        /// The call.
+        call: CallId,
+        /// Whether they are not heard.
+        muted: bool,
+    },
+    /// The recording is interrupted, or goes on.
+    RecordingPaused {
+        /// Who asked for it.
+        agent: AgentId,
+        /// The call.
+        call: CallId,
+        /// Whether it is interrupted.
+        paused: bool,
+    },
+    /// The agent left the call in a slot.
+    Parked {
+        /// Who.
+        agent: AgentId,
+        /// The call.
+        call: CallId,
+        /// Where.
+        slot: u16,
+    },
+    /// A supervisor is in another's call, or is heard there otherwise. The other is not told.
+    Supervising {
+        /// Who supervises.
+        agent: AgentId,
+        /// Whose conversation.
+        of: AgentId,
+        /// Everything to show.
+        call: Box<Screen>,
+        /// Who hears the supervisor.
+        mode: SupervisionMode,
+    },
+    /// A supervisor set the agent's state or ended the session; how it is now is told beside this.
+    StateForced {
+        /// Whose.
+        agent: AgentId,
+        /// Who did.
+        by: AgentId,
+    },
 }
 
 /// Everything that a screen shows of a call.
@@ -287,8 +333,10 @@ pub enum OfferEnd {
     CallerLeft,
     /// The call ended otherwise.
     CallEnded,
-    /// Another agent who was asked at the same time accepted first.
+    /// Another agent who was asked at the same time accepted it or sent it on first.
     TakenByAnother,
+    /// The agent sent it to another number.
+    Deflected,
 }
 
 /// Why a session ended.
@@ -302,4 +350,6 @@ pub enum SessionEnd {
     ConnectionLost,
     /// The agent is not configured any more.
     Reconfigured,
+    /// A supervisor ended it.
+    ForcedOut,
 }

@@ -4,6 +4,7 @@
 //! sees the same. Names come from the configuration and from clients; their `parse` functions
 //! check the bounds once, at the edge.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -219,9 +220,77 @@ name!(
     QueueId, "queue name", NAME_BYTES_MAX
 );
 name!(
-    /// What a client calls its command, so that a repeated one is recognised.
-    CommandId, "command id", COMMAND_ID_BYTES_MAX
+    /// What a client calls its command.
+    CommandName, "command id", COMMAND_ID_BYTES_MAX
 );
+
+/// Which command of an agent it is, so that a repeated one is recognised: the client's name of it,
+/// and what its node had applied when it came. Ids are equal when the names are.
+///
+/// The second part tells a repetition that comes late. A node that was frozen, or cut off, sends on
+/// what it had read before; by then the client may have repeated it elsewhere, and so many others
+/// after it that its result is forgotten.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CommandId {
+    name: CommandName,
+    seen: Index,
+}
+
+impl CommandId {
+    /// A command that came when its node had applied all up to `seen`.
+    ///
+    /// # Errors
+    /// The name is empty, too long, or has spaces, slashes or control characters.
+    pub fn new(name: &str, seen: Index) -> Result<Self, ParseIdError> {
+        Ok(Self { name: CommandName::parse(name)?, seen })
+    }
+
+    /// A command that cannot come late: nobody is between the one who gives it and the log.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn parse(name: &str) -> Result<Self, ParseIdError> {
+        Self::new(name, Index::MAX)
+    }
+
+    /// The client's name of it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// What its node had applied when it came.
+    #[must_use]
+    pub fn seen(&self) -> Index {
+        self.seen
+    }
+}
+
+impl PartialEq for CommandId {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for CommandId {}
+
+impl PartialOrd for CommandId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for CommandId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.name.cmp(&other.name)
+    }
+}
+
+impl fmt::Display for CommandId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.fmt(f)
+    }
+}
 
 fn check_name(text: &str, what: &'static str, max: usize) -> Result<(), ParseIdError> {
     let bytes = text.len();

@@ -12,6 +12,7 @@ use crate::call::{LEGS_MAX, LegState, Offer, PARTIES_MAX, RING_ALL_MAX, Reach, S
 use crate::directory::meets;
 use crate::queue::{Line, Totals};
 use crate::record::SEGMENTS_MAX;
+use crate::supervision::SupervisionStage;
 use crate::{
     Agent, AgentId, AgentState, Call, CallId, Center, Counts, HomeId, Index, LegNumber, NodeId,
     Phase, Queue, QueueId, SessionId,
@@ -101,6 +102,7 @@ impl Center {
                 return Err(Violation::Misplaced { what: "call", of: call.id.to_string() });
             }
             check_phase(call)?;
+            check_supervision(call)?;
             check_bounds(call)?;
             self.check_agents_of(call)?;
             self.check_references_of(call)?;
@@ -183,6 +185,7 @@ impl Center {
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => Ok(()),
         }
@@ -228,10 +231,12 @@ impl Center {
         fresh.rebuild_indexes(&mut Turn::new(self.index, self.at));
         let pairs = [
             ("deadlines", fresh.deadlines == self.deadlines),
+            ("slots", fresh.parked == self.parked),
             ("agents", fresh.agent_marks == self.agent_marks),
             ("queues", fresh.queues == self.queues),
             ("nodes", fresh.nodes == self.nodes),
             ("flows", fresh.flows == self.flows),
+            ("calls on trunks", fresh.trunk_calls == self.trunk_calls),
             ("flow versions", fresh.flow_versions == self.flow_versions),
         ];
         match pairs.into_iter().find(|(_, is_right)| !is_right) {
@@ -283,7 +288,9 @@ fn check_phase(call: &Call) -> Result<(), Violation> {
     let talking = |state| matches!(state, LegState::Answering | LegState::Answered { .. });
     match &call.phase {
         Phase::Arriving => Err(wrong()),
-        Phase::Ivr { .. } | Phase::Echo => needs(call.served, LegState::is_alive),
+        Phase::Ivr { .. } | Phase::Parked { .. } | Phase::Echo => {
+            needs(call.served, LegState::is_alive)
+        }
         Phase::Queued { .. } | Phase::Direct { .. } => {
             needs(call.served, LegState::is_alive)?;
             for offer in call.offers() {
@@ -329,6 +336,24 @@ fn check_phase(call: &Call) -> Result<(), Violation> {
         Phase::Ended { .. } if call.legs.values().any(|leg| leg.state.is_alive()) => Err(wrong()),
         Phase::Ended { .. } => Ok(()),
     }
+}
+
+/// Whoever supervises is in the call with a phone of their own, and no party of it.
+fn check_supervision(call: &Call) -> Result<(), Violation> {
+    let Some(supervision) = &call.supervision else { return Ok(()) };
+    let state = call.legs.get(&supervision.leg).map(|leg| leg.state);
+    let is_right = match supervision.stage {
+        SupervisionStage::Called { .. } => {
+            matches!(state, Some(LegState::Dialing | LegState::Ringing))
+        }
+        SupervisionStage::There => matches!(state, Some(LegState::Answered { .. })),
+    };
+    let is_party = call.talking_leg_of(&supervision.by).is_some();
+    if is_right && !is_party && call.talking_leg_of(&supervision.of).is_some() {
+        return Ok(());
+    }
+    let (call, phase, leg) = (call.id, "supervised", supervision.leg);
+    Err(Violation::WrongLeg { call, phase, leg, is: format!("{state:?}") })
 }
 
 fn check_bounds(call: &Call) -> Result<(), Violation> {

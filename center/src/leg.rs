@@ -8,7 +8,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::call::Party;
-use crate::ids::{AgentId, Millis};
+use crate::directory::Outside;
+use crate::ids::{AgentId, Index, Millis};
 
 /// One party of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,12 +27,40 @@ pub struct Leg {
     pub auto_answer: bool,
     /// How long it rings, in seconds.
     pub ring_seconds: u32,
+    /// Of a trunk: what is tried next if it fails.
+    pub attempt: Option<Box<Attempt>>,
     /// Its own phone put us on hold (a re-INVITE with `sendonly` or `inactive`).
     pub held: bool,
     /// Its agent holds the other party by command.
     pub held_at_desk: bool,
     /// The node's encoding of the dialog, both SDPs and the ports. Empty until known.
     pub wire: Wire,
+    /// Its agent is heard by nobody.
+    pub muted: bool,
+    /// The keys that were pressed last for who is there.
+    pub keys: Option<Keys>,
+}
+
+/// Keys for a far end, sent as telephone-events (RFC 4733).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keys {
+    /// Names this sending: the same number is not sent again.
+    pub seq: Index,
+    /// The call's epoch then. In another one they were sent already, or are lost.
+    pub epoch: u32,
+    /// `0`–`9`, `*`, `#`, `A`–`D`, at most [`crate::call::KEYS_MAX`].
+    pub keys: Arc<str>,
+}
+
+/// The reaching of a number outside, over one trunk after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The number, and the trunks that lead to it.
+    pub outside: Outside,
+    /// The number that the dialling agent shows of their own; None: each trunk's.
+    pub own: Option<Arc<str>>,
+    /// The trunks that were tried, the present one last.
+    pub tried: Vec<Arc<str>>,
 }
 
 /// Whose leg it is.

@@ -10,7 +10,7 @@ use crate::call::FlowKey;
 use crate::directory::DirectoryError;
 use crate::event::Event;
 use crate::flow::FlowError;
-use crate::ids::{AgentId, CallId, HomeId, NodeId, QueueId, SessionId};
+use crate::ids::{AgentId, CallId, HomeId, LegNumber, NodeId, QueueId, SessionId};
 use crate::record::Record;
 
 /// What a command did.
@@ -41,6 +41,8 @@ pub enum Reply {
     SignedIn { session: SessionId },
     /// What was asked for holds when the present call and its wrap-up are over.
     Afterwards,
+    /// The call waits in this slot.
+    Parked { slot: u16 },
 }
 
 /// Which values changed, were added or removed.
@@ -65,6 +67,8 @@ pub struct Touched {
     pub registrations: BTreeSet<AgentId>,
     /// Callers whose last agent changed, by number.
     pub served: BTreeSet<Arc<str>>,
+    /// What trunks carried lately, and which rest.
+    pub trunks: BTreeSet<Arc<str>>,
     /// The directory.
     pub directory: bool,
     /// The version that is written: everything is stored anew.
@@ -85,6 +89,7 @@ impl Touched {
         self.flows.extend(more.flows.iter().cloned());
         self.registrations.extend(more.registrations.iter().cloned());
         self.served.extend(more.served.iter().cloned());
+        self.trunks.extend(more.trunks.iter().cloned());
         self.directory |= more.directory;
         self.version |= more.version;
         self.results.extend(more.results.iter().cloned());
@@ -118,6 +123,10 @@ pub enum Rejected {
     /// The call does not wait for, ring at or connect this agent.
     #[error("call {call} is not with agent {agent}")]
     NotYourCall { call: CallId, agent: AgentId },
+    /// Since its node read the command, 64 others of its agent were done: if it was one of them, or
+    /// older, that is forgotten. Not for clients that have no more than 64 under way.
+    #[error("the command comes too late: whether agent {agent} gave it before is forgotten")]
+    Late { agent: AgentId },
     /// The agent is in a state in which the command makes no sense.
     #[error("agent {agent} is {is}, the command needs {needs}")]
     WrongState { agent: AgentId, is: &'static str, needs: &'static str },
@@ -163,6 +172,33 @@ pub enum Rejected {
     /// The address that an INVITE came to has moved meanwhile: it is whose it is now.
     #[error("home {home} has moved since the call came in")]
     AddressMoved { home: HomeId },
+    /// The call has gone on at another node, or began anew at this one, since this was reported.
+    #[error("call {call} has moved since this was reported")]
+    CallMoved { call: CallId },
+    /// Said to be of a call's owner, and no report of a call.
+    #[error("the command is no report of a call")]
+    NoReport,
+    /// The phone that asks for a transfer is no agent's.
+    #[error("leg {leg} of call {call} may not transfer it")]
+    MayNotRefer { call: CallId, leg: LegNumber },
+    /// Keys are pressed that no telephone has, or too many at once.
+    #[error("keys are 1 to {max} of 0-9, *, # and A-D")]
+    NotKeys { max: usize },
+    /// All slots are taken.
+    #[error("all {max} slots are taken")]
+    NoSlot { max: u16 },
+    /// Nothing is parked there.
+    #[error("nothing is parked in slot {slot}")]
+    EmptySlot { slot: u16 },
+    /// Not of a lower role, or in none of the queues that are supervised.
+    #[error("{supervisor} may not supervise {agent}")]
+    NotYourAgent { supervisor: AgentId, agent: AgentId },
+    /// The queue is not among those that are supervised, or nothing is.
+    #[error("{supervisor} may not supervise queue {queue}")]
+    NotYourQueue { supervisor: AgentId, queue: QueueId },
+    /// No such queue in the directory.
+    #[error("there is no queue {queue}")]
+    NoSuchQueue { queue: QueueId },
     /// A part of the command is larger than its bound.
     #[error("the {what} has {size}, at most {max} are taken")]
     TooLarge { what: &'static str, size: usize, max: usize },
@@ -172,6 +208,9 @@ pub enum Rejected {
     /// A flow of the directory is wrong.
     #[error("flow {flow} has {} errors, the first: {}", errors.len(), first_of(errors))]
     Flow { flow: Arc<str>, errors: Vec<FlowError> },
+    /// Every trunk that leads there carries what it may, or rests.
+    #[error("no trunk to {number:?} takes a call now")]
+    NoTrunkFree { number: Arc<str> },
 }
 
 fn first_of(errors: &[FlowError]) -> String {

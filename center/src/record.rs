@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::agent::AgentState;
 use crate::call::{Cause, Direction, Party, RecordingId};
 use crate::ids::{AgentId, CallId, Millis, NodeId, QueueId};
 use crate::timeline::Timeline;
@@ -26,6 +27,21 @@ pub enum Record {
     Disposition(Disposition),
     /// What a call went through, with the record of its end. Exactly one for each call.
     Timeline(Box<Ended>),
+    /// An agent left a state in which they were signed in. Those of no length are left out.
+    Stint(Box<Stint>),
+}
+
+/// The time that an agent was in one state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stint {
+    /// Who.
+    pub agent: AgentId,
+    /// The state, with its reason or its call.
+    pub state: AgentState,
+    /// From then.
+    pub began: Millis,
+    /// Until then.
+    pub ended: Millis,
 }
 
 /// What a call that ended went through. Bounded as [`Timeline`] is.
@@ -84,8 +100,70 @@ pub struct Cdr {
     pub node: NodeId,
     /// How many times another node took it over.
     pub takeovers: u32,
+    /// The trunk that it left by last.
+    pub trunk: Option<Arc<str>>,
+    /// How many times somebody in a conversation left it to another one.
+    pub transfers: u16,
+    /// Parties in its largest conversation: 0 if nobody talked, above 2 in a conference.
+    pub parties: u16,
     /// What it spent its time with.
     pub segments: Vec<Segment>,
+    /// Who supervised it, by name. When and how is in its timeline.
+    pub supervisors: Vec<AgentId>,
+}
+
+impl Cdr {
+    /// What came of each of its segments, in their order.
+    #[must_use]
+    pub fn ends(&self) -> Vec<SegmentEnd> {
+        let following = self.segments.iter().skip(1).map(Some).chain([None]);
+        let pairs = self.segments.iter().zip(following);
+        pairs.map(|(segment, next)| self.end_of(segment, next)).collect()
+    }
+
+    fn end_of(&self, segment: &Segment, next: Option<&Segment>) -> SegmentEnd {
+        let waits = match segment.kind {
+            SegmentKind::Queue(_) | SegmentKind::Ringing | SegmentKind::Park => true,
+            SegmentKind::Ivr(_) | SegmentKind::Talk(_) | SegmentKind::Echo => false,
+        };
+        match next.map(|next| &next.kind) {
+            Some(SegmentKind::Talk(_)) if waits => SegmentEnd::Answered,
+            Some(_) => SegmentEnd::FlowedOut,
+            None if waits && self.ended_by == Side::Caller => SegmentEnd::Abandoned,
+            None if waits => SegmentEnd::Refused,
+            None => SegmentEnd::Ended,
+        }
+    }
+}
+
+/// What came of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SegmentEnd {
+    /// Of waiting or ringing: a conversation.
+    Answered,
+    /// Of waiting or ringing: the caller hung up.
+    Abandoned,
+    /// The call went on elsewhere: to another queue, number, flow or conversation.
+    FlowedOut,
+    /// Of waiting or ringing: the call was ended by us or by the called. The queue was full or
+    /// the wait too long, and the queue does not overflow; or nobody answered.
+    Refused,
+    /// The call ended in it.
+    Ended,
+}
+
+impl SegmentEnd {
+    /// The word in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Abandoned => "abandoned",
+            Self::FlowedOut => "flowed-out",
+            Self::Refused => "refused",
+            Self::Ended => "ended",
+        }
+    }
 }
 
 /// What a call came to.
@@ -166,6 +244,8 @@ pub struct Segment {
     pub ended: Option<Millis>,
     /// Milliseconds of it on hold.
     pub held_ms: u64,
+    /// Milliseconds of it in which an agent was asked to take the call.
+    pub rang_ms: u64,
 }
 
 impl Segment {
@@ -181,7 +261,7 @@ impl Segment {
 pub enum SegmentKind {
     /// In a flow.
     Ivr(Arc<str>),
-    /// In a queue.
+    /// In a queue. Without length, if the queue was full.
     Queue(QueueId),
     /// Somebody is called.
     Ringing,
@@ -189,6 +269,8 @@ pub enum SegmentKind {
     Talk(Option<AgentId>),
     /// The echo.
     Echo,
+    /// Parked.
+    Park,
 }
 
 /// What an agent said that a call came to.

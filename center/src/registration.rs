@@ -109,6 +109,7 @@ mod tests {
             queues: Vec::new(),
             shows: None,
             skills: crate::directory::Skills::new(),
+            supervises: Vec::new(),
         }
     }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::acd;
 use crate::apply::Turn;
 use crate::directory::{Directory, Member, QueueConfig, meets};
+use crate::queue::{Pool, Rank};
 use crate::state::Due;
 use crate::{Agent, AgentId, AgentState, Center, Link, Millis, QueueId};
 
@@ -125,22 +126,48 @@ impl Center {
         if before.standing == after.standing {
             return;
         }
+        if let Some(standing) = before.standing
+            && !turn.unseated.remove(id)
+        {
+            self.each_pool(turn, id, |pool, rank, _| {
+                pool.remove(&(rank(&standing), id.clone()));
+            });
+        }
         if after.standing.is_some() {
             turn.freed.insert(id.clone());
+            turn.unseated.insert(id.clone());
         }
+    }
+
+    /// Lets those who became free stand in the pools of their seats, each in their place.
+    pub(crate) fn seat_freed(&mut self, turn: &mut Turn) {
+        for id in std::mem::take(&mut turn.unseated) {
+            let marks = self.agent_marks.get(&id);
+            let Some(standing) = marks.and_then(|marks| marks.standing) else { continue };
+            self.each_pool(turn, &id, |pool, rank, weight| {
+                pool.insert((rank(&standing), id.clone()), weight);
+            });
+        }
+    }
+
+    /// Changes the pool of each seat of an agent, who is ranked and weighted there like this.
+    fn each_pool(
+        &mut self,
+        turn: &mut Turn,
+        id: &AgentId,
+        change: impl Fn(&mut Pool, &dyn Fn(&Standing) -> Rank, u32),
+    ) {
         let directory = Arc::clone(&self.directory);
         let Some(seats) = self.seats.get(id).cloned() else { return };
         for seat in seats.iter() {
             let config = directory.queues.get(&seat.queue);
             let pool = self.queues.get_mut(&seat.queue).and_then(|queue| queue.pool_mut(seat.ring));
             let (Some(QueueConfig { strategy, .. }), Some(pool)) = (config, pool) else { continue };
-            if let Some(standing) = before.standing {
-                pool.remove(&(acd::rank(*strategy, seat, &standing), id.clone()));
-            }
-            if let Some(standing) = after.standing {
-                let weight = seat.member.weight.into();
-                pool.insert((acd::rank(*strategy, seat, &standing), id.clone()), weight);
-            }
+            change(
+                pool,
+                &|standing| acd::rank(*strategy, seat, standing),
+                seat.member.weight.into(),
+            );
             if seat.ring == 0 {
                 turn.outcome.touched.queues.insert(seat.queue.clone());
             }

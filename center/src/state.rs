@@ -14,15 +14,17 @@ use crate::apply::Turn;
 use crate::call::FlowKey;
 use crate::directory::AgentConfig;
 use crate::flow::{Flow, FlowName, FlowVersion};
-use crate::queue::{Line, Place, Totals, Waiting};
+use crate::marks::{CallMarks, QueuePlace};
+use crate::queue::Waiting;
 use crate::ranked::Ranked;
 use crate::registration::Registration;
 use crate::seats::{AgentMarks, Seat, seats_of};
 use crate::served::Served;
+use crate::trunk::{Trunk, TrunkCalls};
 use crate::version::{OLDEST, Reads};
 use crate::{
-    Agent, AgentId, Call, CallId, Directory, Home, HomeId, Index, Millis, NodeId, Phase, Queue,
-    QueueId, Session, SessionId, Side,
+    Agent, AgentId, Call, CallId, Directory, Home, HomeId, Index, Millis, NodeId, Queue, QueueId,
+    Session, SessionId,
 };
 
 /// The replicated contact centre.
@@ -41,6 +43,7 @@ pub struct Center {
     pub(crate) homes: BTreeMap<HomeId, Home>,
     pub(crate) registrations: BTreeMap<AgentId, Registration>,
     pub(crate) flows: BTreeMap<FlowKey, FlowEntry>,
+    pub(crate) trunks: BTreeMap<Arc<str>, Trunk>,
     pub(crate) counts: Counts,
     pub(crate) served: BTreeMap<Arc<str>, Served>,
     /// What is written, see [`Center::version`]; 0 before the first command.
@@ -50,6 +53,8 @@ pub struct Center {
     pub(crate) rehearsed: u64,
     /// Index: the version of each flow that new calls begin with.
     pub(crate) flow_versions: BTreeMap<FlowName, FlowVersion>,
+    /// Index: the parked calls by their slots.
+    pub(crate) parked: BTreeMap<u16, CallId>,
     /// Index: what is due when.
     pub(crate) deadlines: BTreeSet<(Millis, Due)>,
     /// Index: how each agent stands in the other indexes.
@@ -58,6 +63,8 @@ pub struct Center {
     pub(crate) served_order: BTreeSet<(Index, Arc<str>)>,
     /// Index: where each agent can be offered calls.
     pub(crate) seats: BTreeMap<AgentId, Arc<[Seat]>>,
+    /// Index: the calls on each trunk.
+    pub(crate) trunk_calls: BTreeMap<Arc<str>, TrunkCalls>,
 }
 
 /// Every call that ever was: begun is ended and alive, and each that ended has one record.
@@ -106,100 +113,6 @@ pub(crate) enum Due {
     Session(SessionId),
     /// Its callers are to be sent on.
     Queue(QueueId),
-}
-
-/// How a call stands in the indexes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct CallMarks {
-    deadline: Option<Millis>,
-    place: Option<QueuePlace>,
-    flow: Option<FlowKey>,
-    owner: Option<NodeId>,
-    /// What it means if it leaves its queue for this state.
-    exit: Exit,
-}
-
-/// How a call leaves a queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Exit {
-    /// An agent talks with it.
-    Answered,
-    /// Somebody ended it.
-    Abandoned,
-    /// It is sent on, or let go.
-    #[default]
-    Overflowed,
-}
-
-impl Exit {
-    /// Called for every call that leaves and nowhere else: who entered is who left and who waits.
-    fn count(self, totals: &mut Totals) {
-        match self {
-            Self::Answered => totals.answered += 1,
-            Self::Abandoned => totals.abandoned += 1,
-            Self::Overflowed => totals.overflowed += 1,
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct QueuePlace {
-    queue: QueueId,
-    place: Place,
-    since: Millis,
-    /// Nothing while it is offered.
-    line: Option<Line>,
-}
-
-impl CallMarks {
-    fn of(call: &Call, directory: &Directory) -> Self {
-        let place = match &call.phase {
-            Phase::Queued { queue, ticket, since, offers, ring, wanted, .. } => {
-                let config = directory.queues.get(queue);
-                let age = config.map_or(0, |config| config.distribution.age_seconds);
-                let line = match (wanted, config) {
-                    (Some(agent), _) => Line::Wanted(agent.clone()),
-                    (None, Some(config)) => config.line(*ring, &call.needs),
-                    (None, None) => Line::Ring(*ring, Arc::clone(&call.needs)),
-                };
-                Some(QueuePlace {
-                    queue: queue.clone(),
-                    place: Place::new(call.priority, *ticket, call.id).aged(*since, age),
-                    since: *since,
-                    line: offers.is_empty().then_some(line),
-                })
-            }
-            Phase::Arriving
-            | Phase::Ivr { .. }
-            | Phase::Direct { .. }
-            | Phase::Dialing { .. }
-            | Phase::Bridged { .. }
-            | Phase::Echo
-            | Phase::Ended { .. } => None,
-        };
-        let flow = match &call.phase {
-            Phase::Ivr { flow, .. } => Some(flow.clone()),
-            Phase::Arriving
-            | Phase::Queued { .. }
-            | Phase::Direct { .. }
-            | Phase::Dialing { .. }
-            | Phase::Bridged { .. }
-            | Phase::Echo
-            | Phase::Ended { .. } => None,
-        };
-        let exit = match &call.phase {
-            Phase::Bridged { .. } => Exit::Answered,
-            Phase::Ended { by, .. } if *by != Side::System => Exit::Abandoned,
-            Phase::Arriving
-            | Phase::Ivr { .. }
-            | Phase::Queued { .. }
-            | Phase::Direct { .. }
-            | Phase::Dialing { .. }
-            | Phase::Echo
-            | Phase::Ended { .. } => Exit::Overflowed,
-        };
-        Self { deadline: call.deadline(), place, flow, owner: Some(call.owner), exit }
-    }
 }
 
 impl Center {
@@ -405,6 +318,13 @@ impl Center {
                 node.calls = node.calls.wrapping_add(by);
             }
         }
+        if before.slot != after.slot {
+            before.slot.and_then(|slot| self.parked.remove(&slot));
+            after.slot.and_then(|slot| self.parked.insert(slot, id));
+        }
+        if before.trunks != after.trunks {
+            self.move_trunks(&before.trunks, &after.trunks);
+        }
         if before.flow != after.flow {
             if let Some(entry) = after.flow.as_ref().and_then(|key| self.flows.get_mut(key)) {
                 entry.calls += 1;
@@ -415,8 +335,10 @@ impl Center {
         }
         if before.place != after.place {
             if let Some(QueuePlace { queue, place, line, .. }) = before.place {
-                let is_here = |after: &QueuePlace| after.place == place && after.queue == queue;
-                let stays = after.place.as_ref().is_some_and(is_here);
+                // With another priority it is where it was; only who enters a queue leaves another.
+                let stays = after.place.as_ref().is_some_and(|after| {
+                    after.queue == queue && after.place.ticket == place.ticket
+                });
                 if let Some(queue) = self.queues.get_mut(&queue) {
                     queue.leave(&place, line.as_ref());
                     if !stays {
@@ -505,7 +427,9 @@ impl Center {
     /// Builds every index anew, after loading and after a new directory.
     pub(crate) fn rebuild_indexes(&mut self, turn: &mut Turn) {
         self.deadlines.clear();
+        self.parked.clear();
         self.agent_marks.clear();
+        self.trunk_calls.clear();
         let texts = self.directory.flows.iter();
         self.flow_versions =
             texts.map(|(name, text)| (name.clone(), FlowVersion::of(text))).collect();
@@ -547,5 +471,6 @@ impl Center {
         for id in &agents {
             self.move_agent(turn, id);
         }
+        self.seat_freed(turn);
     }
 }

@@ -11,18 +11,17 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::Results;
+use crate::agent::{Remembered, Results};
 use crate::apply::Turn;
 use crate::call::FlowKey;
 use crate::flow::{Flow, FlowVersion};
 use crate::hash::Hash;
-use crate::outcome::Reply;
 use crate::queue::{Memory, Totals};
 use crate::state::{Counts, FlowEntry, Node};
 use crate::version::{self, Foreign};
 use crate::{
-    Agent, AgentId, Call, CallId, Center, CommandId, Directory, HomeId, Index, Millis, NodeId,
-    Queue, QueueId, Session, SessionId, Touched,
+    Agent, AgentId, Call, CallId, Center, Directory, HomeId, Index, Millis, NodeId, Queue, QueueId,
+    Session, SessionId, Touched,
 };
 
 /// What a snapshot begins with.
@@ -61,8 +60,7 @@ struct Meta {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct StoredResult {
     sequence: u64,
-    command: CommandId,
-    reply: Reply,
+    result: Remembered,
 }
 
 /// One piece of the encoded directory.
@@ -87,6 +85,7 @@ mod tag {
     pub(super) const REGISTRATION: u8 = b'p';
     pub(super) const COUNTS: u8 = b't';
     pub(super) const SERVED: u8 = b'l';
+    pub(super) const TRUNK: u8 = b'k';
     /// Of version 4.
     #[cfg(feature = "next-version")]
     pub(super) const REHEARSED: u8 = b'v';
@@ -132,6 +131,9 @@ impl Center {
         for number in &touched.served {
             pairs.push((key(tag::SERVED, number), self.served.get(number).map(encode)));
         }
+        for name in &touched.trunks {
+            pairs.push((key(tag::TRUNK, name), self.trunks.get(name).map(encode)));
+        }
         for id in &touched.flows {
             let text = self.flows.get(id).map(|entry| entry.text.as_bytes().to_vec());
             pairs.push((flow_key(id), text));
@@ -157,9 +159,8 @@ impl Center {
 
     fn stored_result(&self, agent: &AgentId, slot: u8) -> Option<Vec<u8>> {
         let results = self.results.get(agent)?;
-        let (sequence, (command, reply)) =
-            results.numbered().find(|(n, _)| Results::slot(*n) == slot)?;
-        Some(encode(&StoredResult { sequence, command: command.clone(), reply: *reply }))
+        let (sequence, result) = results.numbered().find(|(n, _)| Results::slot(*n) == slot)?;
+        Some(encode(&StoredResult { sequence, result: result.clone() }))
     }
 
     fn push_directory(&self, pairs: &mut Vec<Change>) {
@@ -183,6 +184,7 @@ impl Center {
             flows: self.flows.keys().cloned().collect(),
             registrations: self.registrations.keys().cloned().collect(),
             served: self.served.keys().cloned().collect(),
+            trunks: self.trunks.keys().cloned().collect(),
             directory: true,
             version: false,
             results: self
@@ -264,7 +266,7 @@ struct Loader {
     meta: Option<Meta>,
     counts: Option<Counts>,
     chunks: BTreeMap<u32, (u32, Vec<u8>)>,
-    results: BTreeMap<AgentId, BTreeMap<u64, (CommandId, Reply)>>,
+    results: BTreeMap<AgentId, BTreeMap<u64, Remembered>>,
 }
 
 impl Loader {
@@ -304,6 +306,9 @@ impl Loader {
             tag::SERVED => {
                 center.served.insert(text(id)?.into(), decode("served caller", value)?);
             }
+            tag::TRUNK => {
+                center.trunks.insert(text(id)?.into(), decode("trunk", value)?);
+            }
             tag::FLOW => self.take_flow(id, value)?,
             tag::DIRECTORY => {
                 let id = id.try_into().map_err(|_| corrupt("a directory key"))?;
@@ -341,8 +346,8 @@ impl Loader {
     fn take_result(&mut self, id: &[u8], value: &[u8]) -> Result<(), LoadError> {
         let (agent, _) = split_name(id)?;
         let agent = AgentId::parse(agent).map_err(|error| corrupt(&error.to_string()))?;
-        let StoredResult { sequence, command, reply } = decode("result", value)?;
-        self.results.entry(agent).or_default().insert(sequence, (command, reply));
+        let StoredResult { sequence, result } = decode("result", value)?;
+        self.results.entry(agent).or_default().insert(sequence, result);
         Ok(())
     }
 

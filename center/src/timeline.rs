@@ -12,6 +12,7 @@ use crate::call::Cause;
 use crate::flow::{FlowName, FlowVersion};
 use crate::ids::{AgentId, Index, LegNumber, Millis, NodeId, QueueId};
 use crate::record::{CallResult, Side};
+use crate::supervision::SupervisionMode;
 
 /// Notes of one call: the first [`NOTES_FIRST`] and the latest. Full: the oldest after the first
 /// ones is dropped and counted.
@@ -116,6 +117,34 @@ pub enum What {
     NoAgents { queue: QueueId },
     /// The caller is of this class.
     Classed { class: Arc<str> },
+    /// A leg's agent is not heard, or is heard again.
+    Muted { leg: LegNumber, muted: bool },
+    /// So many keys were pressed for those who hear the leg. Which is nobody's business.
+    Pressed { leg: LegNumber, count: u32 },
+    /// The recording is interrupted, or goes on.
+    RecordingPaused { by: AgentId, paused: bool },
+    /// An agent sent the call that rang on to this number.
+    Deflected { agent: AgentId, to: Arc<str> },
+    /// An agent left it in this slot.
+    Parked { by: AgentId, slot: u16 },
+    /// An agent takes it from this slot.
+    PickedUp { by: AgentId, slot: u16 },
+    /// A supervisor is called into this agent's conversation, or is heard there in another way.
+    Supervises { by: AgentId, of: AgentId, mode: SupervisionMode },
+    /// The supervisor is gone.
+    SupervisionEnded { by: AgentId, cause: Cause },
+    /// The supervisor took this agent's place.
+    SupervisorTakes { by: AgentId, of: AgentId },
+    /// A supervisor changed its priority.
+    Prioritised { by: AgentId, priority: u8 },
+    /// A supervisor moves it to this queue.
+    Moved { by: AgentId, queue: QueueId },
+    /// A leg leaves by this trunk.
+    GoesBy { leg: LegNumber, trunk: Arc<str> },
+    /// The trunk that it came by carries what it may.
+    TrunkFull { trunk: Arc<str> },
+    /// Every trunk to this number carries what it may, or rests.
+    NoTrunkFree { number: Arc<str> },
 }
 
 /// Why this agent was chosen.
@@ -286,6 +315,24 @@ impl fmt::Display for What {
             Self::NoAgents { queue } => write!(f, "nobody of queue {queue} is there to wait for"),
             Self::Classed { class } => write!(f, "the caller is of class {class}"),
             Self::Recalled { agent } => write!(f, "came back to {agent}, who transferred it"),
+            Self::Muted { leg, muted: true } => write!(f, "leg {leg} is muted"),
+            Self::Muted { leg, muted: false } => write!(f, "leg {leg} is heard again"),
+            Self::Pressed { leg, count } => write!(f, "leg {leg} presses {count} keys"),
+            Self::RecordingPaused { by, paused: true } => write!(f, "{by} pauses the recording"),
+            Self::RecordingPaused { by, paused: false } => write!(f, "{by} resumes the recording"),
+            Self::Deflected { agent, to } => write!(f, "{agent} deflects it to {to}"),
+            Self::Parked { by, slot } => write!(f, "{by} parks it in slot {slot}"),
+            Self::PickedUp { by, slot } => write!(f, "{by} picks it up from slot {slot}"),
+            Self::Supervises { by, of, mode } => {
+                write!(f, "{by} supervises {of}: {}", mode.name())
+            }
+            Self::SupervisionEnded { by, cause } => write!(f, "{by} supervises no more: {cause}"),
+            Self::SupervisorTakes { by, of } => write!(f, "{by} takes the call over from {of}"),
+            Self::Prioritised { by, priority } => write!(f, "{by} gives it priority {priority}"),
+            Self::Moved { by, queue } => write!(f, "{by} moves it to queue {queue}"),
+            Self::GoesBy { leg, trunk } => write!(f, "leg {leg} leaves by trunk {trunk}"),
+            Self::TrunkFull { trunk } => write!(f, "trunk {trunk} has all calls that it may bring"),
+            Self::NoTrunkFree { number } => write!(f, "no trunk to {number} takes a call"),
         }
     }
 }

@@ -4,11 +4,11 @@
 //! that it has and closes the difference, whether the call changed, an actor was restarted or
 //! the call was taken over from another node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::call::{
-    Act, Call, Cause, Consultation, Leg, LegState, Party, Phase, Reach, RecordingId, Role,
+    Act, Call, Cause, Consultation, Keys, Leg, LegState, Party, Phase, Reach, RecordingId, Role,
 };
 use crate::ids::LegNumber;
 
@@ -24,6 +24,10 @@ pub struct Wants {
     pub act: Option<Act>,
     /// Record both sides under this name, as long as it is wanted.
     pub record: Option<RecordingId>,
+    /// Keys to be pressed for legs, once for each number.
+    pub keys: BTreeMap<LegNumber, Keys>,
+    /// Legs whose voices are not in the recording.
+    pub off_record: BTreeSet<LegNumber>,
 }
 
 /// What a call wants of a leg.
@@ -66,8 +70,8 @@ pub enum Hears {
     Nothing,
     /// Another leg.
     Leg(LegNumber),
-    /// All others that hear this.
-    Conference,
+    /// These other legs at once, two or more.
+    Mix(BTreeSet<LegNumber>),
     /// Music on hold.
     Music,
     /// The tone of a phone that rings far away.
@@ -78,6 +82,30 @@ pub enum Hears {
     Echo,
 }
 
+impl Hears {
+    /// These legs, or nothing if there are none.
+    pub(crate) fn these(legs: impl Iterator<Item = LegNumber>) -> Self {
+        let legs: BTreeSet<LegNumber> = legs.collect();
+        match legs.first() {
+            None => Self::Nothing,
+            Some(only) if legs.len() == 1 => Self::Leg(*only),
+            Some(_) => Self::Mix(legs),
+        }
+    }
+
+    /// The legs that are heard.
+    pub fn voices(&self) -> impl Iterator<Item = LegNumber> {
+        let (one, more) = match self {
+            Self::Leg(number) => (Some(*number), None),
+            Self::Mix(legs) => (None, Some(legs)),
+            Self::Nothing | Self::Music | Self::Ringback | Self::Prompts { .. } | Self::Echo => {
+                (None, None)
+            }
+        };
+        one.into_iter().chain(more.into_iter().flatten().copied())
+    }
+}
+
 impl Call {
     /// What the call wants now.
     #[must_use]
@@ -85,7 +113,14 @@ impl Call {
         let legs = self.legs.keys().map(|number| (*number, self.wants_of_leg(*number))).collect();
         let alive = self.legs.iter().filter(|(_, leg)| leg.state.is_alive());
         let media = alive.map(|(number, _)| (*number, self.hears(*number))).collect();
-        Wants { legs, media, act: self.act().cloned(), record: self.records() }
+        Wants {
+            legs,
+            media,
+            act: self.act().cloned(),
+            record: self.records(),
+            off_record: self.off_the_record(),
+            keys: self.keys(),
+        }
     }
 
     /// The IVR's present action.
@@ -98,6 +133,7 @@ impl Call {
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => None,
         }
@@ -114,6 +150,7 @@ impl Call {
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => None,
         }
@@ -124,12 +161,14 @@ impl Call {
     fn records(&self) -> Option<RecordingId> {
         match &self.phase {
             Phase::Bridged { consultation: Some(consultation), .. } if consultation.aside => None,
+            Phase::Bridged { .. } if self.recording_paused => None,
             Phase::Bridged { .. } => self.recording.clone(),
             Phase::Arriving
             | Phase::Ivr { .. }
             | Phase::Queued { .. }
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => None,
         }
@@ -161,15 +200,36 @@ impl Call {
             Phase::Arriving
             | Phase::Ivr { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => LegWant::Proceed,
         }
     }
 
     fn hears(&self, number: LegNumber) -> Hears {
+        let hears = match self.supervised() {
+            Some(supervision) => self.hears_supervised(number, supervision),
+            None => self.hears_apart(number),
+        };
+        let is_muted = |leg: LegNumber| self.legs.get(&leg).is_some_and(|leg| leg.muted);
+        if hears.voices().any(is_muted) {
+            return Hears::these(hears.voices().filter(|leg| !is_muted(*leg)));
+        }
+        hears
+    }
+
+    /// The keys of this life of the call: those of another one were pressed then.
+    fn keys(&self) -> BTreeMap<LegNumber, Keys> {
+        let pressed =
+            self.legs.iter().filter_map(|(number, leg)| Some((*number, leg.keys.clone()?)));
+        pressed.filter(|(_, keys)| keys.epoch == self.epoch).collect()
+    }
+
+    /// What a leg hears, apart from a supervisor.
+    pub(crate) fn hears_apart(&self, number: LegNumber) -> Hears {
         match &self.phase {
             Phase::Ivr { act, .. } if number == self.served => Hears::Prompts { seq: act.seq },
-            Phase::Queued { .. } if number == self.served => Hears::Music,
+            Phase::Queued { .. } | Phase::Parked { .. } if number == self.served => Hears::Music,
             Phase::Direct { .. } if number == self.served => Hears::Ringback,
             Phase::Dialing { leg, .. } if number == self.served && *leg != number => {
                 Hears::Ringback
@@ -183,6 +243,7 @@ impl Call {
             | Phase::Queued { .. }
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
+            | Phase::Parked { .. }
             | Phase::Ended { .. } => Hears::Nothing,
         }
     }
@@ -224,11 +285,7 @@ impl Call {
         if !parties.contains(&me) {
             return Hears::Nothing;
         }
-        let mut others = parties.iter().copied().filter(|n| *n != me && is_there(n));
-        match (others.next(), others.next()) {
-            (None, _) => Hears::Music,
-            (Some(other), None) => Hears::Leg(other),
-            (Some(_), Some(_)) => Hears::Conference,
-        }
+        let mut others = parties.iter().copied().filter(|n| *n != me && is_there(n)).peekable();
+        if others.peek().is_none() { Hears::Music } else { Hears::these(others) }
     }
 }

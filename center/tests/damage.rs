@@ -14,6 +14,7 @@ fn arrived() -> Command {
         salt: 1,
         owner: NodeId(1),
         home: None,
+        trunk: None,
         caller: Party { number: "100".into(), name: Some("Alice".into()) },
         called: "echo".into(),
         wire: Wire::from(vec![1; 20]),

@@ -48,6 +48,11 @@ fn agent(number: u64) -> AgentId {
     AgentId::parse(&format!("agent{number:02}")).expect("a good name")
 }
 
+/// Who sends those who wait elsewhere, and puts them first.
+fn boss_id() -> AgentId {
+    AgentId::parse("boss").expect("a good name")
+}
+
 fn skill(level: u8) -> Skills {
     Skills::from([("tax".into(), level)])
 }
@@ -103,9 +108,23 @@ fn directory(strategy: Strategy) -> Directory {
             queues: serves,
             shows: None,
             skills: if number % 4 == 3 { Skills::new() } else { skill(1 + (number % 8) as u8) },
+            supervises: Vec::new(),
         };
         agents.insert(agent(number), config);
     }
+    let boss = AgentConfig {
+        name: "Boss".into(),
+        role: Role::Supervisor,
+        password: PasswordHash::default(),
+        device: "sip:p@q".into(),
+        answers_on: AnswersOn::Desk,
+        always_ready: false,
+        queues: Vec::new(),
+        shows: None,
+        skills: Skills::new(),
+        supervises: Vec::new(),
+    };
+    agents.insert(boss_id(), boss);
     let gold = CallerClass {
         name: "gold".into(),
         callers: vec![NumberPattern::Prefix("9".into())],
@@ -151,6 +170,8 @@ impl World {
         for number in 0..AGENTS - 1 {
             world.signs_in(number);
         }
+        let (session, command) = (SessionId(1_000_000_000), world.command());
+        world.apply(Command::SignIn { agent: boss_id(), session, node: NodeId(1), command });
         world
     }
 
@@ -234,7 +255,9 @@ impl World {
         if ended.len() > 20 {
             self.apply(Command::Cleared { calls: ended });
         }
-        match self.dice.below(20) {
+        match self.dice.below(22) {
+            20 => self.boss_interferes(),
+            21 => self.parks_or_deflects(),
             0..=5 => self.arrives(),
             6..=10 => self.answers_or_not(),
             11..=15 => self.somebody_hangs_up(),
@@ -268,6 +291,7 @@ impl World {
             salt: self.index,
             owner: NodeId(1),
             home: None,
+            trunk: None,
             caller,
             called,
             wire: Wire::default(),
@@ -291,6 +315,45 @@ impl World {
             (Some(leg), 0) => self.apply(Command::LegFailed { call, leg, status: 486 }),
             (Some(leg), 1) => self.apply(Command::LegRinging { call, leg }),
             (Some(leg), _) => self.apply(Command::LegAnswered { call, leg, wires: Vec::new() }),
+        }
+    }
+
+    /// One who waits gets another priority, or goes to another queue.
+    fn boss_interferes(&mut self) {
+        let waits = |call: &&std::sync::Arc<Call>| {
+            matches!(call.phase, Phase::Queued { .. }) && call.offers().is_empty()
+        };
+        let waiting: Vec<CallId> = self.center.calls().filter(waits).map(|call| call.id).collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let call = waiting[self.dice.below(waiting.len() as u64) as usize];
+        let (agent, command) = (boss_id(), self.command());
+        match self.dice.below(4) {
+            0 => self.apply(Command::Prioritise { agent, call, priority: None, command }),
+            1 => {
+                let priority = Some(self.dice.below(8) as u8);
+                self.apply(Command::Prioritise { agent, call, priority, command });
+            }
+            _ => {
+                let queue = queue(QUEUES[self.dice.below(3) as usize]);
+                self.apply(Command::MoveToQueue { agent, call, queue, command });
+            }
+        }
+    }
+
+    /// An agent parks the caller, takes one who is parked, or sends on who rings.
+    fn parks_or_deflects(&mut self) {
+        let agent = agent(self.dice.below(AGENTS));
+        let command = self.command();
+        if let Some(call) = self.rings.get(&agent).copied() {
+            let to = QUEUES[self.dice.below(3) as usize].into();
+            return self.apply(Command::Deflect { agent, call, to, command });
+        }
+        let call = self.center.agent(&agent).and_then(|agent| agent.state.call());
+        match call {
+            Some(call) => self.apply(Command::Park { agent, call, command }),
+            None => self.apply(Command::PickUp { agent, slot: 1, command }),
         }
     }
 

@@ -22,6 +22,7 @@ use crate::node::Ledger;
 use moves::{Moves, Replaceable};
 use wire::Wire;
 
+pub(crate) mod dialogs;
 mod moves;
 pub(crate) mod wire;
 
@@ -355,6 +356,10 @@ impl Model {
 
     fn at_most_one_agent_answers_a_call(&mut self, step: &Step<'_>) -> Result<(), Broken> {
         for event in step.events() {
+            // Who is parked is picked up by another.
+            if let Happened::Parked { call, .. } = event {
+                self.answered.remove(call);
+            }
             let Happened::Established { agent, call, .. } = event else { continue };
             let of_caller = step
                 .center

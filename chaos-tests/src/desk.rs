@@ -4,9 +4,10 @@
 //! A command has an id and is repeated, to whichever node, until it is answered.
 
 use tandem_center::call::Stage;
+use tandem_center::directory::Role;
 use tandem_center::{
     Agent, AgentId, AgentState, CallId, Center, Command, CommandId, Dial, Link, NodeId, Rejected,
-    Reply, SessionId, WantedState,
+    Reply, SessionId, SupervisionMode, WantedState,
 };
 
 use crate::random::Random;
@@ -197,11 +198,16 @@ impl Desk {
                 let salt = random.next();
                 Command::Dial(Box::new(Dial { agent: who, call, salt, to, owner, command }))
             }
+            AgentState::Ready { .. } if is_busy && random.permille(40) => {
+                self.stand_by(view, random)?
+            }
             AgentState::Ringing { call, .. } => self.consider(view, *call, random)?,
             AgentState::Talking { call, .. } if is_busy => match random.below(60) {
                 0..=1 => Command::HangUp { agent: who, call: *call, command },
                 2..=4 => Command::Hold { agent: who, call: *call, command },
                 5 => Command::SetState { agent: who, state: WantedState::Ready, command },
+                6 => Command::Park { agent: who, call: *call, command },
+                7 => Command::Mute { agent: who, call: *call, muted: random.percent(50), command },
                 _ => return None,
             },
             AgentState::Held { call, .. } if is_busy && random.percent(20) => {
@@ -225,6 +231,22 @@ impl Desk {
         };
         let id = self.next_id();
         Some(self.command(view.now, id, done))
+    }
+
+    /// Nothing rings: a parked caller is picked up, or a supervisor is in another's call.
+    fn stand_by(&self, view: &View<'_>, random: &mut Random) -> Option<Command> {
+        let (agent, command) = (self.agent.clone(), self.peek_id());
+        if let Some(slot) = view.center.calls().find_map(|call| call.slot()) {
+            return Some(Command::PickUp { agent, slot, command });
+        }
+        let role = view.center.directory().agents.get(&agent)?.role;
+        let mut talking = view.center.agents().filter(|other| {
+            let call = other.state.call().and_then(|call| view.center.call(call));
+            call.is_some_and(|call| call.talking_leg_of(&other.id).is_some())
+        });
+        let of = talking.next().filter(|_| role > Role::Agent)?.id.clone();
+        let modes = [SupervisionMode::Listen, SupervisionMode::Whisper, SupervisionMode::Barge];
+        Some(Command::Supervise { agent, of, mode: *random.of(&modes), command })
     }
 
     /// It rings at the desk: some accept, some decline, some are not there.

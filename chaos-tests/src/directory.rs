@@ -80,6 +80,7 @@ fn person(answers_on: AnswersOn, queues: &[&str]) -> AgentConfig {
         queues: queues.iter().map(|name| queue(name)).collect(),
         shows: None,
         skills: BTreeMap::new(),
+        supervises: Vec::new(),
     }
 }
 
@@ -132,11 +133,15 @@ fn distribute(directory: &mut Directory, version: u64) {
 
 fn agents() -> BTreeMap<AgentId, AgentConfig> {
     let bot = AgentConfig { always_ready: true, ..person(AnswersOn::Phone, &["quiet"]) };
+    let supervisor = AgentConfig {
+        role: Role::Supervisor,
+        ..person(AnswersOn::Desk, &["sales", "support", "quiet"])
+    };
     BTreeMap::from([
         (agent("ana"), person(AnswersOn::Desk, &["sales"])),
         (agent("bob"), person(AnswersOn::Desk, &["sales", "support"])),
         (agent("cyd"), person(AnswersOn::Desk, &["support"])),
-        (agent("dan"), person(AnswersOn::Desk, &["sales", "support", "quiet"])),
+        (agent("dan"), supervisor),
         (agent("eve"), person(AnswersOn::Phone, &["sales"])),
         (agent("fay"), person(AnswersOn::Phone, &["support", "quiet"])),
         (agent("bot1"), bot.clone()),

@@ -19,14 +19,15 @@
 //! | no signal without a lease, by another than the owner, or of an epoch that is past | each signal: `claims::moves` |
 //! | nothing of a call is left 35 s after its end: no far end, server, value, busy agent | each second of the quiet time after a storm |
 //! | equal logs make equal states, at all nodes | after each commit |
+//! | CSeq, RSeq and the version of a description never go back, and no call is ended by a takeover | [`legs`], after each message |
 //!
-//! What is **not** here. There is no SIP and no audio: far ends take orders and report, as the call
-//! actors of the node see them. So nothing is said of CSeq, RSeq and the version of a session
-//! description, nor of ports and recordings: what of them is committed is opaque bytes to the
-//! centre (`Wire`), which the simulation fills with the name of the far end. That they never go
-//! back over a takeover is tested where they are made, in `sip` and `src/actors/call`, and by the
-//! drills on real processes. A disk loses and keeps whole writes: torn files are torn in the tests
-//! of the log itself (`cluster/src/log/engine`). A machine that was suspended with its clocks may
+//! What is **not** here. There is no SIP in the storms: far ends take orders and report, as the
+//! call actors of the node see them, and what is committed of a dialog is opaque bytes to the
+//! centre (`Wire`), which the simulation fills with the name of the far end. Dialogs have
+//! simulations of their own ([`legs`]): the leg machines of `sip`, restored as the node restores
+//! them, over a network of their own and without the cluster. There is no audio anywhere, and so
+//! nothing is said of ports and recordings: the drills on real processes do. A disk loses and keeps
+//! whole writes: torn files are torn in the tests of the log itself (`cluster/src/log/engine`). A machine that was suspended with its clocks may
 //! signal until the first beat of a peer tells it, or until its lease ends by its own clock: what it
 //! signals until then is counted ([`Counts::unaware`]) and not held against it.
 //!
@@ -44,6 +45,7 @@ mod ends;
 mod event;
 mod faults;
 mod homes;
+pub mod legs;
 mod mutants;
 mod nemesis;
 mod network;

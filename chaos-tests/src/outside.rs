@@ -190,6 +190,7 @@ impl World {
                 Where::Home(home) => Some((home, self.epoch_seen(node, home))),
                 Where::Node(_) => None,
             },
+            trunk: None,
             caller: Party { number: "100".into(), name: None },
             called,
             wire: wire_of(end),

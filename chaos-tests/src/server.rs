@@ -109,6 +109,11 @@ impl Server {
         self.call.is_none() && !self.began
     }
 
+    /// Since which epoch it serves its call.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.call.as_ref().map_or(0, |call| call.epoch)
+    }
+
     pub(crate) fn caller(&self) -> Option<EndId> {
         self.caller
     }

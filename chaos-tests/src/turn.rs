@@ -439,11 +439,14 @@ impl World {
         let start = self.node(id).starts;
         let Some(running) = &mut self.node(id).running else { return };
         let Some(server) = running.servers.get_mut(&call) else { return };
+        let epoch = server.epoch();
         for deed in std::mem::take(&mut server.deeds) {
             let Some(running) = &mut self.node(id).running else { return };
             match deed {
                 Deed::Send(end, order) => self.signal(id, Some(call), end, order),
-                Deed::Propose(command) => running.propose(Waiter::Call(call), command),
+                Deed::Propose(command) => {
+                    running.propose(Waiter::Call(call), command.of_epoch(epoch));
+                }
                 Deed::Perform(act) => self.perform_act(id, start, call, &act),
                 Deed::Over { cleared } => {
                     let server = running.servers.remove(&call);

@@ -149,7 +149,7 @@ fn together() {
             mixer.begin(160);
             (0..parties).for_each(|_| mixer.add(black_box(&voice)));
             (0..parties).for_each(|_| {
-                black_box(mixer.hear(&voice, &mut heard));
+                black_box(mixer.hear(&[&voice], &mut heard));
             });
         });
     }

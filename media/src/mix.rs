@@ -1,7 +1,8 @@
-//! Mixing for three and more parties: each hears all others, not itself.
+//! Mixing for three and more parties: each hears others, not itself.
 //!
-//! The sum of all is kept in 32 bits once; what a party hears is the sum less its own voice,
-//! saturated. So a mix costs one pass a party in and one out, however many there are.
+//! The sum of all is kept in 32 bits once; what a party hears is the sum less its own voice and less
+//! those whom it is not to hear, saturated. So a mix costs one pass a party in and one out, and one
+//! for each voice that is left out.
 
 use crate::frame::{FRAME_SAMPLES_MAX, saturate};
 
@@ -43,16 +44,13 @@ impl Mixer {
         }
     }
 
-    /// Writes what a party hears that said `own` in this frame, or nothing (`&[]`). Returns
-    /// the samples written.
-    pub fn hear(&self, own: &[i16], pcm: &mut [i16]) -> usize {
+    /// Writes what a party hears: all that was added but these voices, its own among them, each as
+    /// it was added. Returns the samples written.
+    pub fn hear(&self, without: &[&[i16]], pcm: &mut [i16]) -> usize {
         let sum = &self.sum[..self.samples];
-        let both = own.len().min(sum.len()).min(pcm.len());
-        for ((out, sum), own) in pcm.iter_mut().zip(sum).zip(own) {
-            *out = saturate(sum - i32::from(*own));
-        }
-        for (out, sum) in pcm[both..].iter_mut().zip(&sum[both..]) {
-            *out = saturate(*sum);
+        for (at, (out, sum)) in pcm.iter_mut().zip(sum).enumerate() {
+            let left_out = without.iter().filter_map(|voice| voice.get(at)).copied();
+            *out = saturate(sum - left_out.map(i32::from).sum::<i32>());
         }
         sum.len().min(pcm.len())
     }
@@ -73,7 +71,7 @@ mod tests {
         voices.iter().for_each(|voice| mixer.add(voice));
         for (own, voice) in voices.iter().enumerate() {
             let mut heard = [0; 160];
-            assert_eq!(mixer.hear(voice, &mut heard), 160);
+            assert_eq!(mixer.hear(&[voice], &mut heard), 160);
             let others: Vec<i16> = (0..160)
                 .map(|n| (0..4).filter(|other| *other != own).map(|other| voices[other][n]).sum())
                 .collect();
@@ -96,7 +94,7 @@ mod tests {
         mixer.begin(2);
         mixer.add(&[30_000, -30_000]);
         mixer.add(&[20_000, -20_000]);
-        mixer.hear(&[30_000, -30_000], &mut heard);
+        mixer.hear(&[&[30_000, -30_000]], &mut heard);
         assert_eq!(heard, [20_000, -20_000]);
     }
 
@@ -107,11 +105,23 @@ mod tests {
         mixer.add(&[1, 2]);
         mixer.add(&[10, 10, 10, 10, 10, 10]);
         let mut heard = [0; 4];
-        assert_eq!(mixer.hear(&[1, 2], &mut heard), 4);
+        assert_eq!(mixer.hear(&[&[1, 2]], &mut heard), 4);
         assert_eq!(heard, [10, 10, 10, 10]);
         let mut short = [0; 3];
-        assert_eq!(mixer.hear(&[10, 10, 10, 10, 10, 10], &mut short), 3);
+        assert_eq!(mixer.hear(&[&[10, 10, 10, 10, 10, 10]], &mut short), 3);
         assert_eq!(short, [1, 2, 0]);
+    }
+
+    #[test]
+    fn who_is_left_out_is_not_heard() {
+        let mut mixer = Mixer::new();
+        mixer.begin(2);
+        for voice in [[100, 200], [10, 20], [1, 2]] {
+            mixer.add(&voice);
+        }
+        let mut heard = [0; 2];
+        mixer.hear(&[&[100, 200], &[1, 2]], &mut heard);
+        assert_eq!(heard, [10, 20]);
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn nothing_on_the_packet_path_allocates() {
     allocates_nothing("mixing", |_| {
         mixer.begin(160);
         (0..5).for_each(|_| mixer.add(pcm));
-        (0..5).for_each(|_| assert_eq!(mixer.hear(pcm, &mut heard), 160));
+        (0..5).for_each(|_| assert_eq!(mixer.hear(&[pcm], &mut heard), 160));
     });
     let mut tone = Tone::new(Signal::Ringback, Country::Cn, Rate::Khz8);
     allocates_nothing("tones", |_| tone.fill(&mut heard));

@@ -210,7 +210,11 @@ impl CenterMachine {
                 touched.calls.contains(&call)
                     && self.center.call(call).is_some_and(|call| call.owner == self.node)
             }
-            Reply::Done | Reply::Already | Reply::SignedIn { .. } | Reply::Afterwards => false,
+            Reply::Done
+            | Reply::Already
+            | Reply::SignedIn { .. }
+            | Reply::Afterwards
+            | Reply::Parked { .. } => false,
         };
         if let Some(node) = (dialled || !records.is_empty()).then(|| self.actors()).flatten() {
             if dialled {
@@ -390,6 +394,11 @@ impl State {
         if call.owner != self.node.id || self.node.router.call(call.id).is_some() {
             return;
         }
+        if !self.node.lease.has_held() {
+            // What this node had on its disk when it started may be old, and its calls another's by
+            // now. All calls are looked at when it knows.
+            return;
+        }
         if self.node.stations.of(call.home).is_none() && self.is_home(&call) {
             // Its address is not open yet; all calls are looked at when it is.
             return;
@@ -402,6 +411,14 @@ impl State {
         }
         let arguments = call::Arguments::Committed { node: Arc::clone(&self.node), call };
         self.node.actors.start_call(&self.node, id, arguments);
+        // What was committed meanwhile found no actor to be told.
+        self.node.replica.read_local(|machine| {
+            if let (Some(actor), Some(call)) =
+                (self.node.router.call(id), machine.center().call(id))
+            {
+                drop(actor.send_message(call::Message::Changed(Arc::clone(call))));
+            }
+        });
     }
 
     fn serve_if_ours(&self, id: CallId) {
@@ -522,10 +539,12 @@ impl State {
         if !up {
             tracing::warn!("this node was missed and is back");
         }
-        let replica = self.node.replica.clone();
+        let node = Arc::clone(&self.node);
         self.node.propose_then(&self.node.is_up(false), move |outcome| {
             if let (Ok(_), Some(lease)) = (outcome, lease) {
-                replica.confirm_lease(lease);
+                node.replica.confirm_lease(lease);
+                // Now it is known which calls are here, and each describes its ports.
+                node.actors.tell_replica(Message::LookAtAll);
             }
         });
     }
@@ -547,18 +566,26 @@ impl State {
 
     fn look_at_all(&self) {
         let node = self.node.id;
-        let (calls, queues, agents) = self.node.replica.read_local(|machine| {
+        let (unserved, queues, agents) = self.node.replica.read_local(|machine| {
             let center = machine.center();
-            let calls: Vec<_> = center.calls().filter(|call| call.owner == node).cloned().collect();
+            let ours = center.calls().filter(|call| call.owner == node);
+            // Told while nothing is applied: a newer value must not come to an actor before an older.
+            let unserved: Vec<_> = ours
+                .filter(|call| match self.node.router.call(call.id) {
+                    Some(actor) => {
+                        drop(actor.send_message(call::Message::Changed(Arc::clone(call))));
+                        false
+                    }
+                    None => true,
+                })
+                .cloned()
+                .collect();
             let queues: Vec<_> = center.queues().map(|queue| queue.id.clone()).collect();
             let agents: Vec<_> = center.agents().map(|agent| agent.id.clone()).collect();
-            (calls, queues, agents)
+            (unserved, queues, agents)
         });
-        for call in calls {
-            match self.node.router.call(call.id) {
-                Some(actor) => drop(actor.send_message(call::Message::Changed(call))),
-                None => self.serve(call),
-            }
+        for call in unserved {
+            self.serve(call);
         }
         self.node.actors.follow_directory(&self.node, &queues, &agents);
         self.node.actors.tell_homes(homes::Message::Look);

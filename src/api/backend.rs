@@ -20,6 +20,8 @@ use crate::alarms::Alarms;
 use crate::audit::report::Report;
 use crate::audit::story::Story;
 use crate::recordings::{Download, NoRecording, Recordings};
+use crate::records;
+use crate::records::condition::Condition;
 
 /// A future of the backend. It may be awaited on any thread.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -56,6 +58,9 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// Call-detail records, newest first.
     fn cdrs(&self, query: CdrQuery) -> Answer<'_, Result<Vec<CdrRow>, Unavailable>>;
+
+    /// The records of this node, for other questions.
+    fn records(&self) -> Option<records::Reader>;
 
     /// What a call went through, from the state or the records.
     fn story(&self, call: CallId) -> Answer<'_, Result<Option<Story>, Unavailable>>;
@@ -135,6 +140,9 @@ pub enum Unavailable {
     /// The node votes and does nothing else.
     #[error("this node is a witness and serves no desks; go to another one")]
     Witness,
+    /// A question to the records took longer than it may.
+    #[error("the question took too long; ask for less at a time")]
+    Slow,
     /// The store does not answer.
     #[error("the records cannot be read")]
     Store,
@@ -180,6 +188,8 @@ pub struct CdrQuery {
     pub result: Option<CallResult>,
     /// Only this call.
     pub call: Option<CallId>,
+    /// What else must hold.
+    pub condition: Option<Condition>,
     /// Continue behind this record: its time of arrival and call.
     pub after: Option<(Millis, CallId)>,
     /// How many at most.
@@ -196,9 +206,17 @@ pub struct CdrRow {
 }
 
 impl CdrQuery {
-    /// Whether a record is asked for, the limit aside. The store in SQL must agree with this.
+    /// Only records of this agent's calls are asked for.
+    pub fn only_of(&mut self, agent: &AgentId) {
+        let own = Condition::Agent(agent.to_string());
+        let all = [Some(own), self.condition.take()].into_iter().flatten().collect();
+        self.condition = Some(Condition::All(all));
+    }
+
+    /// Whether a record is asked for, of which this was said last, the limit aside. The store in
+    /// SQL must agree with this.
     #[must_use]
-    pub fn matches(&self, cdr: &Cdr) -> bool {
+    pub fn matches(&self, cdr: &Cdr, said: Option<&str>) -> bool {
         let number = |number: &str| {
             [&*cdr.from.number, &*cdr.to].iter().any(|of| {
                 if self.number_is_prefix { of.starts_with(number) } else { *of == number }
@@ -211,6 +229,7 @@ impl CdrQuery {
             && self.queue.as_ref().is_none_or(|queue| cdr.queue.as_ref() == Some(queue))
             && self.result.is_none_or(|result| cdr.result == result)
             && self.call.is_none_or(|call| cdr.call == call)
+            && self.condition.as_ref().is_none_or(|condition| condition.holds(cdr, said))
             && self.after.is_none_or(|after| (cdr.arrived, cdr.call) < after)
     }
 }

@@ -12,12 +12,12 @@ use std::time::Duration;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, ProtocolError};
-use tandem_center::{AgentId, Command, CommandId, Happened, Index, SessionId};
+use tandem_center::{AgentId, Command, Happened, Index, SessionId};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::alarm_feed::AlarmFeed;
 use super::backend::{Freshness, SubmitError, Unavailable, read};
-use super::commands::{self, is_passing};
+use super::commands::{self, command_id, is_passing};
 use super::desks::Seat;
 use super::error::{ErrorBody, ErrorCode};
 use super::events::{CannotResume, Follower, Logged, Scope};
@@ -143,6 +143,7 @@ fn close_code(why: CloseReason) -> CloseCode {
         CloseReason::SignedInElsewhere
         | CloseReason::ConnectionLost
         | CloseReason::Reconfigured
+        | CloseReason::ForcedOut
         | CloseReason::TooManyErrors
         | CloseReason::Refused => CloseCode::Policy,
         CloseReason::GoingAway => CloseCode::Away,
@@ -458,7 +459,8 @@ impl Conversation {
                 CloseReason::SignedOut
                 | CloseReason::SignedInElsewhere
                 | CloseReason::ConnectionLost
-                | CloseReason::Reconfigured,
+                | CloseReason::Reconfigured
+                | CloseReason::ForcedOut,
             ) => true,
             End::Close(
                 CloseReason::GoingAway
@@ -502,7 +504,7 @@ async fn sign_in(
         }
     }
     let session = api.backend.new_session();
-    let command = CommandId::parse(&format!("sign-in-{session}"))?;
+    let command = command_id(api, &format!("sign-in-{session}"), None).await?;
     submit_patiently(api, Command::SignIn { agent, session, node, command }).await?;
     Ok((session, false))
 }

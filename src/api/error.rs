@@ -178,8 +178,16 @@ impl From<Rejected> for ErrorBody {
         match &rejected {
             Rejected::NoSuchCall { .. }
             | Rejected::NoSuchAgent { .. }
+            | Rejected::NoSuchQueue { .. }
+            | Rejected::EmptySlot { .. }
             | Rejected::NoSuchNode { .. } => error(ErrorCode::NotFound),
+            Rejected::NotKeys { .. } => error(ErrorCode::BadRequest),
+            Rejected::NoSlot { .. } => error(ErrorCode::Conflict),
+            Rejected::MayNotRefer { .. }
+            | Rejected::NotYourAgent { .. }
+            | Rejected::NotYourQueue { .. } => error(ErrorCode::WrongRole),
             Rejected::CallExists { .. }
+            | Rejected::Late { .. }
             | Rejected::OnlyNode { .. }
             | Rejected::LastNode { .. }
             | Rejected::NobodyTakesOver { .. } => error(ErrorCode::Conflict),
@@ -204,7 +212,11 @@ impl From<Rejected> for ErrorBody {
             }
             Rejected::NodeIsLost { .. }
             | Rejected::TooManyCalls { .. }
+            | Rejected::CallMoved { .. }
+            | Rejected::NoTrunkFree { .. }
             | Rejected::AddressMoved { .. } => error(ErrorCode::Unavailable),
+            // Nodes report, clients do not.
+            Rejected::NoReport => error(ErrorCode::Internal),
             Rejected::TooLarge { .. } => error(ErrorCode::TooLarge),
             Rejected::Directory(_) | Rejected::Flow { .. } => error(ErrorCode::BadConfiguration),
         }

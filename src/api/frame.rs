@@ -14,6 +14,7 @@ use tandem_center::Reply;
 use super::error::{ErrorBody, ErrorCode};
 use super::happened::EventView;
 use super::view::{Agent, CallView, QueueView};
+pub use super::wishes::{MoveToQueue, OfAgent, Prioritise, SendKeys, Slot, Supervise};
 use super::words::SessionEnded;
 use crate::alarms::Alarm;
 
@@ -70,6 +71,12 @@ pub struct CommandFrame {
     /// that is repeated under the same id, here or at another node, is not done again and
     /// receives the first result.
     pub id: String,
+    /// The last index that the client knew of when it gave the command: of a reply, of events, a
+    /// snapshot or a pong. A node that was frozen or cut off may read the command much later, when
+    /// it has been repeated elsewhere, and 64 others after it: that the first is done already is
+    /// forgotten by then, and only this tells that it is late. Repeated unchanged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
     /// What to do.
     pub command: Do,
 }
@@ -109,8 +116,34 @@ pub enum Do {
     Dispose(Disposition),
     /// End the wrap-up before its time.
     EndWrapUp(Nothing),
-    /// Go home. Refused during a call.
+    /// Go home. Refused during a call. Supervisors send others home also during one, which goes on
+    /// at the phone.
     SignOut(Whom),
+    /// For supervisors: listen to an agent's conversation with one's own phone, or be heard there in
+    /// another way. `hang-up` ends it.
+    Supervise(Supervise),
+    /// For supervisors: take the place of the agent whose conversation one supervises.
+    TakeOver(OfAgent),
+    /// For supervisors: change the priority of a call that waits.
+    Prioritise(Prioritise),
+    /// For supervisors: move a call that waits to another queue.
+    MoveToQueue(MoveToQueue),
+    /// Not be heard by anybody in the call.
+    Mute(OfCall),
+    /// Be heard again.
+    Unmute(OfCall),
+    /// Press keys for those who hear one.
+    SendKeys(SendKeys),
+    /// Interrupt the recording, as for a card number.
+    PauseRecording(OfCall),
+    /// Let it go on.
+    ResumeRecording(OfCall),
+    /// Send the call that rings here to another number.
+    Deflect(Asked),
+    /// Leave the other party in a slot, from which anybody may pick it up.
+    Park(OfCall),
+    /// Take the call in a slot: one's own phone is called.
+    PickUp(Slot),
 }
 
 /// Whose state is meant.
@@ -283,6 +316,8 @@ pub enum ResultView {
     SignedIn,
     /// It holds when the present call and its wrap-up are over.
     Afterwards,
+    /// The call waits in this slot.
+    Parked(Slot),
 }
 
 impl From<Reply> for ResultView {
@@ -293,6 +328,7 @@ impl From<Reply> for ResultView {
             Reply::Dialing { call } => Self::Dialing(OfCall { call: call.to_string() }),
             Reply::SignedIn { .. } => Self::SignedIn,
             Reply::Afterwards => Self::Afterwards,
+            Reply::Parked { slot } => Self::Parked(Slot { slot }),
         }
     }
 }
@@ -340,6 +376,8 @@ pub enum CloseReason {
     ConnectionLost,
     /// The agent is not configured any more.
     Reconfigured,
+    /// A supervisor signed the agent out: do not connect again by yourself.
+    ForcedOut,
     /// The node is ending: go on at another one at once.
     GoingAway,
     /// The client did not read: connect again and resume.
@@ -359,6 +397,7 @@ impl From<SessionEnded> for CloseReason {
             SessionEnded::SignedInElsewhere => Self::SignedInElsewhere,
             SessionEnded::ConnectionLost => Self::ConnectionLost,
             SessionEnded::Reconfigured => Self::Reconfigured,
+            SessionEnded::ForcedOut => Self::ForcedOut,
         }
     }
 }
@@ -367,7 +406,7 @@ impl From<SessionEnded> for CloseReason {
 const CLIENT_FRAMES: [&str; 3] = ["hello", "command", "ping"];
 
 /// What commands can say in `do`.
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 28] = [
     "ready",
     "not-ready",
     "accept",
@@ -384,6 +423,18 @@ const COMMANDS: [&str; 16] = [
     "dispose",
     "end-wrap-up",
     "sign-out",
+    "supervise",
+    "take-over",
+    "prioritise",
+    "move-to-queue",
+    "mute",
+    "unmute",
+    "send-keys",
+    "pause-recording",
+    "resume-recording",
+    "deflect",
+    "park",
+    "pick-up",
 ];
 
 /// Reads a frame from a client. The error names the id of the command if it can be read.
@@ -454,12 +505,12 @@ mod tests {
     fn a_command_is_read() {
         let text = r#"{"type":"command","id":"7","command":{"do":"dial","to":"9123"}}"#;
         let command = Do::Dial(To { to: "9123".into() });
-        let frame = ClientFrame::Command(CommandFrame { id: "7".into(), command });
+        let frame = ClientFrame::Command(CommandFrame { id: "7".into(), after: None, command });
         assert_eq!(read_client_frame(text), Ok(frame.clone()));
         assert_eq!(serde_json::to_string(&frame).unwrap(), text);
         let ready = r#"{"type":"command","id":"8","command":{"do":"ready"}}"#;
         let command = Do::Ready(Whom::default());
-        let frame = ClientFrame::Command(CommandFrame { id: "8".into(), command });
+        let frame = ClientFrame::Command(CommandFrame { id: "8".into(), after: None, command });
         assert_eq!(read_client_frame(ready), Ok(frame));
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tandem_center::{Event, Happened};
 
 use super::view::{ScreenPop, StateChange};
-use super::words::{OfferEnded, Outcome, Party, Reason, SessionEnded};
+use super::words::{OfferEnded, Outcome, Party, Reason, SessionEnded, SupervisionMode};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -224,6 +224,51 @@ pub enum EventView {
     },
     /// Another configuration holds.
     Reconfigured,
+    /// A supervisor is in another's call, or is heard there in another way. The other is not told.
+    Supervising {
+        /// Who supervises.
+        agent: String,
+        /// Whose conversation.
+        of: String,
+        /// What to show.
+        call: ScreenPop,
+        /// Who hears the supervisor.
+        mode: SupervisionMode,
+    },
+    /// An agent is not heard, or is heard again.
+    Muted {
+        /// Who.
+        agent: String,
+        /// The call.
+        call: String,
+        /// Whether they are not heard.
+        muted: bool,
+    },
+    /// A recording is interrupted, or goes on.
+    RecordingPaused {
+        /// Who asked for it.
+        agent: String,
+        /// The call.
+        call: String,
+        /// Whether it is interrupted.
+        paused: bool,
+    },
+    /// An agent left a call in a slot.
+    Parked {
+        /// Who.
+        agent: String,
+        /// The call.
+        call: String,
+        /// Where.
+        slot: u16,
+    },
+    /// A supervisor set an agent's state, or ended the session.
+    StateForced {
+        /// Whose.
+        agent: String,
+        /// Who did.
+        by: String,
+    },
 }
 
 impl EventView {
@@ -328,6 +373,26 @@ impl EventView {
             },
             Happened::NodeChanged { node, up } => Self::NodeChanged { node: node.0, up: *up },
             Happened::Reconfigured { .. } => Self::Reconfigured,
+            Happened::Supervising { agent, of, call, mode } => Self::Supervising {
+                agent: agent.to_string(),
+                of: of.to_string(),
+                call: ScreenPop::of(call),
+                mode: (*mode).into(),
+            },
+            Happened::Muted { agent, call, muted } => {
+                Self::Muted { agent: agent.to_string(), call: call.to_string(), muted: *muted }
+            }
+            Happened::RecordingPaused { agent, call, paused } => Self::RecordingPaused {
+                agent: agent.to_string(),
+                call: call.to_string(),
+                paused: *paused,
+            },
+            Happened::Parked { agent, call, slot } => {
+                Self::Parked { agent: agent.to_string(), call: call.to_string(), slot: *slot }
+            }
+            Happened::StateForced { agent, by } => {
+                Self::StateForced { agent: agent.to_string(), by: by.to_string() }
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::alarms::Alarms;
 use crate::audit::report::{Evidence, Finding, Report};
 use crate::audit::story::Story;
 use crate::recordings::{Download, NoRecording, Recordings};
+use crate::records;
 
 /// Where the clock of a new one stands: a round time in 2026.
 pub const START: Millis = Millis(1_780_000_000_000);
@@ -38,6 +39,7 @@ pub struct MemoryBackend {
     has_leader: AtomicBool,
     readiness: Mutex<Readiness>,
     recordings: OnceLock<Arc<Recordings>>,
+    records: OnceLock<records::Reader>,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +68,7 @@ impl MemoryBackend {
             has_leader: AtomicBool::new(true),
             readiness: Mutex::new(Readiness::Ready),
             recordings: OnceLock::new(),
+            records: OnceLock::new(),
         });
         backend.apply(Command::Configure(Box::new(directory)))?;
         backend.apply(Command::NodeUp {
@@ -120,6 +123,11 @@ impl MemoryBackend {
         let _ = self.recordings.set(recordings);
     }
 
+    /// What [`Backend::records`] reads. Once.
+    pub fn serve_records(&self, records: records::Reader) {
+        let _ = self.records.set(records);
+    }
+
     /// Looks at the centre.
     pub fn look<T>(&self, at: impl FnOnce(&Center) -> T) -> T {
         at(&lock(&self.state).center)
@@ -137,12 +145,15 @@ impl State {
             Record::Disposition(said) => {
                 self.said.insert(said.call, (said.disposition, said.note));
             }
+            Record::Stint(_) => {}
             Record::Timeline(ended) => drop(self.ended.insert(ended.call, *ended)),
         }
     }
 
     fn rows(&self, query: &CdrQuery) -> Vec<CdrRow> {
-        let mut cdrs: Vec<&Cdr> = self.cdrs.iter().filter(|cdr| query.matches(cdr)).collect();
+        let said = |cdr: &Cdr| self.said.get(&cdr.call).map(|(said, _)| &**said);
+        let mut cdrs: Vec<&Cdr> =
+            self.cdrs.iter().filter(|cdr| query.matches(cdr, said(cdr))).collect();
         cdrs.sort_by_key(|cdr| std::cmp::Reverse((cdr.arrived, cdr.call)));
         let row =
             |cdr: &Cdr| CdrRow { cdr: cdr.clone(), disposition: self.said.get(&cdr.call).cloned() };
@@ -225,6 +236,10 @@ impl Backend for MemoryBackend {
                 None => Err(NoRecording::Nobody),
             }
         })
+    }
+
+    fn records(&self) -> Option<records::Reader> {
+        self.records.get().cloned()
     }
 
     fn recordings(&self) -> Option<Arc<Recordings>> {

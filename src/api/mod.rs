@@ -8,6 +8,7 @@
 
 mod alarm_feed;
 pub mod backend;
+pub mod cdr_view;
 mod commands;
 mod cti;
 mod desks;
@@ -21,12 +22,14 @@ mod nodes;
 mod openapi;
 pub mod page;
 mod recordings;
+mod records;
 mod routes;
 mod scrape;
 mod server;
 mod snapshot;
 pub mod token;
 pub mod view;
+mod wishes;
 pub mod words;
 
 pub use login::hash as hash_password;

@@ -10,18 +10,22 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use super::cdr_view::CdrView;
 use super::cti;
 use super::error::ErrorBody;
 use super::frame::{CommandFrame, ReplyFrame};
 use super::nodes::{self, NodeView};
 use super::page::{CallsQuery, CdrsQuery, Page, ReadQuery};
-use super::recordings::{self, RecordingView};
+use super::recordings::{self, RecordingQuery, RecordingView};
+use super::records::{self, CallbacksQuery, ExportQuery};
 use super::routes::{self, LeaderRequest, LoginAnswer, LoginRequest, MemberView, Status};
-use super::view::{Agent, CallDetail, CallView, CdrView, QueueView};
+use super::view::{Agent, CallDetail, CallView, QueueView};
 use super::words::{Role, word};
 use crate::alarms::Alarm;
 use crate::audit::report::Report;
 use crate::audit::story::Story;
+use crate::records::Callback;
+use crate::records::reports::{AgentReport, Interval, QueueReport};
 
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
@@ -51,6 +55,8 @@ enum Content {
     Document,
     Text,
     Wav,
+    /// Comma-separated values, or a workbook.
+    Sheet,
     Nothing,
     WebSocket,
 }
@@ -151,12 +157,39 @@ pub(super) const TABLE: &[Entry] = &[
     .of_role(Role::Agent)
     .asks(|schemas| schemas.subschema_for::<CdrsQuery>())
     .gives(Content::Json(|schemas| schemas.subschema_for::<Page<CdrView>>())),
+    get("/api/v1/cdrs/export", "Call-detail records as a CSV file or an Excel workbook", || {
+        web::get().to(records::exported)
+    })
+    .of_role(Role::Supervisor)
+    .asks(|schemas| schemas.subschema_for::<ExportQuery>())
+    .gives(Content::Sheet),
+    get(
+        "/api/v1/callbacks",
+        "Callers who waited and were not served since, the newest first, 1,000 at most",
+        || web::get().to(records::callbacks),
+    )
+    .of_role(Role::Supervisor)
+    .asks(|schemas| schemas.subschema_for::<CallbacksQuery>())
+    .gives(Content::Json(|schemas| schemas.subschema_for::<Page<Callback>>())),
+    get("/api/v1/reports/queues", "The figures of queues over an interval", || {
+        web::get().to(records::queue_report)
+    })
+    .of_role(Role::Supervisor)
+    .asks(|schemas| schemas.subschema_for::<Interval>())
+    .gives(Content::Json(|schemas| schemas.subschema_for::<Page<QueueReport>>())),
+    get("/api/v1/reports/agents", "The figures of agents over an interval", || {
+        web::get().to(records::agent_report)
+    })
+    .of_role(Role::Supervisor)
+    .asks(|schemas| schemas.subschema_for::<Interval>())
+    .gives(Content::Json(|schemas| schemas.subschema_for::<Page<AgentReport>>())),
     get(
         "/api/v1/recordings/{id}",
         "A recording, one side on each channel; ranges are served",
         || web::get().to(recordings::recording),
     )
     .of_role(Role::Supervisor)
+    .asks(|schemas| schemas.subschema_for::<RecordingQuery>())
     .gives(Content::Wav),
     get(
         "/api/v1/recordings/{id}/parts",
@@ -271,6 +304,7 @@ fn success(answer: &Content, schemas: &mut SchemaGenerator) -> (&'static str, Va
         Content::Json(schema) => ok("application/json", schema(schemas).to_value()),
         Content::Document => ok("application/json", json!({ "type": "object" })),
         Content::Text => ok("text/plain", json!({ "type": "string" })),
+        Content::Sheet => ok("text/csv", json!({ "type": "string" })),
         Content::Wav => ok("audio/wav", json!({ "type": "string", "format": "binary" })),
         Content::Nothing => ("204", json!({ "description": "Done" })),
         Content::WebSocket => ("101", json!({ "description": "The connection is a WebSocket" })),

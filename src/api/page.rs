@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use tandem_center::{AgentId, CallId, Millis, QueueId};
 
 use super::backend::{CdrQuery, Freshness};
+use super::cdr_view::CdrView;
 use super::error::{ErrorBody, ErrorCode};
-use super::view::CdrView;
 use super::words::Outcome;
+use crate::records::condition::Condition;
 
 /// Rows of one page.
 const ROWS_MAX: usize = 1_000;
@@ -90,6 +91,9 @@ pub(super) struct CdrsQuery {
     outcome: Option<Outcome>,
     /// One call.
     call: Option<String>,
+    /// What else must hold: a condition as JSON, see `docs/records.md`.
+    #[serde(rename = "where")]
+    condition: Option<String>,
     /// How many rows, 1,000 at most; 100 if nothing is said.
     limit: Option<usize>,
     /// The `next` of the page before.
@@ -109,6 +113,7 @@ impl CdrsQuery {
             queue: self.queue.as_deref().map(QueueId::parse).transpose()?,
             result: self.outcome.map(Into::into),
             call: self.call.as_deref().map(CallId::parse).transpose()?,
+            condition: self.condition.as_deref().map(read_condition).transpose()?,
             after: self.after.as_deref().map(read_cursor).transpose()?,
             limit: rows(self.limit),
         })
@@ -118,6 +123,16 @@ impl CdrsQuery {
     pub(super) fn cursor(cdr: &CdrView) -> String {
         format!("{}-{}", cdr.arrived, cdr.call)
     }
+}
+
+/// A condition as JSON, if it is small enough to be asked.
+pub(super) fn read_condition(text: &str) -> Result<Condition, ErrorBody> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        ErrorBody::new(ErrorCode::BadRequest, format!("`where` cannot be asked: {error}"))
+    };
+    let condition: Condition = serde_json::from_str(text).map_err(|error| wrong(&error))?;
+    condition.check().map_err(|error| wrong(&error))?;
+    Ok(condition)
 }
 
 fn read_cursor(text: &str) -> Result<(Millis, CallId), ErrorBody> {

@@ -24,10 +24,29 @@ use super::server::Api;
 use super::words::Role;
 use crate::config::types::Name;
 use crate::node::unix_ms;
-use crate::recordings::{Asked, Download, Gap, Keeps, NoRecording, Part, PartId, Recordings};
+use crate::recordings::{Asked, Download, Form, Gap, Keeps, NoRecording, Part, PartId, Recordings};
 
 /// Bytes of a recording that are read at a time.
 const CHUNK_BYTES: u64 = 64 << 10;
+
+/// In which form a recording is wanted.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RecordingQuery {
+    /// How the samples of the WAV file are written; `pcm` if nothing is said.
+    format: SampleFormat,
+}
+
+/// How samples are written.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum SampleFormat {
+    /// Linear, 16 bits.
+    #[default]
+    Pcm,
+    /// G.711 A-law, half as large.
+    Alaw,
+}
 
 /// A recording, as the cluster knows it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -103,9 +122,14 @@ pub(super) async fn recording(
     api: web::Data<Api>,
     who: Who,
     id: web::Path<String>,
+    query: web::Query<RecordingQuery>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ErrorBody> {
-    let download = find(&api, &who, &id).await?;
+    let form = match query.format {
+        SampleFormat::Pcm => Form::Pcm,
+        SampleFormat::Alaw => Form::Alaw,
+    };
+    let download = find(&api, &who, &id).await?.in_form(form);
     let bytes = download.bytes();
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let is_same = header(IF_RANGE).is_none_or(|etag| etag == download.etag());

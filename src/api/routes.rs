@@ -17,6 +17,7 @@ use tandem_center::{AgentId, CallId, Center, NodeId};
 use tokio::time::timeout;
 
 use super::backend::{Freshness, Readiness, read};
+use super::cdr_view::CdrView;
 use super::commands::{self, require};
 use super::error::{ErrorBody, ErrorCode};
 use super::frame::{self, CommandFrame};
@@ -27,7 +28,7 @@ use super::recordings;
 use super::scrape;
 use super::server::Api;
 use super::token::Claims;
-use super::view::{Agent, CallDetail, CallView, CdrView, QueueView};
+use super::view::{Agent, CallDetail, CallView, QueueView};
 use super::words::{Role, word};
 use crate::config::types::Secret;
 
@@ -372,7 +373,7 @@ pub(super) async fn cdrs(
         if wanted.agent.as_ref().is_some_and(|agent| *agent != who.0.agent_id()) {
             require(&who.0, Role::Supervisor)?;
         }
-        wanted.agent = Some(who.0.agent_id());
+        wanted.only_of(&who.0.agent_id());
     }
     let limit = wanted.limit;
     wanted.limit = limit + 1; // One more tells whether there is a next page.

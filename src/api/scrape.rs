@@ -29,7 +29,7 @@ pub(super) struct QueueCounts {
 }
 
 /// Every phase and state, so that those without a call or agent are shown as 0.
-const PHASES: [Phase; 10] = [
+const PHASES: [Phase; 11] = [
     Phase::Arriving,
     Phase::Ivr,
     Phase::Queued,
@@ -39,6 +39,7 @@ const PHASES: [Phase; 10] = [
     Phase::Consulting,
     Phase::Conference,
     Phase::Echo,
+    Phase::Parked,
     Phase::Ended,
 ];
 

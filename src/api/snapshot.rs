@@ -31,7 +31,13 @@ impl Snapshot {
             index: center.index(),
             at: center.at().0,
             agents: agents.map(|agent| Agent::of(agent, center)).collect(),
-            calls: calls.take(CALLS_MAX).map(|call| CallView::of(call, center)).collect(),
+            calls: calls
+                .take(CALLS_MAX)
+                .map(|call| match own {
+                    Some(own) => CallView::of_own(call, own, center),
+                    None => CallView::of(call, center),
+                })
+                .collect(),
             queues: queues.map(|queue| QueueView::of(queue, center)).collect(),
             reasons: reasons.map(|(code, name)| (code.to_string(), name.to_string())).collect(),
         }

@@ -8,11 +8,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tandem_center::event::Screen;
-use tandem_center::record::SegmentKind;
-use tandem_center::{self as center, AgentState, Call, Center, Queue};
+use tandem_center::{self as center, AgentId, AgentState, Call, Center, Queue};
 
-use super::backend::CdrRow;
-use super::words::{CallDirection, LegPhase, LegRole, Outcome, Party, Phase, Reason, Role, State};
+use super::words::{CallDirection, LegPhase, LegRole, Phase, Role, State, SupervisionMode};
 
 /// One agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -127,7 +125,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    fn of(party: &center::Party) -> Self {
+    pub(super) fn of(party: &center::Party) -> Self {
         let name = party.name.as_ref().map(ToString::to_string);
         Self { number: party.number.to_string(), name }
     }
@@ -175,14 +173,36 @@ pub struct CallView {
     /// The recording.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recording: Option<String>,
+    /// The slot in which it is parked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u16>,
+    /// Whether an agent has interrupted the recording.
+    #[serde(default)]
+    pub recording_paused: bool,
     /// The legs of those who talk.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parties: Vec<u16>,
     /// Who is asked by one of them meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consultation: Option<ConsultationView>,
+    /// The supervisor in it; for supervisors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervision: Option<SupervisionView>,
     /// Its parties.
     pub legs: Vec<LegView>,
+}
+
+/// A supervisor in an agent's conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SupervisionView {
+    /// Who.
+    pub by: String,
+    /// Of whom.
+    pub of: String,
+    /// Who hears the supervisor.
+    pub mode: SupervisionMode,
+    /// The leg of the supervisor's phone.
+    pub leg: u16,
 }
 
 /// One party of a call.
@@ -198,6 +218,9 @@ pub struct LegView {
     pub state: LegPhase,
     /// Whether its phone holds.
     pub held: bool,
+    /// Whether its agent is heard by nobody.
+    #[serde(default)]
+    pub muted: bool,
 }
 
 /// One who is asked during a conversation.
@@ -256,6 +279,8 @@ impl CallView {
             priority: call.priority,
             variables: pairs(call.variables.iter()),
             recording: call.recording.as_ref().map(ToString::to_string),
+            slot: call.slot(),
+            recording_paused: call.recording_paused,
             parties: call
                 .conversation()
                 .map(|(parties, _)| parties.iter().map(|number| number.0).collect())
@@ -268,8 +293,24 @@ impl CallView {
                     aside: asked.aside,
                 }
             }),
+            supervision: call.supervision.as_ref().map(|supervision| SupervisionView {
+                by: supervision.by.to_string(),
+                of: supervision.of.to_string(),
+                mode: supervision.mode.into(),
+                leg: supervision.leg.0,
+            }),
             legs: call.legs.iter().map(|(number, leg)| LegView::of(number.0, leg)).collect(),
         }
+    }
+
+    /// The same for an agent in it, who is not to see a supervisor.
+    #[must_use]
+    pub fn of_own(call: &Call, agent: &AgentId, center: &Center) -> Self {
+        let mut view = Self::of(call, center);
+        if let Some(supervision) = view.supervision.take_if(|one| one.by != agent.as_str()) {
+            view.legs.retain(|leg| leg.number != supervision.leg);
+        }
+        view
     }
 }
 
@@ -295,6 +336,7 @@ impl LegView {
             target: leg.target.to_string(),
             state: leg.state.into(),
             held: leg.held,
+            muted: leg.muted,
         }
     }
 }
@@ -408,145 +450,7 @@ impl ScreenPop {
     }
 }
 
-/// A call-detail record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct CdrView {
-    /// The call.
-    pub call: String,
-    /// Who began it.
-    pub direction: CallDirection,
-    /// Who called.
-    pub from: Caller,
-    /// What was dialled.
-    pub to: String,
-    /// The flow that it went through last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub flow: Option<String>,
-    /// The queue that it was in last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub queue: Option<String>,
-    /// The agent who talked last or dialled.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub agent: Option<String>,
-    /// When it began.
-    pub arrived: u64,
-    /// When it was answered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub answered: Option<u64>,
-    /// When it ended.
-    pub ended: u64,
-    /// Milliseconds in queues.
-    pub wait_ms: u64,
-    /// Milliseconds of conversation, without hold.
-    pub talk_ms: u64,
-    /// Milliseconds on hold.
-    pub hold_ms: u64,
-    /// What it came to.
-    pub outcome: Outcome,
-    /// Who ended it.
-    pub ended_by: Party,
-    /// Why.
-    pub cause: Reason,
-    /// The SIP status that the caller was refused with.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-    /// What the agent said about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub disposition: Option<String>,
-    /// In the agent's words.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
-    /// What the IVR collected.
-    pub variables: BTreeMap<String, String>,
-    /// The recording.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub recording: Option<String>,
-    /// Offers that came back.
-    pub redirects: u16,
-    /// The node that drove it at its end.
-    pub node: u64,
-    /// How many times another node took it over.
-    pub takeovers: u32,
-    /// What it spent its time with.
-    pub segments: Vec<SegmentView>,
-}
-
-/// A stretch of a call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct SegmentView {
-    /// What went on: `ivr`, `queue`, `ringing`, `talk` or `echo`.
-    pub kind: String,
-    /// With which flow, queue or agent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub with: Option<String>,
-    /// From then.
-    pub began: u64,
-    /// Until then.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ended: Option<u64>,
-    /// Milliseconds of it on hold.
-    pub held_ms: u64,
-}
-
-impl CdrView {
-    /// What is shown of a record.
-    #[must_use]
-    pub fn of(row: &CdrRow) -> Self {
-        let CdrRow { cdr, disposition } = row;
-        let (disposition, note) = match disposition {
-            Some((code, note)) => (Some(code.to_string()), note.as_ref().map(ToString::to_string)),
-            None => (None, None),
-        };
-        Self {
-            call: cdr.call.to_string(),
-            direction: cdr.direction.into(),
-            from: Caller::of(&cdr.from),
-            to: cdr.to.to_string(),
-            flow: cdr.flow.as_ref().map(ToString::to_string),
-            queue: cdr.queue.as_ref().map(ToString::to_string),
-            agent: cdr.agent.as_ref().map(ToString::to_string),
-            arrived: cdr.arrived.0,
-            answered: cdr.answered.map(|at| at.0),
-            ended: cdr.ended.0,
-            wait_ms: cdr.wait_ms,
-            talk_ms: cdr.talk_ms,
-            hold_ms: cdr.hold_ms,
-            outcome: cdr.result.into(),
-            ended_by: cdr.ended_by.into(),
-            cause: cdr.cause.into(),
-            status: cdr.status,
-            disposition,
-            note,
-            variables: pairs(cdr.variables.iter().map(|(name, value)| (name, value))),
-            recording: cdr.recording.as_ref().map(ToString::to_string),
-            redirects: cdr.redirects,
-            node: cdr.node.0,
-            takeovers: cdr.takeovers,
-            segments: cdr.segments.iter().map(SegmentView::of).collect(),
-        }
-    }
-}
-
-impl SegmentView {
-    fn of(segment: &center::record::Segment) -> Self {
-        let (kind, with) = match &segment.kind {
-            SegmentKind::Ivr(flow) => ("ivr", Some(flow.to_string())),
-            SegmentKind::Queue(queue) => ("queue", Some(queue.to_string())),
-            SegmentKind::Ringing => ("ringing", None),
-            SegmentKind::Talk(agent) => ("talk", agent.as_ref().map(ToString::to_string)),
-            SegmentKind::Echo => ("echo", None),
-        };
-        Self {
-            kind: kind.to_owned(),
-            with,
-            began: segment.began.0,
-            ended: segment.ended.map(|at| at.0),
-            held_ms: segment.held_ms,
-        }
-    }
-}
-
-fn pairs<K: ToString, V: ToString>(
+pub(super) fn pairs<K: ToString, V: ToString>(
     pairs: impl Iterator<Item = (K, V)>,
 ) -> BTreeMap<String, String> {
     pairs.map(|(name, value)| (name.to_string(), value.to_string())).collect()

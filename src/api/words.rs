@@ -91,6 +91,8 @@ words!(
         Echo,
         /// Over.
         Ended,
+        /// In a slot, to be picked up.
+        Parked,
     }
 );
 
@@ -215,8 +217,10 @@ words!(
         CallerLeft,
         /// The call ended otherwise.
         CallEnded,
-        /// Another agent who was asked at the same time accepted first.
+        /// Another agent who was asked at the same time accepted it or sent it on first.
         TakenByAnother,
+        /// The agent sent it to another number.
+        Deflected,
     }
 );
 
@@ -231,8 +235,42 @@ words!(
         ConnectionLost,
         /// The agent is not configured any more.
         Reconfigured,
+        /// A supervisor ended it.
+        ForcedOut,
     }
 );
+
+words!(
+    /// Who hears a supervisor, who hears everybody in the agent's conversation.
+    SupervisionMode {
+        /// Nobody.
+        Listen,
+        /// The agent only.
+        Whisper,
+        /// Everybody.
+        Barge,
+    }
+);
+
+impl From<center::SupervisionMode> for SupervisionMode {
+    fn from(mode: center::SupervisionMode) -> Self {
+        match mode {
+            center::SupervisionMode::Listen => Self::Listen,
+            center::SupervisionMode::Whisper => Self::Whisper,
+            center::SupervisionMode::Barge => Self::Barge,
+        }
+    }
+}
+
+impl From<SupervisionMode> for center::SupervisionMode {
+    fn from(mode: SupervisionMode) -> Self {
+        match mode {
+            SupervisionMode::Listen => Self::Listen,
+            SupervisionMode::Whisper => Self::Whisper,
+            SupervisionMode::Barge => Self::Barge,
+        }
+    }
+}
 
 impl From<directory::Role> for Role {
     fn from(role: directory::Role) -> Self {
@@ -279,6 +317,7 @@ impl From<&center::Phase> for Phase {
             center::Phase::Bridged { consultation: Some(_), .. } => Self::Consulting,
             center::Phase::Bridged { parties, .. } if parties.len() > 2 => Self::Conference,
             center::Phase::Bridged { .. } => Self::Bridged,
+            center::Phase::Parked { .. } => Self::Parked,
             center::Phase::Echo => Self::Echo,
             center::Phase::Ended { .. } => Self::Ended,
         }
@@ -384,6 +423,7 @@ impl From<OfferEnd> for OfferEnded {
             OfferEnd::CallerLeft => Self::CallerLeft,
             OfferEnd::TakenByAnother => Self::TakenByAnother,
             OfferEnd::CallEnded => Self::CallEnded,
+            OfferEnd::Deflected => Self::Deflected,
         }
     }
 }
@@ -395,6 +435,7 @@ impl From<SessionEnd> for SessionEnded {
             SessionEnd::SignedInElsewhere => Self::SignedInElsewhere,
             SessionEnd::ConnectionLost => Self::ConnectionLost,
             SessionEnd::Reconfigured => Self::Reconfigured,
+            SessionEnd::ForcedOut => Self::ForcedOut,
         }
     }
 }

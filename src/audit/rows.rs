@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, Transaction, params};
+use rusqlite::{Connection, Row as SqlRow, Transaction};
 use tandem_center::audit::{Row, check_record};
 use tandem_center::{CallId, Cdr, Counts, Index};
 
@@ -182,16 +182,11 @@ fn beside(
         let what = format!("it has a timeline that ends with command {index}, and no record");
         answer.findings.push(Finding::records(Some(call), what));
     }
-    // Records of programs that kept no timelines are older than all timelines.
-    let first: Option<i64> = transaction
-        .query_row("SELECT min(log_index) FROM timelines", [], |row| row.get(0))
-        .optional()?
-        .flatten();
     let mut bare = transaction.prepare(
-        "SELECT call FROM cdr WHERE log_index BETWEEN ?1 AND ?2
+        "SELECT call FROM cdr WHERE log_index <= ?1
            AND call NOT IN (SELECT call FROM timelines)",
     )?;
-    let bare = bare.query_map(params![first.unwrap_or(i64::MAX), through as i64], |r| r.get(0))?;
+    let bare = bare.query_map([through as i64], |row| row.get(0))?;
     for call in bare {
         let what = "it has a record, and no timeline".to_owned();
         answer.findings.push(Finding::records(Some(call?), what));

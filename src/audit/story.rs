@@ -172,6 +172,13 @@ impl Fold {
                 "talking".to_owned()
             }
             What::Recalled { agent } => format!("coming back to {agent}"),
+            What::SupervisorTakes { by, .. } => format!("talking with {by}"),
+            What::Deflected { to, .. } => {
+                self.offered = None;
+                format!("on its way to {to}")
+            }
+            What::Parked { slot, .. } => format!("parked in slot {slot}"),
+            What::PickedUp { by, .. } => format!("on its way to {by}"),
             What::Held { .. } => return self.held = true,
             What::Retrieved { .. } => return self.held = false,
             What::Screened { .. }
@@ -186,9 +193,19 @@ impl Fold {
             | What::Accepted { .. }
             | What::Invited { .. }
             | What::Rings { .. }
+            | What::GoesBy { .. }
+            | What::TrunkFull { .. }
+            | What::NoTrunkFree { .. }
             | What::Answered { .. }
             | What::LegFailed { .. }
             | What::LegEnded { .. }
+            | What::Muted { .. }
+            | What::Pressed { .. }
+            | What::RecordingPaused { .. }
+            | What::Supervises { .. }
+            | What::SupervisionEnded { .. }
+            | What::Prioritised { .. }
+            | What::Moved { .. }
             | What::TakenOver { .. } => return,
         };
         self.place = place;
@@ -216,6 +233,9 @@ impl Fold {
             | What::SentOn { .. }
             | What::Recalled { .. }
             | What::Classed { .. }
+            | What::GoesBy { .. }
+            | What::TrunkFull { .. }
+            | What::NoTrunkFree { .. }
             | What::TakenOver { .. } => (Lane::Node, Lane::Node),
             What::Enqueued { .. } => (Lane::Node, Lane::Queue),
             What::WaitsFor { .. } | What::Widened { .. } => (Lane::Queue, Lane::Queue),
@@ -235,6 +255,8 @@ impl Fold {
             | What::LegFailed { leg, .. }
             | What::LegEnded { leg, .. }
             | What::Held { leg, .. }
+            | What::Muted { leg, .. }
+            | What::Pressed { leg, .. }
             | What::Consults { leg, .. }
             | What::Alternates { leg, .. }
             | What::ConsultationEnded { leg }
@@ -242,6 +264,14 @@ impl Fold {
             | What::Leaves { leg, .. }
             | What::Transfers { leg, .. }
             | What::Retrieved { leg } => (of_leg(leg), Lane::Node),
+            What::RecordingPaused { .. }
+            | What::Deflected { .. }
+            | What::Parked { .. }
+            | What::PickedUp { .. }
+            | What::Supervises { .. }
+            | What::SupervisionEnded { .. }
+            | What::SupervisorTakes { .. } => (Lane::Agent, Lane::Node),
+            What::Prioritised { .. } | What::Moved { .. } => (Lane::Node, Lane::Queue),
             What::Bridged { .. } => (Lane::Caller, Lane::Agent),
         }
     }

@@ -14,12 +14,13 @@ use std::path::Path;
 use argon2::PasswordHash;
 use serde::Deserialize;
 use serde_json::Value;
+use tandem_center::directory::TRUNKS_OF_PREFIX_MAX;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
 use super::document::schema;
-use super::entries::{AgentRange, Number};
+use super::entries::{AgentRange, Number, Trunk};
 use super::sections::MemberRole;
 use super::types::{Name, Secret, SipUri};
 use crate::address::settings::TakeoverMode;
@@ -391,7 +392,6 @@ impl Whole<'_> {
         self.unique("number", "number", config.number.iter().map(|entry| entry.number.to_string()));
         self.unique("queue", "id", config.queue.iter().map(|queue| queue.id.to_string()));
         self.unique("trunk", "name", config.trunk.iter().map(|trunk| trunk.name.to_string()));
-        self.unique("trunk", "prefix", config.trunk.iter().map(|trunk| trunk.prefix.clone()));
         self.unique("agent", "id", config.agent.iter().map(|agent| agent.id.to_string()));
         let mut seen: BTreeSet<String> =
             config.agent.iter().map(|agent| agent.id.to_string()).collect();
@@ -447,6 +447,9 @@ impl Whole<'_> {
             for queue in &agent.queues {
                 self.queue_exists(("agent", Some(index), "queues"), queue, config);
             }
+            for queue in &agent.supervises {
+                self.queue_exists(("agent", Some(index), "supervises"), queue, config);
+            }
         }
         for (index, range) in config.agent_range.iter().enumerate() {
             for queue in &range.queues {
@@ -484,6 +487,22 @@ impl Whole<'_> {
         for (index, trunk) in config.trunk.iter().enumerate() {
             if trunk.password.is_some() && trunk.user.is_none() {
                 self.note(("trunk", Some(index), "password"), "a password needs a user".to_owned());
+            }
+            let is_limited = trunk.calls_in_max.is_some() || trunk.calls_in_per_second.is_some();
+            if is_limited && trunk.sources.is_empty() {
+                let message = "no call counts as this trunk's: its limit needs sources".to_owned();
+                self.note(("trunk", Some(index), "sources"), message);
+            }
+            let equals = |of: &&Trunk| of.prefix == trunk.prefix;
+            if config.trunk[..index].iter().filter(equals).count() == TRUNKS_OF_PREFIX_MAX {
+                let message = format!("at most {TRUNKS_OF_PREFIX_MAX} trunks share a prefix");
+                self.note(("trunk", Some(index), "prefix"), message);
+            }
+            for source in &trunk.sources {
+                if config.trunk[..index].iter().any(|of| of.sources.contains(source)) {
+                    let message = format!("calls from {source} are another trunk's already");
+                    self.note(("trunk", Some(index), "sources"), message);
+                }
             }
         }
     }

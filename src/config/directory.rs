@@ -12,16 +12,16 @@ use argon2::password_hash::PasswordHasher as _;
 use argon2::{Argon2, PasswordHash};
 use sha2::{Digest as _, Sha256};
 use tandem_center::directory::{
-    AgentConfig, AnswersOn, Blocked, OutboundRule, PasswordHash as CenterHash, QueueConfig, Role,
-    Screening, Strategy, TrunkConfig,
+    AgentConfig, AnswersOn, Blocked, Limits, OutboundRule, PasswordHash as CenterHash, QueueConfig,
+    Role, Screening, Strategy, TrunkConfig,
 };
 use tandem_center::flow::FlowName;
-use tandem_center::{AgentId, Directory, QueueId, Route};
+use tandem_center::{AgentId, Directory, NodeId, QueueId, Route};
 
 use super::Config;
 use super::distribution::{pattern, skills};
 use super::entries::{self, Agent, Number, Queue, ScreenAction, Trunk};
-use super::types::Name;
+use super::types::{CallsPerSecond, Name, TrunkCallsMax};
 
 impl Config {
     /// The directory with these flows.
@@ -42,6 +42,14 @@ impl Config {
                 .map(|trunk| (text(&trunk.name), trunk_config(trunk)))
                 .collect(),
             outbound: self.trunk.iter().map(outbound).collect(),
+            sites: self
+                .cluster
+                .member
+                .iter()
+                .filter_map(|member| {
+                    Some((NodeId(member.id.get().into()), text(member.site.as_ref()?)))
+                })
+                .collect(),
             flows,
             reasons: labels(&self.reasons),
             session_grace_seconds: self.http.session_grace_seconds.get(),
@@ -79,6 +87,7 @@ impl Config {
             queues: agent.queues.iter().map(queue_id).collect(),
             shows: agent.shows.as_ref().map(|number| number.as_str().into()),
             skills: skills(&agent.skills),
+            supervises: agent.supervises.iter().map(queue_id).collect(),
         }
     }
 
@@ -148,6 +157,18 @@ fn trunk_config(trunk: &Trunk) -> TrunkConfig {
         ring_seconds: trunk.ring_seconds.get(),
         record: trunk.record,
         wrap_up_seconds: trunk.wrap_up_seconds.get(),
+        priority: trunk.priority.get(),
+        weight: trunk.weight.get(),
+        failover: trunk.failover.iter().map(|status| status.get()).collect(),
+        incoming: limits(trunk.calls_in_max, trunk.calls_in_per_second),
+        outgoing: limits(trunk.calls_out_max, trunk.calls_out_per_second),
+    }
+}
+
+fn limits(calls: Option<TrunkCallsMax>, per_second: Option<CallsPerSecond>) -> Limits {
+    Limits {
+        calls: calls.map_or(0, TrunkCallsMax::get),
+        per_second: per_second.map_or(0, CallsPerSecond::get),
     }
 }
 
@@ -249,14 +270,30 @@ mod tests {
     }
 
     #[test]
+    fn members_bring_their_sites() {
+        let mut text =
+            "[cluster]\nlisten = \"127.0.0.1:7001\"\nsecret = \"sixteen bytes or more\"\n"
+                .to_owned();
+        for (id, site) in [(1, "site = \"north\""), (2, "site = \"north\""), (3, "")] {
+            text += &format!(
+                "[[cluster.member]]\nid = {id}\naddress = \"127.0.0.1:700{id}\"\n{site}\n"
+            );
+        }
+        let north = |id| (NodeId(id), "north".into());
+        assert_eq!(parse(&text).sites, [north(1), north(2)].into());
+    }
+
+    #[test]
     fn a_dialled_number_goes_out_without_its_prefix() {
         let directory = parse(
             "[[trunk]]\nname = \"a\"\naddress = \"sip:x\"\nprefix = \"90\"\nstrip_prefix = true\n\
              add_prefix = \"+49\"\n",
         );
-        let number = "+49171".into();
-        let destination =
-            tandem_center::directory::Destination::Outside { trunk: "a".into(), number };
+        let (prefix, number) = ("90".into(), "90171".into());
+        let outside = tandem_center::directory::Outside { prefix, number };
+        let ways: Vec<_> = directory.ways("90").map(|(rule, _)| rule.rewrite("90171")).collect();
+        assert_eq!(ways, ["+49171".into()]);
+        let destination = tandem_center::directory::Destination::Outside(outside);
         assert_eq!(directory.destination("90171"), Some(destination));
         assert_eq!(directory.destination("171"), None);
     }

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::distribution::{Member, Ring, Staffing};
 use super::types::{
-    AgentCount, Dialled, Digits, LengthMax, Level, Name, Pattern, Penalty, Priority, RefuseStatus,
-    RingSeconds, Secret, SipUri, WaitSeconds, WrapUpSeconds,
+    AgentCount, CallsPerSecond, Dialled, Digits, LengthMax, Level, Name, Pattern, Penalty,
+    Priority, RefuseStatus, ResponseSeconds, RingSeconds, Secret, SipUri, Source, TrunkCallsMax,
+    TrunkPriority, WaitSeconds, Weight, WrapUpSeconds,
 };
 
 /// A number that callers dial, and what answers it: exactly one of `flow`, `queue`, `agent`,
@@ -102,6 +103,22 @@ const fn ring_seconds() -> RingSeconds {
 
 const fn trunk_ring_seconds() -> RingSeconds {
     RingSeconds::of::<60>()
+}
+
+const fn trunk_priority() -> TrunkPriority {
+    TrunkPriority::of::<10>()
+}
+
+const fn trunk_weight() -> Weight {
+    Weight::of::<10>()
+}
+
+const fn response_seconds() -> ResponseSeconds {
+    ResponseSeconds::of::<5>()
+}
+
+fn failover() -> Vec<RefuseStatus> {
+    vec![RefuseStatus::of::<408>(), RefuseStatus::of::<503>()]
 }
 
 const fn wrap_up_seconds() -> WrapUpSeconds {
@@ -264,6 +281,9 @@ pub struct Agent {
     /// What the person knows, and how well: names with levels from 1 to 100.
     #[serde(default)]
     pub skills: BTreeMap<Name, Level>,
+    /// The queues whose agents and callers a supervisor supervises; empty: all.
+    #[serde(default)]
+    pub supervises: Vec<Name>,
 }
 
 /// Agents with numbered names, as for a load test: `prefix = "agent"`, `first = 1`,
@@ -296,8 +316,9 @@ pub struct AgentRange {
     pub skills: BTreeMap<Name, Level>,
 }
 
-/// A provider or gateway through which agents call out. Of those whose prefix fits a dialled
-/// number, the one with the longest prefix takes the call.
+/// A provider or gateway through which calls leave, and come in. Of those whose prefix fits a
+/// dialled number, the ones with the longest prefix take the call: several trunks with the same
+/// prefix stand in for each other. Limits hold for all nodes together.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trunk {
@@ -308,6 +329,35 @@ pub struct Trunk {
     /// What dialled numbers begin with to go this way. Empty: every number.
     #[serde(default)]
     pub prefix: String,
+    /// Which trunk of a prefix is tried first: that with the lowest number which has room and does
+    /// not rest. The next is tried when it fails.
+    #[serde(default = "trunk_priority")]
+    pub priority: TrunkPriority,
+    /// Its share of the calls among trunks of the same prefix and priority.
+    #[serde(default = "trunk_weight")]
+    pub weight: Weight,
+    /// After which SIP statuses the next trunk of the prefix is tried. 408 is also a trunk that says
+    /// nothing, 503 also one that cannot be reached. A status that speaks of who was called, as 486
+    /// does, makes one person's phone ring by way of every provider.
+    #[serde(default = "failover")]
+    pub failover: Vec<RefuseStatus>,
+    /// In how many seconds the trunk is to say something to a call, if only that it tries. An INVITE
+    /// is repeated after 0.5, 1.5 and 3.5 s: a shorter time gives up after less than four losses,
+    /// a longer one is silence for the caller.
+    #[serde(default = "response_seconds")]
+    pub response_seconds: ResponseSeconds,
+    /// How many calls go out here at a time. Without it, any number.
+    pub calls_out_max: Option<TrunkCallsMax>,
+    /// How many calls go out here a second; a second's worth may go at once.
+    pub calls_out_per_second: Option<CallsPerSecond>,
+    /// Addresses from which its own calls come, with or without a port. Only calls from there count
+    /// as the trunk's.
+    #[serde(default)]
+    pub sources: Vec<Source>,
+    /// How many calls may come in here at a time. One more is refused with 503.
+    pub calls_in_max: Option<TrunkCallsMax>,
+    /// How many calls may come in here a second; a second's worth may come at once.
+    pub calls_in_per_second: Option<CallsPerSecond>,
     /// Whether the prefix is taken off before the number is sent.
     #[serde(default)]
     pub strip_prefix: bool,
@@ -363,6 +413,7 @@ impl AgentRange {
                 answers_on: self.answers_on,
                 always_ready: self.always_ready,
                 skills: self.skills.clone(),
+                supervises: Vec::new(),
             })
         })
     }

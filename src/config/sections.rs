@@ -246,6 +246,9 @@ pub struct Member {
     /// Its `http.listen`, told to clients so that they go on there when this node dies. The other
     /// nodes copy recordings there; a node without it gets none and gives none.
     pub http: Option<SocketAddr>,
+    /// Where it stands. The calls of a lost node go to a node of the same site as long as there is
+    /// one. The same on every node; all members without a site are together at one more.
+    pub site: Option<Name>,
     /// What it is there for. The same on every node.
     #[serde(default)]
     pub role: MemberRole,

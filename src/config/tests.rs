@@ -239,6 +239,20 @@ device = "tel:{id}"
 }
 
 #[test]
+fn trunks_that_cannot_do_what_they_are_to_are_refused() {
+    let trunk = "[[trunk]]\nname = \"a\"\naddress = \"sip:x\"\n";
+    let says = |text: &str| problems(text).join("\n");
+    assert!(says(&format!("{trunk}calls_in_max = 3\n")).contains("its limit needs sources"));
+    let other = trunk.replace("\"a\"", "\"b\"");
+    let source = "sources = [\"10.0.0.1\"]\n";
+    let twice = says(&format!("{trunk}{source}{other}{source}"));
+    assert!(twice.contains("calls from 10.0.0.1 are another trunk's already"), "{twice}");
+    assert!(says(&format!("{trunk}sources = [\"ten\"]\n")).contains("is no address"));
+    let many = (0..=16).map(|n| trunk.replace("\"a\"", &format!("\"t{n}\"")));
+    assert!(says(&many.collect::<String>()).contains("at most 16 trunks share a prefix"));
+}
+
+#[test]
 fn a_cluster_needs_a_secret_an_address_and_itself() {
     let text = "[node]\nid = 2\n[[cluster.member]]\nid = 1\naddress = \"127.0.0.1:7000\"\n";
     let lines = problems(text).join("\n");

@@ -50,6 +50,12 @@ pub enum ValueError {
         /// What the file says.
         value: String,
     },
+    /// Not where requests come from.
+    #[error("{value:?} is no address: 192.0.2.1, 192.0.2.1:5060 or [2001:db8::1]:5060")]
+    NotASource {
+        /// What the file says.
+        value: String,
+    },
     /// A screening pattern with a star elsewhere than at its end.
     #[error("{value:?} is no pattern: a number, a beginning followed by '*', or '*'")]
     NotAPattern {
@@ -229,6 +235,18 @@ bounded!(
     /// A SIP status that refuses a call (RFC 3261 §21.4 to §21.6).
     RefuseStatus: u16, 400..=699, "");
 bounded!(
+    /// A trunk's place among those of its prefix: the lowest is tried first.
+    TrunkPriority: u8, 0..=255, "");
+bounded!(
+    /// Calls of a trunk at a time.
+    TrunkCallsMax: u32, 1..=100_000, " calls");
+bounded!(
+    /// New calls a second.
+    CallsPerSecond: u32, 1..=10_000, " calls a second");
+bounded!(
+    /// Seconds in which something is to be heard. Timer B of RFC 3261 ends at 32.
+    ResponseSeconds: u32, 1..=32, " seconds");
+bounded!(
     /// Numbered agents in one range.
     AgentCount: u32, 1..=10_000, " agents");
 bounded!(
@@ -340,6 +358,11 @@ text!(
                 && !rest.starts_with('@') && !rest.ends_with('@')
         })
     }, NotASipUri);
+
+text!(
+    /// Where requests come from: an IP address, or one with a port.
+    Source, "^[0-9a-fA-F:.\\[\\]]{2,48}$", |value| crate::routes::Source::parse(value).is_some(),
+    NotASource);
 
 text!(
     /// Where a web service is.

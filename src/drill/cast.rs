@@ -52,7 +52,7 @@ impl Addresses {
     }
 
     fn at(self, behind: u8) -> Ipv4Addr {
-        let [a, b, c, _] = self.means.network().octets();
+        let [a, b, c, _] = self.means.network(self.first).octets();
         Ipv4Addr::new(a, b, c, self.first.saturating_add(behind))
     }
 }

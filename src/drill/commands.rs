@@ -154,8 +154,18 @@ struct Desk {
     common: Arc<Common>,
     at: usize,
     session: Option<String>,
-    unanswered: VecDeque<(usize, Instant)>,
+    /// The last index that it was told.
+    known: Option<u64>,
+    unanswered: VecDeque<Sent>,
     done: Done,
+}
+
+/// A command without an answer.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    number: usize,
+    at: Instant,
+    after: Option<u64>,
 }
 
 impl Desk {
@@ -166,6 +176,7 @@ impl Desk {
             common,
             at: number % NODES,
             session: None,
+            known: None,
             unanswered: VecDeque::new(),
             done: Done::default(),
         }
@@ -216,42 +227,45 @@ impl Desk {
         }
     }
 
-    fn frame(&self, number: usize) -> CommandFrame {
+    fn frame(&self, of: Sent) -> CommandFrame {
+        let Sent { number, after, .. } = of;
         let command = Do::NotReady(NotReady { reason: reason(number), agent: None });
-        CommandFrame { id: format!("{}-{number}", self.number), command }
+        CommandFrame { id: format!("{}-{number}", self.number), after, command }
     }
 
     /// A further command, if there is to be one.
-    fn next(&mut self) -> Option<usize> {
+    fn next(&mut self) -> Option<Sent> {
         self.common.takes_one().then(|| {
+            let number = self.done.acknowledged.len();
+            let sent = Sent { number, at: Instant::now(), after: self.known };
             self.done.acknowledged.push(false);
-            self.unanswered.push_back((self.done.acknowledged.len() - 1, Instant::now()));
-            self.done.acknowledged.len() - 1
+            self.unanswered.push_back(sent);
+            sent
         })
     }
 
     fn answered(&mut self, number: usize) {
-        if let Some(place) = self.unanswered.iter().position(|(known, _)| *known == number)
-            && let Some((_, sent)) = self.unanswered.remove(place)
+        if let Some(place) = self.unanswered.iter().position(|sent| sent.number == number)
+            && let Some(sent) = self.unanswered.remove(place)
         {
             self.done.acknowledged[number] = true;
-            self.done.took.push(sent.elapsed());
+            self.done.took.push(sent.at.elapsed());
         }
     }
 
     /// Whether nothing is left to be done.
     async fn converse(&mut self, mut cti: Cti) -> bool {
-        for (number, _) in self.unanswered.clone() {
+        for sent in self.unanswered.clone() {
             self.done.repeated += 1;
-            if cti.send(&ClientFrame::Command(self.frame(number))).await.is_err() {
+            if cti.send(&ClientFrame::Command(self.frame(sent))).await.is_err() {
                 return false;
             }
         }
         loop {
             while self.unanswered.len() < WINDOW
-                && let Some(number) = self.next()
+                && let Some(sent) = self.next()
             {
-                if cti.send(&ClientFrame::Command(self.frame(number))).await.is_err() {
+                if cti.send(&ClientFrame::Command(self.frame(sent))).await.is_err() {
                     return false;
                 }
             }
@@ -264,14 +278,14 @@ impl Desk {
                 () = sleep_until(due) => None,
             };
             match frame {
-                Some(ServerFrame::Reply(reply)) => self.hear(&reply.id),
+                Some(ServerFrame::Reply(reply)) => self.hear(&reply),
                 Some(ServerFrame::Error(error)) => {
                     let id = error.id.unwrap_or_default();
                     if is_passing(error.error.code) {
                         sleep(PAUSE).await;
                         self.done.repeated += 1;
-                        let Some(number) = number_of(&id) else { return false };
-                        let again = ClientFrame::Command(self.frame(number));
+                        let Some(sent) = self.waiting(&id) else { return false };
+                        let again = ClientFrame::Command(self.frame(sent));
                         if cti.send(&again).await.is_err() {
                             return false;
                         }
@@ -292,16 +306,22 @@ impl Desk {
         }
     }
 
-    fn hear(&mut self, id: &str) {
-        match number_of(id) {
+    fn hear(&mut self, reply: &ReplyFrame) {
+        self.known = self.known.max(Some(reply.index));
+        match number_of(&reply.id) {
             Some(number) => self.answered(number),
-            None => self.done.refused.push(format!("an answer to {id:?}")),
+            None => self.done.refused.push(format!("an answer to {:?}", reply.id)),
         }
+    }
+
+    fn waiting(&self, id: &str) -> Option<Sent> {
+        let number = number_of(id)?;
+        self.unanswered.iter().find(|sent| sent.number == number).copied()
     }
 
     fn refuse(&mut self, id: &str, why: String) {
         self.done.refused.push(format!("{id}: {why}"));
-        self.unanswered.retain(|(number, _)| Some(*number) != number_of(id));
+        self.unanswered.retain(|sent| Some(sent.number) != number_of(id));
     }
 
     /// The same over HTTP, one at a time; the WebSocket only keeps the agent signed in.
@@ -309,19 +329,17 @@ impl Desk {
         let Ok(mut server) = Server::new(&self.common.servers[self.at]) else { return false };
         server.set_token(self.token.clone());
         loop {
-            let Some(number) =
-                self.unanswered.front().map(|(number, _)| *number).or_else(|| self.next())
-            else {
+            let Some(sent) = self.unanswered.front().copied().or_else(|| self.next()) else {
                 return true;
             };
-            let frame = self.frame(number);
+            let frame = self.frame(sent);
             let ask = server.post::<ReplyFrame>("/api/v1/commands", &frame);
             let answer = tokio::select! {
                 answer = timeout(ANSWER_WITHIN, ask) => answer,
                 () = is_closed(&mut cti) => return false,
             };
             match answer {
-                Ok(Ok(reply)) => self.hear(&reply.id),
+                Ok(Ok(reply)) => self.hear(&reply),
                 Ok(Err(ClientError::Refused(error))) if !is_passing(error.code) => {
                     self.refuse(&frame.id, error.to_string());
                 }

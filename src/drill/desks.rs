@@ -167,7 +167,8 @@ impl Client {
                 order = orders.recv() => {
                     let Some(command) = order else { return };
                     number += 1;
-                    let frame = CommandFrame { id: format!("{}-{number}", self.prefix), command };
+                    let (id, after) = (format!("{}-{number}", self.prefix), self.seen);
+                    let frame = CommandFrame { id, after, command };
                     let sent = std::time::Instant::now();
                     self.note(|log| log.asked.push(Asked {
                         id: frame.id.clone(),

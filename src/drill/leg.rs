@@ -404,7 +404,10 @@ impl Leg {
             };
             self.respond(&invite, "487 Request Terminated", "");
         }
-        if !matches!(self.phase, Phase::Leaving | Phase::Over) {
+        if self.phase == Phase::Leaving {
+            // Both hang up at once: theirs is as good an answer.
+            self.events.push(Event::Left);
+        } else if self.phase != Phase::Over {
             self.events.push(Event::Ended { by });
         }
         self.phase = Phase::Over;

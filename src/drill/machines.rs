@@ -16,33 +16,33 @@ use super::cast::{Addresses, NODES};
 /// The interface of each machine.
 pub(crate) const INTERFACE: &str = "eth0";
 
-/// The switch, in the drill's own namespace.
-const SWITCH: &str = "switch0";
-
 /// How long a process may take until it holds its namespace.
 const HELD_WITHIN: Duration = Duration::from_secs(10);
 
 /// See the file.
 #[derive(Debug)]
 pub(crate) struct Machines {
+    /// What tells the switch and its ports from those of rounds beside it.
+    first: u8,
     holders: Vec<Child>,
 }
 
 impl Machines {
     /// Lays the network: the machines with their own addresses, and the parties' on the switch.
     pub(crate) fn lay(addresses: Addresses) -> anyhow::Result<Self> {
-        let mut machines = Self { holders: Vec::new() };
-        ip(&["link", "add", "name", SWITCH, "type", "bridge"])?;
-        ip(&["link", "set", SWITCH, "up"])?;
+        let mut machines = Self { first: addresses.first, holders: Vec::new() };
+        let switch = machines.switch();
+        ip(&["link", "add", "name", &switch, "type", "bridge"])?;
+        ip(&["link", "set", &switch, "up"])?;
         for address in addresses.of_parties() {
-            ip(&["address", "add", &format!("{address}/24"), "dev", SWITCH])?;
+            ip(&["address", "add", &format!("{address}/24"), "dev", &switch])?;
         }
         for node in 0..NODES {
             machines.holders.push(hold_namespace()?);
-            let (port, place) = (port(node), machines.place(node));
+            let (port, place) = (machines.port(node), machines.place(node));
             let cable = ["type", "veth", "peer", "name", INTERFACE, "netns", &place];
             ip(&[&["link", "add", "name", port.as_str()], &cable[..]].concat())?;
-            ip(&["link", "set", &port, "master", SWITCH, "up"])?;
+            ip(&["link", "set", &port, "master", &switch, "up"])?;
             let own = format!("{}/24", addresses.node(node));
             machines.ip(node, &["link", "set", "lo", "up"])?;
             machines.ip(node, &["link", "set", INTERFACE, "up"])?;
@@ -60,12 +60,21 @@ impl Machines {
 
     /// Pulls the cable out of the switch. The machine itself sees nothing of it.
     pub(crate) fn pull(&self, node: usize) -> anyhow::Result<()> {
-        ip(&["link", "set", &port(node), "nomaster"])
+        ip(&["link", "set", &self.port(node), "nomaster"])
     }
 
     /// Puts it back.
     pub(crate) fn plug(&self, node: usize) -> anyhow::Result<()> {
-        ip(&["link", "set", &port(node), "master", SWITCH])
+        ip(&["link", "set", &self.port(node), "master", &self.switch()])
+    }
+
+    /// The switch, in the drill's own namespace.
+    fn switch(&self) -> String {
+        format!("switch{}", self.first)
+    }
+
+    fn port(&self, node: usize) -> String {
+        format!("port{}-{}", self.first, node + 1)
     }
 
     fn place(&self, node: usize) -> String {
@@ -85,13 +94,13 @@ impl Drop for Machines {
             let _ended = holder.kill();
             let _status = holder.wait();
         }
-        // The next round lays its own; the namespace of the drill ends with it in any case.
-        let _gone = ip(&["link", "delete", SWITCH]);
+        // The next round lays its own; the namespace of the drill ends with it in any case. A cable's
+        // other end goes with its machine, but later.
+        for node in 0..self.holders.len() {
+            let _gone = ip(&["link", "delete", &self.port(node)]);
+        }
+        let _gone = ip(&["link", "delete", &self.switch()]);
     }
-}
-
-fn port(node: usize) -> String {
-    format!("port{}", node + 1)
 }
 
 /// A process in a new network namespace, which ends when nobody holds the other end of its input.

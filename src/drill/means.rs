@@ -85,11 +85,12 @@ impl Means {
         }
     }
 
-    /// The network of nodes and parties.
-    pub(crate) fn network(self) -> Ipv4Addr {
+    /// The network of nodes and parties whose addresses begin with `first`. Rounds side by side
+    /// have switches of their own, and a route for each.
+    pub(crate) fn network(self, first: u8) -> Ipv4Addr {
         match self {
             Self::Loopback | Self::Reinvite => Ipv4Addr::new(127, 0, 0, 0),
-            Self::Interface | Self::Hook => Ipv4Addr::new(10, 77, 0, 0),
+            Self::Interface | Self::Hook => Ipv4Addr::new(10, 77, first, 0),
         }
     }
 }

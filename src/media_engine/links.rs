@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tandem_media::mix::PARTIES_MAX;
 
-use super::{PortKey, Source};
+use super::{PortKey, PortPlan, Source};
 
 #[derive(Debug, Default)]
 pub(super) struct Links {
@@ -20,14 +20,16 @@ pub(super) struct Links {
 struct Linked {
     index: u32,
     hears: Hears,
+    /// The conference that it takes part in.
+    sits_in: Option<u64>,
 }
 
 /// What of a source matters to others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hears {
-    Nobody,
+    /// Nobody, or a conference.
+    NoPort,
     Port(PortKey),
-    Conference(u64),
 }
 
 /// What follows from a changed source.
@@ -51,27 +53,42 @@ impl Links {
     }
 
     pub(super) fn open(&mut self, key: PortKey, index: u32) {
-        self.ports.insert(key, Linked { index, hears: Hears::Nobody });
+        self.ports.insert(key, Linked { index, hears: Hears::NoPort, sits_in: None });
     }
 
     pub(super) fn close(&mut self, key: PortKey, index: u32) -> Change {
-        let change = self.set_source(key, index, &Source::Silence);
+        let change = self.follow(key, index, &Source::Silence, None);
         self.ports.remove(&key);
         change
     }
 
-    pub(super) fn set_source(&mut self, key: PortKey, index: u32, source: &Source) -> Change {
+    /// A port has this plan now.
+    pub(super) fn set_plan(&mut self, key: PortKey, index: u32, plan: &PortPlan) -> Change {
+        self.follow(key, index, &plan.source, plan.conference())
+    }
+
+    fn follow(
+        &mut self,
+        key: PortKey,
+        index: u32,
+        source: &Source,
+        sits_in: Option<u64>,
+    ) -> Change {
         let hears = match source {
             Source::Relay(heard) => Hears::Port(*heard),
             Source::Echo => Hears::Port(key),
-            Source::Mix(conference) => Hears::Conference(*conference),
-            Source::Silence | Source::Play { .. } => Hears::Nobody,
+            Source::Mix { .. } | Source::Silence | Source::Play { .. } => Hears::NoPort,
         };
         let mut change = Change::default();
         let Some(linked) = self.ports.get_mut(&key) else {
             return change;
         };
         let before = std::mem::replace(&mut linked.hears, hears);
+        let sat_in = std::mem::replace(&mut linked.sits_in, sits_in);
+        if sat_in != sits_in {
+            change.ended = sat_in.and_then(|conference| self.leave(conference, index));
+            change.begun = sits_in.and_then(|conference| self.join(conference, index));
+        }
         if before == hears {
             return change;
         }
@@ -81,16 +98,14 @@ impl Links {
                 self.crossings.remove(&(heard, key));
                 change.relink.push(heard);
             }
-            Hears::Conference(conference) => change.ended = self.leave(conference, index),
-            Hears::Port(_) | Hears::Nobody => (),
+            Hears::Port(_) | Hears::NoPort => (),
         }
         match hears {
             Hears::Port(heard) if heard.call != key.call => {
                 self.crossings.insert((heard, key));
                 change.relink.push(heard);
             }
-            Hears::Conference(conference) => change.begun = self.join(conference, index),
-            Hears::Port(_) | Hears::Nobody => (),
+            Hears::Port(_) | Hears::NoPort => (),
         }
         change
     }
@@ -111,7 +126,7 @@ impl Links {
     pub(super) fn listeners(&self, call: u64) -> Vec<(u32, u32)> {
         let inside = self.of_call(call).filter_map(|(_, linked)| match linked.hears {
             Hears::Port(heard) if heard.call == call => Some((self.index(heard)?, linked.index)),
-            Hears::Port(_) | Hears::Conference(_) | Hears::Nobody => None,
+            Hears::Port(_) | Hears::NoPort => None,
         });
         let bounds = (first(call), first(0))..=(last(call), last(u64::MAX));
         let across = self
@@ -169,14 +184,18 @@ mod tests {
     const B: PortKey = PortKey { call: 7, leg: 1 };
     const OTHER: PortKey = PortKey { call: 9, leg: 0 };
 
+    fn mix() -> Source {
+        Source::Mix { conference: 5, without: Vec::new() }
+    }
+
     #[test]
     fn two_legs_hear_each_other_in_whatever_order_they_come() {
         let mut links = Links::default();
         links.open(A, 10);
-        links.set_source(A, 10, &Source::Relay(B));
+        links.follow(A, 10, &Source::Relay(B), None);
         assert_eq!(links.listeners(7), []);
         links.open(B, 11);
-        links.set_source(B, 11, &Source::Relay(A));
+        links.follow(B, 11, &Source::Relay(A), None);
         assert_eq!(links.listeners(7), [(11, 10), (10, 11)]);
         links.close(A, 10);
         assert_eq!(links.listeners(7), []);
@@ -188,7 +207,7 @@ mod tests {
     fn an_echo_hears_itself() {
         let mut links = Links::default();
         links.open(A, 10);
-        links.set_source(A, 10, &Source::Echo);
+        links.follow(A, 10, &Source::Echo, None);
         assert_eq!(links.listeners(7), [(10, 10)]);
     }
 
@@ -197,10 +216,10 @@ mod tests {
         let mut links = Links::default();
         links.open(A, 10);
         links.open(OTHER, 20);
-        let change = links.set_source(OTHER, 20, &Source::Relay(A));
+        let change = links.follow(OTHER, 20, &Source::Relay(A), None);
         assert_eq!(change.relink, [OTHER, A]);
         assert_eq!((links.listeners(7), links.listeners(9)), (vec![(10, 20)], vec![]));
-        let change = links.set_source(OTHER, 20, &Source::Silence);
+        let change = links.follow(OTHER, 20, &Source::Silence, None);
         assert_eq!(change.relink, [OTHER, A]);
         assert_eq!(links.listeners(7), []);
         assert!(links.crossings.is_empty());
@@ -211,12 +230,24 @@ mod tests {
         let mut links = Links::default();
         links.open(A, 10);
         links.open(B, 11);
-        assert_eq!(links.set_source(A, 10, &Source::Mix(5)).begun, Some(5));
-        assert_eq!(links.set_source(B, 11, &Source::Mix(5)).begun, None);
-        assert_eq!(links.set_source(B, 11, &Source::Mix(5)), Change::default());
+        assert_eq!(links.follow(A, 10, &mix(), Some(5)).begun, Some(5));
+        assert_eq!(links.follow(B, 11, &mix(), Some(5)).begun, None);
+        assert_eq!(links.follow(B, 11, &mix(), Some(5)), Change::default());
         assert_eq!(links.parties(5), [10, 11]);
-        assert_eq!(links.set_source(A, 10, &Source::Silence).ended, None);
+        assert_eq!(links.follow(A, 10, &Source::Silence, None).ended, None);
         assert_eq!(links.close(B, 11).ended, Some(5));
         assert!(links.conferences.is_empty());
+    }
+
+    #[test]
+    fn who_hears_one_other_may_be_listened_to_in_a_conference() {
+        let mut links = Links::default();
+        links.open(A, 10);
+        links.open(B, 11);
+        links.follow(B, 11, &Source::Relay(A), None);
+        assert_eq!(links.follow(B, 11, &Source::Relay(A), Some(5)).begun, Some(5));
+        assert_eq!((links.parties(5), links.listeners(7)), (&[11][..], vec![(10, 11)]));
+        assert_eq!(links.follow(B, 11, &Source::Relay(A), None).ended, Some(5));
+        assert_eq!(links.listeners(7), [(10, 11)]);
     }
 }

@@ -28,13 +28,20 @@ pub(super) enum Close {
     Silent,
 }
 
+/// A plan, and how many leases had been confirmed when it was seen whose the call is.
+#[derive(Debug)]
+pub(super) struct Described {
+    pub(super) plan: PortPlan,
+    pub(super) confirmed: u64,
+}
+
 /// Requests for one port since the thread last looked, in the order of the fields.
 #[derive(Default)]
 pub(super) struct Request {
     pub(super) close: Option<Close>,
     pub(super) resume: Option<PortState>,
     pub(super) attach: Option<Reservation>,
-    pub(super) plan: Option<PortPlan>,
+    pub(super) plan: Option<Described>,
     pub(super) panic: bool,
     pub(super) export: Option<ExportReply>,
 }
@@ -82,8 +89,8 @@ impl Mailbox {
         self.post(key, |request| request.attach = Some(reservation));
     }
 
-    pub(super) fn apply(&self, key: PortKey, plan: PortPlan) {
-        self.post(key, |request| request.plan = Some(plan));
+    pub(super) fn apply(&self, key: PortKey, plan: PortPlan, confirmed: u64) {
+        self.post(key, |request| request.plan = Some(Described { plan, confirmed }));
     }
 
     pub(super) fn resume(&self, key: PortKey, state: PortState) {

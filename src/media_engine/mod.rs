@@ -306,12 +306,19 @@ impl Engine {
     /// thread encodes their frames, which costs it little in G.711 and much in Opus: prepare
     /// what many will hear at once ([`Clip::prepare`]) when it is loaded.
     pub fn apply(&self, key: PortKey, plan: PortPlan) {
+        self.apply_under(u64::MAX, key, plan);
+    }
+
+    /// The same by somebody who looked whose the call is when so many leases had been confirmed
+    /// ([`Lease::confirmed`]). By a description that is older than a stop of this process, or than
+    /// the lease that followed it, nothing is sent.
+    pub fn apply_under(&self, confirmed: u64, key: PortKey, plan: PortPlan) {
         if let Source::Play { clips, .. } = &plan.source
             && let Some(preparer) = &self.shared.preparer
         {
             preparer.prepare(clips, plan.codec.kind);
         }
-        self.mailbox(key).apply(key, plan);
+        self.mailbox(key).apply(key, plan, confirmed);
     }
 
     /// Continues the output stream of a port that another node exported. Before

@@ -10,6 +10,7 @@ use tandem_media::session::SenderState;
 
 use super::ports::Reservation;
 use super::recorder::{Batch, Recorder, Tap};
+use super::worker::STOPPED;
 use super::{PortKey, PortPlan, PortState};
 
 /// Panics of one port before it is left silent until its next plan: one that dies at every
@@ -34,6 +35,8 @@ pub(super) struct Slot {
     pub(super) ticking: bool,
     /// Nothing is sent: the peer is another node's, as far as can be known.
     pub(super) muted: bool,
+    /// The process was stopped until then: whether the call is still here is not known.
+    pub(super) doubted: Option<Instant>,
     /// The next thing that the machine does panics: a test of the supervision.
     pub(super) panic: bool,
     tap: Option<Tapped>,
@@ -56,6 +59,7 @@ impl Slot {
             listeners: Vec::new(),
             ticking: false,
             muted: false,
+            doubted: None,
             panic: false,
             tap: None,
             deaths: 0,
@@ -143,9 +147,10 @@ impl Slot {
         Some((taken, source?.try_into().ok()?))
     }
 
-    /// Sends RTP to the peer. False when the kernel does not take it.
-    pub(super) fn send(&self, packet: &[u8]) -> bool {
-        if self.muted {
+    /// Sends RTP to the peer, unless the process was stopped since it was made: the peer may be
+    /// another node's by then. False when the kernel does not take it.
+    pub(super) fn send(&self, packet: &[u8], made: Instant) -> bool {
+        if self.muted || made.elapsed() > STOPPED {
             return true;
         }
         let Some(peer) = self.port.destination() else {

@@ -15,6 +15,7 @@ use tandem_media::rtcp::REPORT_BYTES_MAX;
 use tandem_media::rtp::DATAGRAM_BYTES_MAX;
 use tandem_media::telephone_event::EVENT_BYTES;
 
+use super::Source;
 use super::slot::BATCH_AGE;
 use super::wheel::Beat;
 use super::worker::{Worker, slot_mut};
@@ -192,7 +193,7 @@ impl Worker {
             What::Audio | What::LateAudio | What::Comfort => None,
         };
         if let Some(packet) = slot.port.relay(heard, datagram, self.now) {
-            let sent = slot.send(&datagram[packet]);
+            let sent = slot.send(&datagram[packet], self.now);
             self.count_sent(sent);
         }
         if let Some(event) = event {
@@ -243,7 +244,7 @@ impl Worker {
         while let Some(slot) = self.slot(listener)
             && let Some(bytes) = slot.port.poll_translated(heard, packet, now)
         {
-            let sent = slot.send(&packet[..bytes]);
+            let sent = slot.send(&packet[..bytes], now);
             self.count_sent(sent);
         }
     }
@@ -265,7 +266,7 @@ impl Worker {
         };
         slot.trip();
         if let Some(bytes) = slot.port.handle_tick(&mut buffers.packet, now) {
-            let sent = slot.send(&buffers.packet[..bytes]);
+            let sent = slot.send(&buffers.packet[..bytes], now);
             self.count_sent(sent);
         }
         if let Some(slot) = self.slot(index)
@@ -286,7 +287,8 @@ impl Worker {
             self.guard(*party, |worker| {
                 if let Some(slot) = worker.slot(*party) {
                     slot.trip();
-                    if let Some(voice) = slot.port.take_voice(now) {
+                    let speaks = slot.port.plan().speaks_in == Some(conference);
+                    if let Some(voice) = slot.port.take_voice(now).filter(|_| speaks) {
                         mixer.add(voice);
                     }
                 }
@@ -297,15 +299,31 @@ impl Worker {
                 let Some(slot) = worker.slot(*party) else {
                     return;
                 };
+                let Source::Mix { without, .. } = slot.port.plan().source.clone() else {
+                    return;
+                };
+                let left_out = without.iter().filter_map(|key| worker.links.index(*key));
+                let left_out: Vec<u32> = left_out.chain([*party]).collect();
+                let voices = worker.voices(conference, &left_out);
+                let voices: Vec<&[i16]> = voices.iter().map(|voice| &voice[..]).collect();
                 let mut pcm = [0; FRAME_SAMPLES_8K];
-                let own = slot.port.voice().map_or(&[][..], |voice| voice);
-                mixer.hear(own, &mut pcm);
+                mixer.hear(&voices, &mut pcm);
+                let Some(slot) = worker.slot(*party) else {
+                    return;
+                };
                 if let Some(bytes) = slot.port.hear_mix(&pcm, packet, now) {
-                    let sent = slot.send(&packet[..bytes]);
+                    let sent = slot.send(&packet[..bytes], now);
                     worker.count_sent(sent);
                 }
             });
         }
+    }
+
+    /// What those of these ports said that speak in a conference.
+    fn voices(&self, conference: u64, ports: &[u32]) -> Vec<[i16; FRAME_SAMPLES_8K]> {
+        let ports = ports.iter().filter_map(|index| self.slots.get(*index as usize)?.as_ref());
+        let speakers = ports.filter(|slot| slot.port.plan().speaks_in == Some(conference));
+        speakers.filter_map(|slot| slot.port.voice().copied()).collect()
     }
 
     fn visit(&mut self, index: u32, buffers: &mut Buffers) {
@@ -318,7 +336,7 @@ impl Worker {
             slot.send_rtcp(&buffers.report[..bytes]);
         }
         if let Some(bytes) = slot.port.keep_alive(&mut buffers.packet, now) {
-            let sent = slot.send(&buffers.packet[..bytes]);
+            let sent = slot.send(&buffers.packet[..bytes], now);
             self.count_sent(sent);
         }
     }

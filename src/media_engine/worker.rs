@@ -24,7 +24,7 @@ use tandem_media::port::Output;
 
 use super::counters::{Counters, Round};
 use super::links::Links;
-use super::mailbox::{Close, Mailbox, Request};
+use super::mailbox::{Close, Described, Mailbox, Request};
 use super::ports::Reservation;
 use super::recorder::Recorder;
 use super::slot::{Slot, new_port};
@@ -54,7 +54,11 @@ const WAITING_MAX: usize = 4_096;
 const HEARD_WITHIN: Duration = Duration::from_millis(300);
 /// A round that comes this late after the last one, without a lease: the process was stopped, and
 /// what waits in the sockets was said to it then.
-const STOPPED: Duration = Duration::from_millis(300);
+pub(super) const STOPPED: Duration = Duration::from_millis(300);
+
+/// How long after that a port sends nothing unless its call is known to be here. With a majority
+/// that is known within a fraction of it; without one nobody has adopted the call.
+const DOUBTED: Duration = Duration::from_secs(1);
 /// Names the waker among the sockets.
 const WAKER: u64 = u64::MAX;
 /// The seconds from the beginning of NTP's time to that of Unix' (RFC 5905 figure 4).
@@ -95,7 +99,7 @@ pub(super) struct Worker {
 /// The halves of a port that came first.
 #[derive(Debug, Default)]
 struct Waiting {
-    plan: Option<PortPlan>,
+    plan: Option<Described>,
     state: Option<PortState>,
     sockets: Option<Reservation>,
 }
@@ -284,8 +288,9 @@ impl Worker {
             if let Some(sockets) = sockets {
                 self.move_to(key, sockets);
             }
-            if let Some(plan) = plan {
-                self.apply(index, plan);
+            if let Some(described) = plan {
+                self.settle_doubt(index, &described);
+                self.apply(index, described.plan);
             }
             return;
         }
@@ -294,13 +299,31 @@ impl Worker {
         waiting.state = state.or(waiting.state.take());
         waiting.sockets = sockets.or(waiting.sockets.take());
         if let (Some(_), Some(_)) = (&waiting.plan, &waiting.sockets)
-            && let Some(Waiting { plan: Some(plan), state, sockets: Some(sockets) }) =
+            && let Some(Waiting { plan: Some(described), state, sockets: Some(sockets) }) =
                 self.waiting.remove(&key)
         {
-            self.open(key, plan, state, sockets);
+            self.open(key, described.plan.clone(), state, sockets);
+            if let Some(index) = self.links.index(key) {
+                self.settle_doubt(index, &described);
+            }
         }
         if self.waiting.len() > WAITING_MAX {
             self.forget_plan();
+        }
+    }
+
+    /// Who describes a port under the present lease knows whose the call is; a description that is
+    /// older may be of a call that has moved.
+    fn settle_doubt(&mut self, index: u32, by: &Described) {
+        let is_old = by.confirmed < self.lease.confirmed();
+        let (holds, now) = (self.lease.holds(), self.now);
+        let Some(slot) = self.slot(index) else { return };
+        if is_old {
+            slot.doubted = slot.doubted.or(Some(now));
+            slot.muted = true;
+            self.fenced = true;
+        } else if holds {
+            slot.doubted = None;
         }
     }
 
@@ -351,7 +374,7 @@ impl Worker {
     }
 
     fn apply(&mut self, index: u32, plan: PortPlan) {
-        let source = plan.source.clone();
+        let linked = plan.clone();
         self.guard(index, |worker| {
             if let Some(slot) = slot_mut(&mut worker.slots, index) {
                 slot.apply(plan, &worker.recorder, worker.now);
@@ -363,7 +386,7 @@ impl Worker {
         let Some(key) = self.slot(index).map(|slot| slot.key) else {
             return;
         };
-        let change = self.links.set_source(key, index, &source);
+        let change = self.links.set_plan(key, index, &linked);
         if let Some(conference) = change.ended {
             self.wheel.remove(Beat::Conference(conference));
         }
@@ -384,14 +407,19 @@ impl Worker {
         }
         self.fenced = fenced;
         for slot in self.slots.iter_mut().flatten() {
-            slot.muted = fenced && !slot.port.was_heard(HEARD_WITHIN, self.now);
+            slot.doubted = slot.doubted.filter(|since| self.now - *since < DOUBTED);
+            slot.muted =
+                slot.doubted.is_some() || fenced && !slot.port.was_heard(HEARD_WITHIN, self.now);
+            self.fenced |= slot.doubted.is_some();
         }
     }
 
-    /// What came while the process was stopped is not passed on now.
+    /// What came while the process was stopped is not passed on now, and nothing is sent until it is
+    /// known whose the calls are.
     fn throw_away(&mut self, buffers: &mut Buffers) {
+        self.fenced = true;
         for slot in self.slots.iter_mut().flatten() {
-            slot.muted = true;
+            (slot.muted, slot.doubted) = (true, Some(self.now));
             for rtcp in [false, true] {
                 // A socket's buffer holds no more than this.
                 let mut left = super::ports::DRAIN_MAX;

@@ -11,12 +11,26 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use tandem_center::RecordingId;
+use tandem_media::codec::g711::alaw_encode;
 use tandem_media::wav::PART_HEADER_BYTES;
 
 use super::joined::{FRAME_BYTES, Gap, Layout, Piece, double, frames_to_double};
 use super::part::Part;
 use super::peers::{CHUNK_BYTES_MAX, hex};
 use super::{PartId, Recordings};
+
+/// Bytes before the samples of an A-law file.
+const ALAW_HEADER_BYTES: u64 = 58;
+
+/// How the samples of a download are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// Linear, 16 bits.
+    #[default]
+    Pcm,
+    /// G.711 A-law, 8 bits, at the rate of the recording.
+    Alaw,
+}
 
 /// See the file.
 #[derive(Clone, Debug)]
@@ -27,6 +41,7 @@ pub struct Download {
     /// For each part, the nodes that have it.
     sources: Arc<[Vec<u64>]>,
     etag: Arc<str>,
+    form: Form,
 }
 
 impl Download {
@@ -45,12 +60,46 @@ impl Download {
             hash.update(format!("\n{} {} {is_lost} {:?}", part.id, part.bytes, part.sha256));
         }
         let etag = format!("\"{}\"", &hex(&hash.finalize())[..32]).into();
-        Self { recordings, layout, parts: parts.into(), sources: sources.into(), etag }
+        Self {
+            recordings,
+            layout,
+            parts: parts.into(),
+            sources: sources.into(),
+            etag,
+            form: Form::Pcm,
+        }
+    }
+
+    /// The same recording, written in this form.
+    #[must_use]
+    pub fn in_form(self, form: Form) -> Self {
+        let plain = self.etag.trim_matches('"');
+        let etag = match form {
+            Form::Pcm => self.etag.clone(),
+            Form::Alaw => format!("\"{plain}-alaw\"").into(),
+        };
+        Self { form, etag, ..self }
     }
 
     /// Bytes of the joined file.
     pub fn bytes(&self) -> u64 {
-        self.layout.bytes
+        match self.form {
+            Form::Pcm => self.layout.bytes,
+            Form::Alaw => ALAW_HEADER_BYTES + self.samples(),
+        }
+    }
+
+    /// Samples of both channels together.
+    fn samples(&self) -> u64 {
+        (self.layout.bytes - self.header_bytes()) / 2
+    }
+
+    /// Bytes before the samples of the linear file.
+    fn header_bytes(&self) -> u64 {
+        match self.layout.piece(0) {
+            Some((Piece::Header(header), _)) => header.len() as u64,
+            Some((Piece::Silence(_) | Piece::Audio { .. }, _)) | None => 0,
+        }
     }
 
     /// Changes whenever the file does.
@@ -78,6 +127,27 @@ impl Download {
     /// # Errors
     /// No node that has them answers.
     pub async fn read(&self, at: u64, max: u64) -> io::Result<Vec<u8>> {
+        match self.form {
+            Form::Pcm => self.read_pcm(at, max).await,
+            Form::Alaw => self.read_alaw(at, max).await,
+        }
+    }
+
+    async fn read_alaw(&self, at: u64, max: u64) -> io::Result<Vec<u8>> {
+        let Some(sample) = at.checked_sub(ALAW_HEADER_BYTES) else {
+            let header = alaw_header(self.rate_hz(), self.samples());
+            return Ok(header.iter().skip(at as usize).take(max as usize).copied().collect());
+        };
+        let wanted = max.min(self.samples().saturating_sub(sample));
+        if wanted == 0 {
+            return Ok(Vec::new());
+        }
+        let pcm = self.read_pcm(self.header_bytes() + sample * 2, wanted * 2).await?;
+        let samples = pcm.chunks_exact(2).map(|two| i16::from_le_bytes([two[0], two[1]]));
+        Ok(samples.map(alaw_encode).collect())
+    }
+
+    async fn read_pcm(&self, at: u64, max: u64) -> io::Result<Vec<u8>> {
         let max = max.clamp(1, CHUNK_BYTES_MAX / 2);
         let Some((piece, offset)) = self.layout.piece(at) else { return Ok(Vec::new()) };
         let bytes = max.min(piece.bytes() - offset);
@@ -113,6 +183,31 @@ impl Download {
         }
         Err(last)
     }
+}
+
+/// RIFF with the format chunk of a compressed format and its count of samples, two channels.
+fn alaw_header(rate_hz: u32, samples: u64) -> Vec<u8> {
+    let (channels, format_alaw, bits) = (2_u16, 6_u16, 8_u16);
+    // Lengths have 32 bits; players take the largest for "to the end".
+    let short = |length: u64| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    let mut header = Vec::with_capacity(ALAW_HEADER_BYTES as usize);
+    header.extend(b"RIFF");
+    header.extend(short(ALAW_HEADER_BYTES - 8 + samples));
+    header.extend(b"WAVEfmt ");
+    header.extend(18_u32.to_le_bytes());
+    header.extend(format_alaw.to_le_bytes());
+    header.extend(channels.to_le_bytes());
+    header.extend(rate_hz.to_le_bytes());
+    header.extend((rate_hz * u32::from(channels)).to_le_bytes());
+    header.extend(channels.to_le_bytes());
+    header.extend(bits.to_le_bytes());
+    header.extend(0_u16.to_le_bytes());
+    header.extend(b"fact");
+    header.extend(4_u32.to_le_bytes());
+    header.extend(short(samples / u64::from(channels)));
+    header.extend(b"data");
+    header.extend(short(samples));
+    header
 }
 
 impl Recordings {

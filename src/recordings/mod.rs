@@ -26,7 +26,7 @@ use tandem_center::RecordingId;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-pub use download::Download;
+pub use download::{Download, Form};
 pub use joined::{Gap, GapReason};
 pub use part::{Part, PartId};
 pub use peers::{Asked, PeerKey};

@@ -37,6 +37,8 @@ struct Held {
     until: AtomicU64,
     /// The latest that `until` has been.
     latest: AtomicU64,
+    /// How many leases were confirmed.
+    confirmed: AtomicU64,
 }
 
 impl Lease {
@@ -46,7 +48,8 @@ impl Lease {
     }
 
     fn until_moment(until: Moment) -> Self {
-        Self(Arc::new(Held { until: AtomicU64::new(until), latest: AtomicU64::new(until) }))
+        let [until, latest] = [until; 2].map(AtomicU64::new);
+        Self(Arc::new(Held { until, latest, confirmed: AtomicU64::new(0) }))
     }
 
     fn publish(&self, until: Moment) {
@@ -66,6 +69,12 @@ impl Lease {
     /// Whether it has held since this process began.
     pub fn has_held(&self) -> bool {
         self.0.latest.load(Ordering::Relaxed) > 0
+    }
+
+    /// How many leases were confirmed so far. Counted before each holds: who knew less about whose
+    /// the calls are when it looked last has to look again before it acts.
+    pub fn confirmed(&self) -> u64 {
+        self.0.confirmed.load(Ordering::Acquire)
     }
 
     /// For how long it has not held; zero while it does.
@@ -144,6 +153,10 @@ impl Present {
 
     /// See [`Presence::confirm`].
     pub(super) fn confirm(&self, lease: u64) {
+        // What is proposed for it twice confirms it once.
+        if self.unconfirmed() == Some(lease) {
+            self.lease.0.confirmed.fetch_add(1, Ordering::Release);
+        }
         self.with(|machine| machine.confirm(lease));
     }
 

@@ -151,10 +151,54 @@ async fn only_a_supervisor_sets_the_state_of_another() {
     let mut sue = script.desk("sue").await;
     sue.does(lunch).await;
     ana.happens("agent-state", json!({ "state": "not-ready", "reason": "lunch" })).await;
+    ana.happens("state-forced", json!({ "by": "sue" })).await;
     sue.does(json!({ "do": "sign-out", "agent": "ana" })).await;
+    ana.happens("state-forced", json!({ "by": "sue" })).await;
     ana.happens("agent-state", json!({ "state": "logged-out" })).await;
-    ana.happens("session-ended", json!({ "why": "signed-out" })).await;
-    ana.closes_because("signed-out").await;
+    ana.happens("session-ended", json!({ "why": "forced-out" })).await;
+    ana.closes_because("forced-out").await;
+}
+
+/// Ana is in a call that sue supervises; ben and the log of the server see who may.
+#[tokio::test]
+async fn only_a_supervisor_is_in_the_call_of_another() {
+    let script = Script::new();
+    let mut ana = script.ready_desk("ana").await;
+    let mut ben = script.desk("ben").await;
+    let call = script.alice_calls("sales");
+    ana.happens("offered", json!({})).await;
+    ana.does(json!({ "do": "accept", "call": call.to_string() })).await;
+    script.phone_answers(call, 1);
+    for command in [
+        json!({ "do": "supervise", "agent": "ana", "mode": "listen" }),
+        json!({ "do": "take-over", "agent": "ana" }),
+        json!({ "do": "prioritise", "call": call.to_string() }),
+        json!({ "do": "move-to-queue", "call": call.to_string(), "queue": "sales" }),
+    ] {
+        let error = ben.is_refused(command).await;
+        assert_eq!(error["code"], "wrong-role", "{error}");
+    }
+    let (mut sue, _) = script.hello("sue", json!({ "sign_in": true })).await;
+    sue.receives("snapshot").await;
+    sue.does(json!({ "do": "supervise", "agent": "ana", "mode": "listen" })).await;
+    sue.happens("agent-state", json!({ "agent": "sue", "state": "reserved" })).await;
+    script.phone_answers(call, 2);
+    sue.happens("supervising", json!({ "of": "ana", "mode": "listen" })).await;
+    sue.happens("agent-state", json!({ "agent": "sue", "state": "talking" })).await;
+    let root = script.logged_in("root").await;
+    let view: Value = root.get(&format!("/api/v1/calls/{call}")).await.unwrap();
+    let supervision = json!({ "by": "sue", "of": "ana", "mode": "listen", "leg": 2 });
+    assert_eq!(view["call"]["supervision"], supervision);
+    // The agent's own view has neither the supervisor nor the leg.
+    let (mut again, _) = script.hello("ana", json!({})).await;
+    let snapshot = again.receives("snapshot").await;
+    assert_eq!(snapshot["calls"][0]["supervision"], Value::Null);
+    assert_eq!(snapshot["calls"][0]["legs"].as_array().unwrap().len(), 2);
+    sue.does(json!({ "do": "take-over", "agent": "ana" })).await;
+    sue.happens("session-ended", json!({ "agent": "ana" })).await;
+    sue.happens("signed-in", json!({ "agent": "ana" })).await;
+    sue.happens("established", json!({ "agent": "sue" })).await;
+    again.happens("transferred", json!({ "agent": "ana" })).await;
 }
 
 #[tokio::test]

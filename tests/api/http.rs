@@ -21,7 +21,7 @@ fn description() -> Value {
 }
 
 /// Whether `body` is what the description says of a success, or of an error.
-fn is_described(path: &str, method: &str, status: &str, body: &Value) {
+pub(crate) fn is_described(path: &str, method: &str, status: &str, body: &Value) {
     let description = description();
     let pointer = format!(
         "/paths/{}/{method}/responses/{status}/content/application~1json/schema",
@@ -35,7 +35,7 @@ fn is_described(path: &str, method: &str, status: &str, body: &Value) {
     }
 }
 
-fn refused(result: Result<Value, ClientError>) -> Value {
+pub(crate) fn refused(result: Result<Value, ClientError>) -> Value {
     match result {
         Err(ClientError::Refused(error)) => serde_json::to_value(error).unwrap(),
         other => panic!("{other:?}"),
@@ -255,6 +255,19 @@ async fn a_recording_is_sent_whole_or_in_ranges_and_nothing_else_is() {
     let told = format!("bytes 1000-150999/{}", whole.len());
     assert_eq!(response.headers()["content-range"], told.as_str());
     assert_eq!(response.bytes().await.unwrap(), whole[1_000..151_000]);
+    let alaw = "0000000000000001?format=alaw";
+    let compressed = get(alaw, "").await.bytes().await.unwrap();
+    assert_eq!(compressed.len(), 58 + pcm.len() / 2);
+    assert_eq!((&compressed[..4], &compressed[20..24]), (&b"RIFF"[..], &[6, 0, 2, 0][..]));
+    let samples = pcm.chunks(2).map(|two| i16::from_le_bytes([two[0], two[1]]));
+    let codes: Vec<u8> = samples.map(tandem_media::codec::g711::alaw_encode).collect();
+    assert!(compressed[58..] == codes);
+    for (from, to) in [(0, 9), (50, 70), (1_001, 90_000)] {
+        let range = get(alaw, &format!("bytes={from}-{to}")).await;
+        assert_eq!(range.status(), StatusCode::PARTIAL_CONTENT);
+        assert_eq!(range.bytes().await.unwrap(), compressed[from..=to]);
+    }
+    assert_eq!(get("0000000000000001?format=wma", "").await.status(), StatusCode::BAD_REQUEST);
     let response = get(one, "bytes=900000-").await;
     assert_eq!(response.status(), StatusCode::RANGE_NOT_SATISFIABLE);
     let parts: Value = sue.get(&format!("/api/v1/recordings/{one}/parts")).await.unwrap();

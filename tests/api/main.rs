@@ -6,6 +6,7 @@
 
 mod desk;
 mod http;
+mod records;
 mod script;
 mod socket;
 mod terminal;

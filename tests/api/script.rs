@@ -175,6 +175,7 @@ impl Script {
             salt,
             owner: NodeId(1),
             home: None,
+            trunk: None,
             caller: Party { number: "+4930123".into(), name: Some(name.into()) },
             called: called.into(),
             wire: Wire::default(),

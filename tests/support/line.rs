@@ -111,6 +111,8 @@ pub struct Line {
     sdp_version: u32,
     /// Hops that every request may take.
     max_forwards: u8,
+    /// Further headers of a REFER.
+    referring: String,
     /// The last request, as it was sent.
     last: String,
     /// The ACK of a 2xx with its CSeq, and the last answer to an INVITE: what is said again to who
@@ -145,6 +147,7 @@ impl Line {
             invited: Message::default(),
             sdp_version: 0,
             max_forwards: 70,
+            referring: String::new(),
             last: String::new(),
             acked: (0, String::new()),
             answered: String::new(),
@@ -226,13 +229,14 @@ impl Line {
         let text = format!(
             "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bK-{}-{branch}\r\n\
              From: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\nMax-Forwards: {}\r\n\
-             Contact: <sip:line@{here}>\r\n{content}Content-Length: {}\r\n\r\n{body}",
+             Contact: <sip:line@{here}>\r\n{}{content}Content-Length: {}\r\n\r\n{body}",
             self.target,
             self.call_id,
             self.us,
             self.them,
             self.call_id,
             self.max_forwards,
+            self.referring,
             body.len()
         );
         self.socket.send_to(text.as_bytes(), self.node).unwrap();
@@ -346,6 +350,30 @@ impl Line {
     pub fn is_refused(&mut self) -> Message {
         let cseq = self.cseq;
         self.waits_for("a refusal", |message| message.status() >= 300 && message.cseq() == cseq)
+    }
+
+    /// Asks that the other side be sent there (RFC 3515).
+    pub fn refers(&mut self, to: &str, headers: &str) {
+        self.cseq += 1;
+        self.referring = format!("Refer-To: <{to}>\r\n{headers}");
+        self.send_request("REFER", self.cseq, "");
+        self.referring.clear();
+    }
+
+    /// The final response to the last request.
+    pub fn is_answered(&mut self) -> Message {
+        let cseq = self.cseq;
+        self.waits_for("a final response", |message| {
+            message.status() >= 200 && message.cseq() == cseq
+        })
+    }
+
+    /// Waits for a NOTIFY and confirms it.
+    pub fn is_notified(&mut self) -> Message {
+        let notify = self
+            .waits_for("a NOTIFY", |message| message.is_request() && message.method() == "NOTIFY");
+        self.respond(&notify, 200, "", "");
+        notify
     }
 
     /// What it sends goes to who sent this.

@@ -13,6 +13,7 @@
 pub mod cluster;
 pub mod inside;
 pub mod line;
+pub mod side;
 
 use std::fs;
 use std::io::{Read as _, Write as _};

@@ -1,6 +1,6 @@
 //! Calls begin and are routed: screening, numbers, queues, targets, trunks, the echo.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::end::End;
@@ -9,6 +9,7 @@ use crate::call::{CALLS_MAX, LegState, Party};
 use crate::directory::{Destination, Distribution, RING_SECONDS_DEFAULT, SKILLS_MAX, Skills};
 use crate::event::Happened;
 use crate::flow::Variables;
+use crate::leg::Attempt;
 use crate::queue::Place;
 use crate::record::SegmentKind;
 use crate::timeline::{Timeline, What};
@@ -48,6 +49,7 @@ impl Call {
             direction,
             caller: arrived.caller.clone(),
             called: arrived.called.clone(),
+            came_by: arrived.trunk.clone(),
             arrived: at,
             answered: None,
             answer_ready: arrived.answer_ready,
@@ -67,8 +69,14 @@ impl Call {
             agent: None,
             recording: None,
             redirects: 0,
+            trunk: None,
+            transfers: 0,
+            parties_most: 0,
             segments: Vec::new(),
             timeline: Timeline::default(),
+            recording_paused: false,
+            supervision: None,
+            supervisors: BTreeSet::new(),
         }
     }
 }
@@ -83,6 +91,8 @@ impl Center {
         check_text(&arrived.called)?;
         check_text(&arrived.caller.number)?;
         check_text(arrived.caller.name.as_deref().unwrap_or_default())?;
+        // One that is not configured any more has no limits.
+        arrived.trunk = arrived.trunk.filter(|name| self.directory.trunks.contains_key(name));
         let known = arrived.home.and_then(|(id, epoch)| Some((id, epoch, self.homes.get(&id)?)));
         arrived.home = known.map(|(id, epoch, _)| (id, epoch));
         arrived.owner = known.map_or(arrived.owner, |(_, _, home)| home.holder);
@@ -90,6 +100,15 @@ impl Center {
         // Two calls of one INVITE would ring twice, and end each other.
         if let Some((home, ..)) = known.filter(|(_, epoch, home)| home.epoch != *epoch) {
             return Err(Rejected::AddressMoved { home });
+        }
+
+        let blocked = self.directory.screening.refuses(&arrived.caller.number);
+        // Who is not let in anyway takes no place.
+        let full = arrived.trunk.clone().filter(|_| blocked.is_none());
+        let full = full.filter(|trunk| !self.take_one_in(turn, trunk));
+        if full.is_some() {
+            // It is not on the trunk: it would take the place of one that is.
+            arrived.trunk = None;
         }
 
         let mut call = Call::new(&arrived, turn.at, Direction::Inbound);
@@ -107,19 +126,28 @@ impl Center {
             state: LegState::Arriving,
             auto_answer: false,
             ring_seconds: 0,
+            attempt: None,
             held: false,
             held_at_desk: false,
             wire: arrived.wire,
+            muted: false,
+            keys: None,
         });
         let id = call.id;
         let screen = self.screen(turn, &call);
         turn.announce(Happened::CallBegan { call: screen });
         self.insert_call(turn, call);
 
-        if let Some(status) = self.directory.screening.refuses(&arrived.caller.number) {
+        if let Some(status) = blocked {
             self.note(turn, id, What::Screened { status });
             let refused = Cause::Refused { status };
             self.end_call(turn, id, End(Side::System, refused, CallResult::Rejected));
+            return Ok(Reply::Done);
+        }
+        if let Some(trunk) = full {
+            self.note(turn, id, What::TrunkFull { trunk });
+            // RFC 3261 §21.5.4: whoever has another way takes it.
+            self.refuse(turn, id, 503);
             return Ok(Reply::Done);
         }
         match self.directory.numbers.get(&arrived.called).cloned() {
@@ -174,16 +202,18 @@ impl Center {
     pub(super) fn send_to(&mut self, turn: &mut Turn, id: CallId, destination: Destination) {
         match destination {
             Destination::Inside(route) => self.route(turn, id, &route),
-            Destination::Outside { trunk, number } => {
-                let config = self.directory.trunks.get(&trunk);
-                let ring_seconds = config.map_or(0, |config| config.ring_seconds);
-                let of_trunk = config.and_then(|config| config.shows.clone());
-                let mut invitation = Invitation::to(Role::Trunk(trunk), number);
-                invitation.shows = self.shown_by_dialler(id).or(of_trunk);
-                if ring_seconds > 0 {
-                    invitation.ring_seconds = ring_seconds;
+            Destination::Outside(outside) => {
+                let number = outside.number.clone();
+                let attempt = Attempt::first(outside, self.shown_by_dialler(id));
+                let call = self.calls.get(&id);
+                match call.and_then(|call| self.way_out(turn.at, call, attempt)) {
+                    Some(invitation) => self.dial_leg(turn, id, invitation),
+                    None => {
+                        self.note(turn, id, What::NoTrunkFree { number });
+                        let cause = Cause::Refused { status: 503 };
+                        self.end_call(turn, id, End(Side::System, cause, CallResult::Failed));
+                    }
                 }
-                self.dial_leg(turn, id, invitation);
             }
         }
     }
@@ -228,6 +258,7 @@ impl Center {
     ) {
         let at = turn.at;
         self.edit_call(turn, id, |call| {
+            call.close_ring(at);
             call.phase = phase(call);
             call.begin_segment(kind, at);
         });
@@ -250,6 +281,7 @@ impl Center {
                 | Phase::Direct { .. }
                 | Phase::Dialing { .. }
                 | Phase::Bridged { .. }
+                | Phase::Parked { .. }
                 | Phase::Echo
                 | Phase::Ended { .. },
             )
@@ -266,7 +298,7 @@ impl Center {
         let ahead = count(live.ahead_of(place));
         if !live.staff.meets(*join_needs) || !live.staff.meets(*stay_needs) {
             live.totals.overflowed += 1;
-            self.edit_call(turn, id, |call| call.queue = Some(queue.clone()));
+            self.offered_to_queue(turn, id, queue);
             self.note(turn, id, What::NoAgents { queue: queue.clone() });
             let way = detours.empty.as_ref().or(config.overflow.as_ref());
             self.overflow(turn, id, way, CallResult::QueueFull);
@@ -274,7 +306,7 @@ impl Center {
         }
         if config.max_length > 0 && count(live.length()) >= config.max_length {
             live.totals.overflowed += 1;
-            self.edit_call(turn, id, |call| call.queue = Some(queue.clone()));
+            self.offered_to_queue(turn, id, queue);
             self.note(turn, id, What::QueueFull { queue: queue.clone() });
             let way = detours.full.as_ref().or(config.overflow.as_ref());
             self.overflow(turn, id, way, CallResult::QueueFull);
@@ -301,6 +333,15 @@ impl Center {
             Phase::Queued { queue, ticket, since, until, offers, ring, wanted, widens }
         });
         turn.announce(Happened::CallQueued { call: id, queue: queue.clone(), ahead });
+    }
+
+    /// It came to a queue that does not take it, for no time: reports count it.
+    fn offered_to_queue(&mut self, turn: &mut Turn, id: CallId, queue: &QueueId) {
+        let at = turn.at;
+        self.edit_call(turn, id, |call| {
+            call.queue = Some(queue.clone());
+            call.begin_segment(SegmentKind::Queue(queue.clone()), at);
+        });
     }
 
     /// Sends a call on that a queue could not serve, or lets it go.
@@ -335,8 +376,18 @@ impl Center {
         invitation: Invitation,
     ) -> LegNumber {
         let at = turn.at;
-        let Invitation { role, target, shows, auto_answer, ring_seconds } = invitation;
+        let Invitation { role, target, shows, auto_answer, ring_seconds, attempt } = invitation;
+        let trunk = match &role {
+            Role::Trunk(name) => Some(name.clone()),
+            Role::Caller | Role::Agent(_) | Role::Target => None,
+        };
+        if let Some(name) = &trunk {
+            self.take_one_out(turn, name);
+        }
         self.edit_call(turn, id, |call| {
+            if let Role::Trunk(trunk) = &role {
+                call.trunk = Some(trunk.clone());
+            }
             let shows = shows.map(|number| Party { number, name: None });
             let leg = call.add_leg(Leg {
                 role,
@@ -345,11 +396,17 @@ impl Center {
                 state: LegState::Dialing,
                 auto_answer,
                 ring_seconds,
+                attempt,
                 held: false,
                 held_at_desk: false,
                 wire: Wire::default(),
+                muted: false,
+                keys: None,
             });
             call.timeline.note(at, What::Invited { leg, target });
+            if let Some(trunk) = trunk {
+                call.timeline.note(at, What::GoesBy { leg, trunk });
+            }
             leg
         })
     }
@@ -363,12 +420,14 @@ pub(super) struct Invitation {
     pub(super) shows: Option<Arc<str>>,
     pub(super) auto_answer: bool,
     pub(super) ring_seconds: u32,
+    /// Of a trunk: see [`crate::Leg::attempt`].
+    pub(super) attempt: Option<Box<Attempt>>,
 }
 
 impl Invitation {
     pub(super) fn to(role: Role, target: Arc<str>) -> Self {
         let ring_seconds = RING_SECONDS_DEFAULT;
-        Self { role, target, shows: None, auto_answer: false, ring_seconds }
+        Self { role, target, shows: None, auto_answer: false, ring_seconds, attempt: None }
     }
 }
 

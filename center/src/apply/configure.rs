@@ -45,6 +45,7 @@ impl Center {
         self.rebuild_indexes(turn);
         self.forget_unused_flows(turn);
         self.forget_unknown_registrations(turn);
+        self.forget_unknown_trunks(turn);
         self.drain_queues(turn, &old);
         self.drain_agents(turn);
         self.heal_agents(turn);
@@ -83,6 +84,13 @@ impl Center {
                 turn.outcome.touched.agents.insert(id.clone());
             }
         }
+    }
+
+    fn forget_unknown_trunks(&mut self, turn: &mut Turn) {
+        let directory = Arc::clone(&self.directory);
+        let is_unknown = |name: &&Arc<str>| !directory.trunks.contains_key(*name);
+        turn.outcome.touched.trunks.extend(self.trunks.keys().filter(is_unknown).cloned());
+        self.trunks.retain(|name, _| directory.trunks.contains_key(name));
     }
 
     fn forget_unused_flows(&mut self, turn: &mut Turn) {
@@ -166,6 +174,7 @@ impl Center {
 
     /// Removes an agent who is not configured any more and whom nothing holds.
     pub(super) fn forget_agent(&mut self, turn: &mut Turn, id: &AgentId) {
+        self.end_stint(turn, id);
         let agent = self.agents.remove(id);
         turn.outcome.touched.agents.insert(id.clone());
         if let Some(session) = agent.and_then(|agent| agent.session) {

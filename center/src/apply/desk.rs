@@ -24,7 +24,7 @@ pub(super) struct Words {
 
 impl Center {
     /// The offer of this call to this agent.
-    fn offer_to(&self, agent: &AgentId, id: CallId) -> Result<Offer, Rejected> {
+    pub(super) fn offer_to(&self, agent: &AgentId, id: CallId) -> Result<Offer, Rejected> {
         self.agent_of(agent)?;
         let call = self.looked_up(id)?;
         match call.offer_to(agent) {

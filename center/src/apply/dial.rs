@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long an agent's own phone rings that does not answer by itself, in seconds.
-const OWN_RING_SECONDS: u32 = 30;
+pub(super) const OWN_RING_SECONDS: u32 = 30;
 
 impl Center {
     pub(super) fn dial(&mut self, turn: &mut Turn, dial: Dial) -> Result<Reply, Rejected> {
@@ -49,7 +49,8 @@ impl Center {
         let wire = Wire::default();
         let home = self.home_of(owner).map(|home| (home, 0));
         let called = to.clone();
-        let begun = Arrived { call, salt, owner, home, caller, called, wire, answer_ready: false };
+        let (trunk, answer_ready) = (None, false);
+        let begun = Arrived { call, salt, owner, home, trunk, caller, called, wire, answer_ready };
         let mut new = Call::new(&begun, turn.at, Direction::Outbound);
         new.agent = Some(id.clone());
         new.timeline.note(turn.at, What::Dialled { agent: id.clone() });
@@ -69,6 +70,7 @@ impl Center {
                 shows: Some(to),
                 auto_answer: by_itself,
                 ring_seconds,
+                attempt: None,
             },
         );
         self.enter(turn, call, SegmentKind::Ringing, |_| Phase::Dialing {

@@ -4,6 +4,7 @@ use super::Turn;
 use super::offer::WrapUp;
 use crate::event::{Happened, OfferEnd};
 use crate::record::{RECORD_VARIABLES_BYTES_MAX, SegmentKind};
+use crate::supervision::Supervision;
 use crate::timeline::What;
 use crate::{
     AgentId, AgentState, Call, CallId, CallResult, Cause, Cdr, Center, Direction, LegNumber,
@@ -30,7 +31,11 @@ impl Center {
             call.offers().iter().filter_map(|offer| offer.stage.leg()).collect();
         let ended = self.edit_call(turn, id, |call| {
             call.close_hold(at);
+            call.close_ring(at);
             call.end_segment(at);
+            if let Some(Supervision { by, .. }) = call.supervision.take() {
+                call.timeline.note(at, What::SupervisionEnded { by, cause });
+            }
             let legs: Vec<LegNumber> = call.legs.keys().copied().collect();
             for number in legs {
                 let cause =
@@ -76,8 +81,9 @@ impl Center {
             self.release_agent(turn, id, None);
             return;
         }
-        let has_talked =
-            matches!(agent.state, AgentState::Talking { .. } | AgentState::Held { .. });
+        let supervises = call.supervision.as_ref().is_some_and(|one| one.by == *id);
+        let has_talked = !supervises
+            && matches!(agent.state, AgentState::Talking { .. } | AgentState::Held { .. });
         let seconds = if has_talked { self.wrap_up_seconds(call) } else { 0 };
         let until = (seconds > 0).then(|| turn.at.plus_seconds(seconds));
         let agent = id.clone();
@@ -158,6 +164,18 @@ impl Call {
         }
     }
 
+    /// Books the time of the open offers until now; several at once are one time. What is asked
+    /// aside is part of a conversation.
+    pub(super) fn close_ring(&mut self, at: Millis) {
+        if self.conversation().is_some() {
+            return;
+        }
+        let Some(since) = self.offers().iter().map(|offer| offer.since).min() else { return };
+        if let Some(last) = self.segments.last_mut() {
+            last.rang_ms += at.since_ms(since.max(last.began));
+        }
+    }
+
     /// The record of a call that just ended.
     fn cdr(&self, at: Millis) -> Cdr {
         let (by, cause, result) = match &self.phase {
@@ -168,6 +186,7 @@ impl Call {
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo => (Side::System, Cause::Failed, CallResult::Failed),
         };
         let talks = || self.segments.iter().filter(|s| matches!(s.kind, SegmentKind::Talk(_)));
@@ -197,7 +216,11 @@ impl Call {
             redirects: self.redirects,
             node: self.owner,
             takeovers: self.epoch,
+            trunk: self.trunk.clone(),
+            transfers: self.transfers,
+            parties: self.parties_most,
             segments: self.segments.clone(),
+            supervisors: self.supervisors.iter().cloned().collect(),
         }
     }
 

@@ -65,6 +65,7 @@ impl Center {
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => return Ok(Reply::Already),
         };
@@ -100,6 +101,7 @@ impl Center {
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => return Ok(Reply::Already),
         }

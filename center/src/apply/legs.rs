@@ -6,6 +6,7 @@
 
 use super::end::End;
 use super::offer::result_of;
+use super::trunks::Failure;
 use super::{Turn, at_most, check_wire};
 use crate::call::{LEGS_MAX, LegState};
 use crate::command::CLEARED_MAX;
@@ -86,6 +87,9 @@ impl Center {
     /// An invited leg answered: it is what the call waited for.
     fn reached(&mut self, turn: &mut Turn, id: CallId, number: LegNumber) {
         let Some(call) = self.calls.get(&id).cloned() else { return };
+        if call.is_supervisor(number) {
+            return self.supervisor_answered(turn, id);
+        }
         match &call.phase {
             Phase::Dialing { leg, then: Some(then), .. } if *leg == number => {
                 self.own_phone_answered(turn, id, then.clone());
@@ -107,6 +111,7 @@ impl Center {
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => {
                 self.edit_call(turn, id, |call| call.drop_leg(number, Cause::Withdrawn));
@@ -117,9 +122,8 @@ impl Center {
     pub(super) fn leg_failed(
         &mut self,
         turn: &mut Turn,
-        id: CallId,
-        number: LegNumber,
-        status: u16,
+        (id, number): (CallId, LegNumber),
+        Failure { status, relayed }: Failure,
     ) -> Result<Reply, Rejected> {
         let call = self.looked_up(id)?;
         let Some(state) = call.legs.get(&number).map(|leg| leg.state) else {
@@ -127,7 +131,10 @@ impl Center {
         };
         match state {
             LegState::Dialing | LegState::Ringing => {
-                self.invitation_failed(turn, id, number, Cause::Refused { status });
+                if !self.tries_next_trunk(turn, (id, number), status) {
+                    let cause = Cause::Refused { status: relayed };
+                    self.invitation_failed(turn, id, number, cause);
+                }
                 Ok(Reply::Done)
             }
             LegState::Ending { .. } | LegState::Ended { .. } | LegState::Refusing { .. } => {
@@ -167,6 +174,9 @@ impl Center {
             call.timeline.note(at, What::LegFailed { leg: number, status });
             call.clone()
         });
+        if call.is_supervisor(number) {
+            return self.supervision_ends(turn, id, cause);
+        }
         if let Some(offer) = call.offer_at(number) {
             self.edit_call(turn, id, |call| call.legs.remove(&number));
             self.return_offer(turn, id, &offer.agent, Returned::Refused { status });
@@ -232,6 +242,7 @@ impl Center {
             return Ok(Reply::Already);
         }
         let at = turn.at;
+        let is_supervisor = call.is_supervisor(number);
         self.edit_call(turn, id, |call| {
             if let Some(leg) = call.legs.get_mut(&number) {
                 leg.held = held;
@@ -243,8 +254,11 @@ impl Center {
             };
             call.timeline.note(at, what);
         });
-        self.tell_hold(turn, id, number, held);
-        self.settle_holds(turn, id);
+        // The others are not to hear that there is one.
+        if !is_supervisor {
+            self.tell_hold(turn, id, number, held);
+            self.settle_holds(turn, id);
+        }
         Ok(Reply::Done)
     }
 

@@ -106,28 +106,32 @@ impl Center {
     }
 
     /// Addresses and calls of nodes that are not up go to a live one: an address with all calls on
-    /// it to the node that brought it if that takes calls, else to the node with the fewest calls,
-    /// the lowest number among equals; a call without an address goes by itself. Without any node
-    /// that takes calls everything stays as it is until one does.
+    /// it to the node that brought it if that takes calls, else as [`Self::taker_for`] says; a call
+    /// without an address goes by itself. Without any node that takes calls everything stays as it
+    /// is until one does.
     fn adopt_orphans(&mut self, turn: &mut Turn, silent_ms: u32) {
         let orphans = self.homes.iter().filter(|(_, home)| !self.is_up(home.holder));
         let homes: Vec<(HomeId, NodeId)> = orphans.map(|(id, home)| (*id, home.natural)).collect();
         for (id, natural) in homes {
             let own = self.takes_calls(natural).then_some(natural);
-            let Some(to) = own.or_else(|| self.idlest_node()) else { return };
+            let Some(to) = own.or_else(|| self.taker_for(natural)) else { return };
             self.give_home(turn, id, to, silent_ms);
         }
         let orphans = self.calls.values().filter(|call| !self.is_up(call.owner));
-        let calls: Vec<CallId> = orphans.map(|call| call.id).collect();
-        for id in calls {
-            let Some(to) = self.idlest_node() else { return };
+        let calls: Vec<(CallId, NodeId)> = orphans.map(|call| (call.id, call.owner)).collect();
+        for (id, owner) in calls {
+            let Some(to) = self.taker_for(owner) else { return };
             self.give_call(turn, id, to, silent_ms);
         }
     }
 
-    fn idlest_node(&self) -> Option<NodeId> {
+    /// Who takes over from a node: of those that take calls one of its own site, and of another site
+    /// only when none is left there; of these the one with the fewest calls, then the lowest number.
+    fn taker_for(&self, of: NodeId) -> Option<NodeId> {
+        let site = |id: &NodeId| self.directory.sites.get(id);
         let takers = self.nodes.iter().filter(|(_, node)| node.up && !node.draining);
-        takers.min_by_key(|(id, node)| (node.calls, **id)).map(|(id, _)| *id)
+        let best = takers.min_by_key(|(id, node)| (site(id) != site(&of), node.calls, **id));
+        best.map(|(id, _)| *id)
     }
 
     fn give_home(&mut self, turn: &mut Turn, id: HomeId, to: NodeId, silent_ms: u32) {
@@ -157,13 +161,13 @@ impl Center {
     }
 
     /// Whom the holder of an address is to yield it to: the node that brought it when that takes
-    /// calls again, and whoever has the fewest when the holder is draining.
+    /// calls again, and who takes over from that one when the holder is draining.
     #[must_use]
     pub fn heir(&self, home: &Home) -> Option<NodeId> {
         if home.holder != home.natural && self.takes_calls(home.natural) {
             return Some(home.natural);
         }
-        self.is_draining(home.holder).then(|| self.idlest_node()).flatten()
+        self.is_draining(home.holder).then(|| self.taker_for(home.natural)).flatten()
     }
 
     pub(super) fn drain(&mut self, turn: &mut Turn, id: NodeId) -> Result<Reply, Rejected> {

@@ -8,11 +8,11 @@ use crate::agent::{ALWAYS_READY_PAUSE_SECONDS, After, LastCall, reasons};
 use crate::call::{LEG_NUMBERS_MAX, LegState, Offer, Stage};
 use crate::directory::AnswersOn;
 use crate::event::{Happened, OfferEnd};
-use crate::record::SegmentKind;
+use crate::record::{SegmentKind, Stint};
 use crate::timeline::{Returned, What, Why};
 use crate::{
     AgentId, AgentState, Call, CallId, CallResult, Cause, Center, Direction, LegNumber, Millis,
-    Phase, RecordingId, Role, Side,
+    Phase, Record, RecordingId, Role, Side,
 };
 
 /// How long a phone that answers by itself may take to do so after the desk accepted, in
@@ -137,7 +137,25 @@ impl Center {
     /// Changes an agent's state and says so.
     pub(super) fn set_agent(&mut self, turn: &mut Turn, id: &AgentId, state: AgentState) {
         turn.tell(id, Happened::AgentChanged { agent: id.clone(), state: state.clone() });
-        self.edit_agent(turn, id, |agent| agent.state = state);
+        self.end_stint(turn, id);
+        let at = turn.at;
+        self.edit_agent(turn, id, |agent| {
+            agent.state = state;
+            agent.entered = at;
+        });
+    }
+
+    /// Records the state that an agent leaves, unless they were not there.
+    pub(super) fn end_stint(&self, turn: &mut Turn, id: &AgentId) {
+        let Some(agent) = self.agents.get(id).filter(|agent| turn.at > agent.entered) else {
+            return;
+        };
+        if matches!(agent.state, AgentState::LoggedOut { .. }) {
+            return;
+        }
+        let (state, began, ended) = (agent.state.clone(), agent.entered, turn.at);
+        let stint = Stint { agent: id.clone(), state, began, ended };
+        turn.outcome.records.push(Record::Stint(Box::new(stint)));
     }
 
     /// Takes an offer back from an agent who did not take the call, and lets the call go on: the
@@ -155,6 +173,10 @@ impl Center {
         let agent = offer.agent;
         let at = turn.at;
         self.edit_call(turn, id, |call| {
+            if matches!(call.phase, Phase::Queued { .. }) && call.offers().len() == 1 {
+                // While others are asked it rings on; of other calls, what follows books it.
+                call.close_ring(at);
+            }
             call.redirects = call.redirects.saturating_add(1);
             call.timeline.note(at, What::OfferReturned { agent: agent.clone(), why });
             if let Some(leg) = offer.stage.leg() {
@@ -240,6 +262,7 @@ impl Center {
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => None,
         }
@@ -317,6 +340,7 @@ impl Center {
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
+            | Phase::Parked { .. }
             | Phase::Echo
             | Phase::Ended { .. } => None,
         };
@@ -335,6 +359,7 @@ impl Center {
                 call.agent = talker;
             }
             call.recall = None;
+            call.parties_most = call.parties_most.max(2);
             Phase::Bridged { parties: vec![a, b], held_since: None, consultation: None }
         });
         if let Some(live) = from_queue.and_then(|queue| self.queues.get_mut(&queue)) {
@@ -471,6 +496,7 @@ mod tests {
             queues: vec![queue.clone()],
             shows: None,
             skills: BTreeMap::new(),
+            supervises: Vec::new(),
         };
         let directory = Directory {
             numbers: BTreeMap::from([("q".into(), Route::Queue(queue.clone()))]),
@@ -486,6 +512,7 @@ mod tests {
             salt: 1,
             owner: NodeId(1),
             home: None,
+            trunk: None,
             caller: Party::default(),
             called: "q".into(),
             wire: Wire::default(),
@@ -500,6 +527,6 @@ mod tests {
         let later = Millis(3).plus_seconds(ALWAYS_READY_PAUSE_SECONDS);
         let outcome = center.apply(4, later, Command::Tick).unwrap();
         assert!(center.calls[&id].has_ended());
-        assert_eq!(outcome.records.len(), 2, "its record and its timeline");
+        assert_eq!(outcome.records.len(), 3, "its record, its timeline, and the rest of the agent");
     }
 }

@@ -16,11 +16,12 @@ use super::{Turn, check_text};
 use crate::call::{Consultation, LEG_NUMBERS_MAX, LegState, PARTIES_MAX, Reach};
 use crate::directory::{Destination, RING_SECONDS_DEFAULT};
 use crate::event::Happened;
+use crate::leg::Attempt;
 use crate::record::SegmentKind;
 use crate::timeline::{What, Why};
 use crate::{
-    AgentId, AgentState, Call, CallId, CallResult, Cause, Center, LegNumber, Phase, Rejected,
-    Reply, Role, Route, Side,
+    AgentId, AgentState, Call, CallId, CallResult, Cause, Center, LegNumber, Millis, Phase,
+    Rejected, Reply, Role, Route, Side,
 };
 
 /// Who can be consulted: somebody who answers a phone.
@@ -98,7 +99,7 @@ impl Center {
             let (what, max) = ("number of legs", usize::from(LEG_NUMBERS_MAX));
             return Err(Rejected::TooLarge { what, size: max, max });
         }
-        let person = self.person(agent, &to)?;
+        let person = self.person(turn.at, agent, call, &to)?;
         let (at, by) = (turn.at, talk.leg);
         self.edit_call(turn, id, |call| {
             if let Some(leg) = call.legs.get_mut(&by) {
@@ -125,7 +126,13 @@ impl Center {
     }
 
     /// Whom a number leads to, if it is somebody who can be asked now.
-    fn person(&self, asks: &AgentId, to: &Arc<str>) -> Result<Person, Rejected> {
+    fn person(
+        &self,
+        at: Millis,
+        asks: &AgentId,
+        call: &Call,
+        to: &Arc<str>,
+    ) -> Result<Person, Rejected> {
         match self.directory.destination(to) {
             None => Err(Rejected::NoWayTo { number: to.clone() }),
             Some(Destination::Inside(Route::Agent(agent))) => {
@@ -139,17 +146,10 @@ impl Center {
             Some(Destination::Inside(Route::Target(uri))) => {
                 Ok(Person::Phone(Invitation::to(Role::Target, uri)))
             }
-            Some(Destination::Outside { trunk, number }) => {
-                let config = self.directory.trunks.get(&trunk);
-                let of_trunk = config.and_then(|config| config.shows.clone());
-                let ring_seconds = config.map_or(0, |config| config.ring_seconds);
+            Some(Destination::Outside(outside)) => {
                 let own = self.config_of(asks).and_then(|config| config.shows.clone());
-                let mut invitation = Invitation::to(Role::Trunk(trunk), number);
-                invitation.shows = own.or(of_trunk);
-                if ring_seconds > 0 {
-                    invitation.ring_seconds = ring_seconds;
-                }
-                Ok(Person::Phone(invitation))
+                let way = self.way_out(at, call, Attempt::first(outside, own));
+                way.map(Person::Phone).ok_or_else(|| Rejected::NoTrunkFree { number: to.clone() })
             }
             Some(Destination::Inside(
                 Route::Flow(_) | Route::Queue(_) | Route::Echo | Route::Reject(_),
@@ -159,7 +159,7 @@ impl Center {
 
     /// Has a phone, is there, and is in no call: wrap-up and not being ready do not keep an agent
     /// from being asked by name.
-    fn can_take_over(&self, agent: &AgentId) -> bool {
+    pub(super) fn can_take_over(&self, agent: &AgentId) -> bool {
         let Some(found) = self.agents.get(agent) else { return false };
         match &found.state {
             AgentState::Ready { .. } | AgentState::NotReady { .. } | AgentState::WrapUp { .. } => {
@@ -284,6 +284,7 @@ impl Center {
                 return Vec::new();
             };
             parties.push(asked);
+            call.parties_most = call.parties_most.max(parties.len() as u16);
             *consultation = None;
             let parties = parties.clone();
             call.agents_of(parties.iter())
@@ -333,12 +334,7 @@ impl Center {
         turn.tell(agent, transferred(id, agent, Some(to.clone())));
         self.depart(turn, id, talk.leg, (*served, Some(to)));
         self.send_to(turn, id, destination);
-        self.edit_call(turn, id, |call| {
-            // It has arrived where calls wait; what becomes of it there is not the agent's concern.
-            if !matches!(call.phase, Phase::Dialing { .. } | Phase::Direct { .. }) {
-                call.recall = None;
-            }
-        });
+        self.forget_recall_if_arrived(turn, id);
         Ok(Reply::Done)
     }
 
@@ -371,6 +367,9 @@ impl Center {
         (by, cause): (Side, Cause),
     ) {
         let Some(call) = self.calls.get(&id).cloned() else { return };
+        if call.is_supervisor(number) {
+            return self.supervision_ends(turn, id, cause);
+        }
         let end = End(by, cause, call.result_if_left());
         let Some((parties, consultation)) = call.conversation() else {
             return self.end_call(turn, id, end);
@@ -439,6 +438,7 @@ impl Center {
         let at = turn.at;
         self.edit_call(turn, id, |call| {
             call.let_go(number, cause);
+            call.transfers = call.transfers.saturating_add(1);
             call.timeline.note(at, What::Transfers { leg: number, to: None });
             call.close_hold(at);
             call.begin_segment(SegmentKind::Talk(talker.clone()), at);
@@ -470,7 +470,7 @@ impl Center {
 
     /// An agent leaves for good, and the other party waits to be connected. If that comes to
     /// nothing, the agent gets the call back.
-    fn depart(
+    pub(super) fn depart(
         &mut self,
         turn: &mut Turn,
         id: CallId,
@@ -483,6 +483,7 @@ impl Center {
             call.close_hold(at);
             call.recall = call.legs.get(&number).and_then(|leg| leg.role.agent()).cloned();
             call.let_go(number, Cause::Transferred);
+            call.transfers = call.transfers.saturating_add(1);
             call.timeline.note(at, What::Transfers { leg: number, to });
             call.served = served;
             if let Some(leg) = call.legs.get_mut(&served) {
@@ -543,7 +544,7 @@ fn transferred(call: CallId, agent: &AgentId, to: Option<Arc<str>>) -> Happened 
 
 impl Call {
     /// Ends a leg of a call that goes on. One that has ended by itself is not kept.
-    fn let_go(&mut self, number: LegNumber, cause: Cause) {
+    pub(super) fn let_go(&mut self, number: LegNumber, cause: Cause) {
         self.drop_leg(number, cause);
         if let Some(LegState::Ended { .. }) = self.legs.get(&number).map(|leg| leg.state) {
             self.legs.remove(&number);
@@ -560,6 +561,7 @@ impl Call {
             | Phase::Queued { .. }
             | Phase::Direct { .. }
             | Phase::Dialing { .. }
+            | Phase::Parked { .. }
             | Phase::Ended { .. } => CallResult::Abandoned,
         }
     }

@@ -8,6 +8,7 @@ use crate::agent::{After, reasons};
 use crate::directory::Staffing;
 use crate::event::SessionEnd;
 use crate::state::Due;
+use crate::supervision::Supervision;
 use crate::timeline::{Returned, What};
 use crate::{AgentId, AgentState, CallId, CallResult, Cause, Center, Phase, QueueId, Reply, Side};
 
@@ -38,6 +39,10 @@ impl Center {
     fn call_is_due(&mut self, turn: &mut Turn, id: CallId) {
         let Some(call) = self.calls.get(&id).cloned() else { return };
         turn.routes = 0;
+        let supervision = call.supervision.as_ref().and_then(Supervision::deadline);
+        if supervision.is_some_and(|until| until <= turn.at) {
+            return self.supervision_ends(turn, id, Cause::NoAnswer);
+        }
         match &call.phase {
             Phase::Queued { queue, offers, until, .. } if offers.is_empty() => match until {
                 Some(until) if *until <= turn.at => self.waited_too_long(turn, id, queue),
@@ -51,6 +56,7 @@ impl Center {
             Phase::Dialing { .. } => {
                 self.end_call(turn, id, End(Side::System, Cause::NoAnswer, CallResult::NoAnswer));
             }
+            Phase::Parked { .. } => self.parked_too_long(turn, id),
             Phase::Ended { .. } => self.remove_call(turn, id),
             Phase::Ivr { .. } => self.act_is_due(turn, id),
             // None of them has a deadline.
@@ -100,7 +106,9 @@ impl Center {
     /// Callers who wait where too few agents are left are due to be sent on.
     pub(super) fn note_deserted(&mut self, turn: &mut Turn) {
         let directory = Arc::clone(&self.directory);
-        for id in std::mem::take(&mut turn.restaffed) {
+        let mut changed = std::mem::take(&mut turn.restaffed);
+        changed.extend(turn.opened.keys().cloned());
+        for id in changed {
             let (config, queue) = (directory.queues.get(&id), self.queues.get_mut(&id));
             let (Some(config), Some(queue)) = (config, queue) else { continue };
             let is_deserted = !queue.staff.meets(config.distribution.stay_needs);

@@ -29,9 +29,12 @@ pub(super) fn check_segments(
                 "segment {number} begins at {began}, the one before ended at {at}"
             ));
         }
-        if ended < segment.began || segment.held_ms > segment.length_ms(until) {
-            let (began, held) = (segment.began, segment.held_ms);
-            return Err(format!("segment {number} is {began} to {ended} with {held} ms of hold"));
+        let spent = segment.held_ms.max(segment.rang_ms);
+        if ended < segment.began || spent > segment.length_ms(until) {
+            let (began, held) = (segment.began, spent);
+            return Err(format!(
+                "segment {number} is {began} to {ended} with {held} ms of hold or ringing"
+            ));
         }
         at = ended;
     }

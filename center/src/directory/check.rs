@@ -19,6 +19,12 @@ const GUESTS_MAX: usize = 8;
 /// Classes of callers. More are refused: each caller is compared with all.
 const CLASSES_MAX: usize = 256;
 
+/// Trunks that share a prefix. Each is one more try while a caller waits.
+pub const TRUNKS_OF_PREFIX_MAX: usize = 16;
+
+/// Nodes that have a site. More than any cluster has.
+const SITES_MAX: usize = 64;
+
 /// Seconds of any time-out in a directory. A day: longer is a mistake of units.
 pub const SECONDS_MAX: u32 = 86_400;
 
@@ -38,7 +44,7 @@ pub enum DirectoryError {
     #[error("{from} leads to trunk {trunk}, which is not configured")]
     NoSuchTrunk { from: String, trunk: Arc<str> },
     /// Not a status that can refuse (400 to 699).
-    #[error("{from} refuses with {status}; 400 to 699 are possible")]
+    #[error("{from} names status {status}; 400 to 699 are possible")]
     Status { from: String, status: u16 },
     /// A time-out out of bounds.
     #[error("{what} is {seconds} s; at most {SECONDS_MAX} are possible, and at least {min}")]
@@ -78,6 +84,8 @@ impl Directory {
         check_names("flow", self.flows.keys())?;
         check_names("trunk", self.trunks.keys())?;
         check_names("reason", self.reasons.keys())?;
+        check_names("site", self.sites.values())?;
+        at_most("the list of sites", self.sites.len(), SITES_MAX)?;
         for (number, route) in &self.numbers {
             self.check_route(|| format!("number {number}"), route)?;
         }
@@ -92,7 +100,12 @@ impl Directory {
         }
         for (id, agent) in &self.agents {
             at_most(&format!("the queue list of {id}"), agent.queues.len(), QUEUES_PER_AGENT_MAX)?;
-            for queue in &agent.queues {
+            at_most(
+                &format!("the list of what {id} supervises"),
+                agent.supervises.len(),
+                QUEUES_PER_AGENT_MAX,
+            )?;
+            for queue in agent.queues.iter().chain(&agent.supervises) {
                 self.check_has_queue(|| format!("agent {id}"), queue)?;
             }
             check_skills(&format!("agent {id}"), &agent.skills)?;
@@ -104,12 +117,17 @@ impl Directory {
         for (name, trunk) in &self.trunks {
             check_seconds(|| format!("ring_seconds of trunk {name}"), trunk.ring_seconds, 0)?;
             check_seconds(|| format!("wrap_up_seconds of trunk {name}"), trunk.wrap_up_seconds, 0)?;
+            for status in &trunk.failover {
+                check_status(|| format!("the failover of trunk {name}"), *status)?;
+            }
         }
         for rule in &self.outbound {
             if !self.trunks.contains_key(&rule.trunk) {
                 let from = format!("the outbound rule for {:?}", rule.prefix);
                 return Err(DirectoryError::NoSuchTrunk { from, trunk: rule.trunk.clone() });
             }
+            let what = format!("the prefix {:?}", rule.prefix);
+            at_most(&what, self.ways(&rule.prefix).count(), TRUNKS_OF_PREFIX_MAX)?;
         }
         let grace = self.session_grace_seconds;
         check_seconds(|| "session_grace_seconds".to_owned(), grace, 0)

@@ -246,7 +246,7 @@ fn the_timeline_of_an_ended_call_says_where_in_the_log_and_who_else_was_ready() 
     let arrived = script.index;
     script.caller_hangs_up(call);
     let ended = script.index;
-    let [Record::Cdr(_), Record::Timeline(story)] = &script.last.records[..] else { panic!() };
+    let [Record::Cdr(_), Record::Timeline(story)] = script.of_calls()[..] else { panic!() };
     let notes: Vec<_> = story.timeline.notes().collect();
     assert!(notes.iter().all(|note| note.index == arrived || note.index == ended));
     assert_eq!(notes.last().map(|note| note.index), Some(ended));

@@ -1,8 +1,8 @@
 //! What agents do with a conversation: hold, retrieve, hang up, dispose, wrap up.
 
 use tandem_center::{
-    CallResult, Cause, Command, Happened, Hears, LegWant, Record, Rejected, Reply, Side,
-    WantedState,
+    CallResult, Cause, Center, Command, CommandId, Happened, Hears, LegWant, Record, Rejected,
+    Reply, Side, WantedState,
 };
 
 use crate::script::{Script, agent, leg, not_ready, queue};
@@ -134,6 +134,32 @@ fn only_the_last_results_are_remembered() {
     }
     script.gives(first);
     assert!(!script.last.touched.results.is_empty(), "done again");
+}
+
+#[test]
+fn a_repetition_that_comes_when_its_first_result_is_forgotten_is_refused() {
+    let mut script = Script::new();
+    script.is_ready("ana");
+    // Read by a node that is frozen then, and given again at another.
+    let command = CommandId::new("frozen", script.center.index()).unwrap();
+    let state = WantedState::NotReady { reason: "lunch".into() };
+    let frozen = Command::SetState { agent: agent("ana"), state, command };
+    assert_eq!(script.gives(frozen.clone()), Reply::Done);
+    for _ in 0..tandem_center::agent::RESULTS_MAX {
+        script.becomes("ana", WantedState::Ready);
+    }
+    // The first node goes on. Ana is not at lunch any more.
+    let late = Err(Rejected::Late { agent: agent("ana") });
+    assert_eq!(script.tries(frozen.clone()), late);
+    let restored = Center::load(&script.center.save()).unwrap();
+    script.center = restored;
+    assert_eq!(script.tries(frozen), late, "also where the state was loaded");
+    let state = WantedState::NotReady { reason: "lunch".into() };
+    let command = CommandId::new("new", script.center.index()).unwrap();
+    assert_eq!(
+        script.gives(Command::SetState { agent: agent("ana"), state, command }),
+        Reply::Done
+    );
 }
 
 #[test]

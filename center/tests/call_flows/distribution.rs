@@ -7,7 +7,7 @@ use tandem_center::directory::{
     Strategy,
 };
 use tandem_center::event::OfferEnd;
-use tandem_center::{CallId, Cause, Directory, Happened, LegWant, Route, WantedState};
+use tandem_center::{CallId, Cause, Command, Directory, Happened, LegWant, Route, WantedState};
 
 use crate::script::{Script, agent, directory, person, queue};
 
@@ -110,6 +110,40 @@ fn all_phones_ring_and_the_first_to_answer_takes_the_call() {
     assert_eq!(script.state("ann"), "reserved");
     script.after_seconds(15);
     assert_eq!((script.reason("ann").as_str(), script.state("dot")), ("no answer", "not ready"));
+}
+
+#[test]
+fn phones_that_ring_at_once_are_one_time_of_ringing_in_the_record() {
+    let mut script = ready(team(Strategy::RingAll));
+    script.after_seconds(1);
+    let call = script.dials("team");
+    script.after_seconds(5);
+    script.fails(call, 2, 486);
+    script.after_seconds(3);
+    script.answers(call, 1);
+    script.after_seconds(20);
+    script.caller_hangs_up(call);
+    let cdr = script.cdr();
+    let segments =
+        cdr.segments.iter().map(|segment| (segment.length_ms(cdr.ended), segment.rang_ms));
+    assert_eq!(segments.collect::<Vec<_>>(), [(8_000, 8_000), (20_000, 0)]);
+    assert_eq!((cdr.redirects, cdr.agent.clone()), (1, Some(agent("ann"))));
+}
+
+#[test]
+fn one_of_several_who_ring_deflects_the_call_and_the_others_are_let_go() {
+    let mut script = ready(team(Strategy::RingAll));
+    let call = script.dials("team");
+    let command = script.next_command();
+    let (by, to) = (agent("ben"), "echo".into());
+    script.gives(Command::Deflect { agent: by, call, to, command });
+    assert_eq!(script.call(call).phase_name(), "in the echo");
+    for name in TEAM {
+        assert_eq!(script.state(name), "ready", "{name}");
+    }
+    let why = OfferEnd::TakenByAnother;
+    assert_eq!(script.told("ann")[0], &Happened::OfferEnded { agent: agent("ann"), call, why });
+    assert!((1..=4).all(|leg| matches!(script.wants(call, leg), Some(LegWant::Gone { .. }))));
 }
 
 #[test]
@@ -284,7 +318,7 @@ fn a_new_directory_puts_callers_into_its_rings() {
     assert_eq!(script.offered_to(call), None);
     let config = directory.queues.get_mut(&queue("team")).unwrap();
     config.distribution.rings.push(Ring { after_seconds: 15, ..Ring::default() });
-    script.gives(tandem_center::Command::Configure(Box::new(directory)));
+    script.gives(Command::Configure(Box::new(directory)));
     assert_eq!(script.offered_to(call).as_deref(), Some("ann"));
 }
 
@@ -311,7 +345,7 @@ fn the_best_callers_come_first_and_get_who_knows_enough() {
     let config = directory.queues.get_mut(&queue("team")).unwrap();
     let waives = Ring { after_seconds: 20, waives_caller: true, ..Ring::default() };
     config.distribution.rings = vec![Ring::default(), waives];
-    script.gives(tandem_center::Command::Configure(Box::new(directory)));
+    script.gives(Command::Configure(Box::new(directory)));
     let next = script.dials("team");
     assert_eq!(script.offered_to(next), None);
     script.answers(gold, 1);
@@ -383,7 +417,7 @@ fn a_caller_who_returns_waits_a_while_for_the_agent_of_last_time() {
     let mut stranger = script.arrived("team");
     stranger.caller.number = "999".into();
     let stranger_call = stranger.call;
-    script.gives(tandem_center::Command::Arrived(Box::new(stranger)));
+    script.gives(Command::Arrived(Box::new(stranger)));
     assert_eq!(script.offered_to(stranger_call).as_deref(), Some("ben"));
     script.answers(stranger_call, 1);
     script.after_seconds(20);
@@ -393,7 +427,7 @@ fn a_caller_who_returns_waits_a_while_for_the_agent_of_last_time() {
     let session = script.agent("ann").session.unwrap();
     let command = script.next_command();
     let ann = agent("ann");
-    script.gives(tandem_center::Command::SignOut { agent: ann, session, command });
+    script.gives(Command::SignOut { agent: ann, session, command });
     script.caller_hangs_up(again);
     let last = script.dials("team");
     assert_eq!(script.offered_to(last).as_deref(), Some("cem"));

@@ -3,6 +3,7 @@
 
 mod agents;
 mod audit;
+mod control;
 mod desk;
 mod distribution;
 mod endings;
@@ -14,6 +15,8 @@ mod overflow;
 mod queues;
 mod reconfigure;
 mod script;
+mod supervise;
 mod talk;
+mod trunks;
 mod versions;
 mod wants;

@@ -1,13 +1,15 @@
 //! Nodes come and go; calls and desks survive them.
 
 use tandem_center::{
-    Arrived, CallId, Command, Happened, HomeId, Link, NodeId, Rejected, Reply, SessionId, Wire,
+    Arrived, CallId, Cause, Command, Happened, HomeId, Link, NodeId, Rejected, Reply, SessionId,
+    Wire,
 };
 
-use crate::script::{NODE, Script, leg};
+use crate::script::{NODE, Script, directory, leg};
 
 const SECOND: NodeId = NodeId(2);
 const THIRD: NodeId = NodeId(3);
+const FOURTH: NodeId = NodeId(4);
 
 #[test]
 fn calls_of_a_lost_node_go_to_those_with_the_fewest() {
@@ -31,6 +33,44 @@ fn calls_of_a_lost_node_go_to_those_with_the_fewest() {
     let taken = taken.filter(|event| matches!(event.what, Happened::CallTakenOver { .. }));
     assert_eq!(taken.count(), 3);
     assert_eq!(script.gives(lost(NODE)), Reply::Already);
+}
+
+#[test]
+fn what_a_node_says_late_of_a_call_that_has_moved_is_refused_but_for_who_hung_up() {
+    let mut script = Script::new();
+    script.gives(up(SECOND));
+    let call = script.talks_with("ana");
+    // The caller's arrival was refused at a node that did not know yet that it is committed; other
+    // reports waited in a node that was frozen.
+    let reports = [
+        Command::LegAnswered { call, leg: leg(1), wires: vec![(leg(1), Wire::from(&b"old"[..]))] },
+        Command::WireChanged { call, leg: leg(0), wire: Wire::from(&b"old"[..]) },
+        Command::LegEnded { call, leg: leg(0), cause: Cause::Lost },
+        Command::LegFailed { call, leg: leg(1), status: 408 },
+        Command::LegHeld { call, leg: leg(0), held: true },
+    ];
+    let refused_there = Command::LegEnded { call, leg: leg(0), cause: Cause::Cancelled };
+    let refused_there = Command::Owned { epoch: 0, report: Box::new(refused_there) };
+    script.gives(lost(NODE));
+    assert_eq!((script.call(call).owner, script.call(call).epoch), (SECOND, 1));
+    for report in reports.map(|report| report.of_epoch(0)).into_iter().chain([refused_there]) {
+        assert_eq!(script.tries(report), Err(Rejected::CallMoved { call }));
+    }
+    let held = Command::LegHeld { call, leg: leg(0), held: true };
+    assert_eq!(script.gives(held.of_epoch(1)), Reply::Done);
+    let hung_up = Command::LegEnded { call, leg: leg(0), cause: Cause::HungUp };
+    assert_eq!(script.gives(hung_up.of_epoch(0)), Reply::Done);
+    assert!(script.call(call).has_ended(), "the caller has been let go, wherever that was");
+}
+
+#[test]
+fn a_command_that_is_no_report_has_no_owner() {
+    let mut script = Script::new();
+    assert_eq!(Command::Tick.of_epoch(3), Command::Tick);
+    let owned = Command::Owned { epoch: 0, report: Box::new(Command::Tick) };
+    assert_eq!(script.tries(owned.clone()), Err(Rejected::NoReport));
+    let twice = Command::Owned { epoch: 0, report: Box::new(owned) };
+    assert_eq!(script.tries(twice), Err(Rejected::NoReport));
 }
 
 #[test]
@@ -98,6 +138,64 @@ fn an_address_and_all_calls_on_it_move_together() {
     script.gives(lost(THIRD));
     assert_eq!([holder_of(&script, NODE), holder_of(&script, THIRD)], [SECOND, SECOND]);
     assert_eq!((script.call(calls[0]).owner, script.call(calls[0]).epoch), (SECOND, 2));
+}
+
+/// Nodes 1 and 2 are at one site, 3 and 4 at another.
+fn two_sites() -> Script {
+    let mut all = directory();
+    let sites = [(NODE, "north"), (SECOND, "north"), (THIRD, "south"), (FOURTH, "south")];
+    all.sites = sites.map(|(node, site)| (node, site.into())).into();
+    let mut script = Script::with(all);
+    for node in [NODE, SECOND, THIRD, FOURTH] {
+        script.gives(up_with_home(node));
+    }
+    script
+}
+
+#[test]
+fn a_site_is_taken_over_by_the_other_one_when_all_its_nodes_are_lost() {
+    let mut script = two_sites();
+    let call = dials_home(&mut script, NODE);
+    // Others have fewer calls.
+    let neighbours = [(); 3].map(|()| dials_home(&mut script, SECOND));
+    script.gives(lost(NODE));
+    assert_eq!(script.call(call).owner, SECOND, "as long as one is left at the site");
+    dials_home(&mut script, THIRD);
+    script.gives(lost(SECOND));
+    assert_eq!([holder_of(&script, NODE), holder_of(&script, SECOND)], [FOURTH, THIRD]);
+    assert_eq!(script.call(call).owner, FOURTH);
+    for call in neighbours {
+        assert_eq!(script.call(call).owner, THIRD);
+    }
+    // What comes back gets its own.
+    script.gives(up_with_home(NODE));
+    let (home, epoch) = (HomeId::first_of(NODE), script.call(call).epoch);
+    script.gives(Command::HomeYielded { home, epoch });
+    assert_eq!(script.call(call).owner, NODE);
+}
+
+#[test]
+fn a_call_that_lives_at_no_address_stays_at_the_site_of_its_node() {
+    let mut script = two_sites();
+    let mut arrived = script.arrived("service");
+    arrived.owner = THIRD;
+    let call = arrived.call;
+    script.gives(Command::Arrived(Box::new(arrived)));
+    dials_home(&mut script, FOURTH);
+    script.gives(lost(THIRD));
+    assert_eq!(script.call(call).owner, FOURTH);
+    script.gives(lost(FOURTH));
+    assert_eq!(holder_of(&script, FOURTH), NODE);
+    assert_eq!(script.call(call).owner, SECOND, "node 1 has more by now");
+}
+
+#[test]
+fn a_draining_node_yields_to_its_site() {
+    let mut script = two_sites();
+    dials_home(&mut script, SECOND);
+    script.gives(Command::Drain { node: NODE });
+    let (_, home) = script.center.homes().find(|(id, _)| *id == HomeId::first_of(NODE)).unwrap();
+    assert_eq!(script.center.heir(home), Some(SECOND));
 }
 
 #[test]

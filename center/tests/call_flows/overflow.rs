@@ -3,7 +3,8 @@
 
 use tandem_center::directory::{AnswersOn, DirectoryError, QueueConfig, Ring, Skills, Staffing};
 use tandem_center::flow::{SKILLS, Variables, skills_asked};
-use tandem_center::{CallId, Command, Directory, Route, WantedState};
+use tandem_center::record::SegmentKind;
+use tandem_center::{CallId, Cdr, Command, Directory, Route, WantedState};
 
 use crate::script::{Script, agent, directory, person, queue};
 
@@ -86,6 +87,68 @@ fn who_waits_goes_on_when_the_last_agent_leaves_and_keeps_the_place() {
     script.becomes("ann", WantedState::Ready);
     let call = script.dials("team");
     assert_eq!(script.offered_to(call).as_deref(), Some("ann"));
+}
+
+#[test]
+fn who_comes_back_from_a_guest_to_a_queue_that_nobody_serves_any_more_goes_on_too() {
+    let mut directory = with_spare();
+    let config = directory.queues.get_mut(&queue("team")).unwrap();
+    config.distribution.stay_needs = Staffing::SignedIn;
+    config.distribution.rings = vec![Ring { queues: vec![queue("guests")], ..Ring::default() }];
+    directory.queues.insert(queue("guests"), QueueConfig::default());
+    directory.agents.insert(agent("eda"), person(AnswersOn::Phone, &["guests"]));
+    let mut script = Script::with(directory);
+    script.is_ready("ann");
+    script.becomes("ann", lunch());
+    script.is_ready("eda");
+    let call = script.dials("team");
+    assert_eq!(script.offered_to(call).as_deref(), Some("eda"));
+    let (session, command) = (script.agent("ann").session.unwrap(), script.next_command());
+    script.gives(Command::SignOut { agent: agent("ann"), session, command });
+    script.fails(call, 1, 486);
+    script.gives(Command::Tick);
+    assert_eq!(script.call(call).queue, Some(queue("spare")), "nobody of team is left");
+}
+
+#[test]
+fn a_wait_over_several_queues_is_a_segment_of_each_and_one_wait_in_the_record() {
+    let mut directory = with_spare();
+    let config = directory.queues.get_mut(&queue("team")).unwrap();
+    (config.max_wait_seconds, config.overflow) = (30, Some(Route::Queue(queue("spare"))));
+    config.distribution.join_needs = Staffing::SignedIn;
+    let mut script = Script::with(directory);
+    let at_once = script.dials("team");
+    script.is_ready("ann");
+    script.becomes("ann", lunch());
+    let call = script.dials("team");
+    script.after_seconds(30);
+    script.after_seconds(10);
+    script.is_ready("cem");
+    script.answers(at_once, 1);
+    script.caller_hangs_up(at_once);
+    let stays = |cdr: &Cdr| {
+        let each = cdr.segments.iter().zip(cdr.ends());
+        each.map(|(segment, end)| (segment.kind.clone(), segment.length_ms(cdr.ended), end.name()))
+            .collect::<Vec<_>>()
+    };
+    let (team, spare) = (SegmentKind::Queue(queue("team")), SegmentKind::Queue(queue("spare")));
+    let talk = SegmentKind::Talk(Some(agent("cem")));
+    let cdr = script.cdr();
+    let expected = [
+        (team.clone(), 0, "flowed-out"),
+        (spare.clone(), 40_000, "answered"),
+        (talk.clone(), 0, "ended"),
+    ];
+    assert_eq!(stays(cdr), expected, "nobody was signed in");
+    script.after_seconds(5);
+    script.answers(call, 1);
+    script.after_seconds(60);
+    script.caller_hangs_up(call);
+    let cdr = script.cdr();
+    let expected =
+        [(team, 30_000, "flowed-out"), (spare, 15_000, "answered"), (talk, 60_000, "ended")];
+    assert_eq!(stays(cdr), expected);
+    assert_eq!((cdr.queue.clone(), cdr.wait_ms), (Some(queue("spare")), 45_000));
 }
 
 #[test]

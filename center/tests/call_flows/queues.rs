@@ -2,9 +2,10 @@
 
 use tandem_center::directory::QueueConfig;
 use tandem_center::event::OfferEnd;
+use tandem_center::record::SegmentEnd;
 use tandem_center::timeline::Returned;
 use tandem_center::{
-    CallResult, Cause, Command, Happened, Hears, LegWant, RecordingId, Reply, Route, Side,
+    CallResult, Cause, Command, Happened, Hears, LegWant, Record, RecordingId, Reply, Route, Side,
     WantedState,
 };
 
@@ -321,4 +322,28 @@ fn an_agents_own_number_that_is_not_answered_ends_the_call() {
     let call = script.dials("cyd");
     script.fails(call, 1, 486);
     assert_eq!(script.wants(call, 0), Some(LegWant::Refused { status: 486 }));
+}
+
+#[test]
+fn the_record_says_what_came_of_each_stay_in_a_queue_and_how_long_agents_rang() {
+    let mut script = Script::new();
+    script.is_ready("ana");
+    let call = script.dials("sales");
+    script.after_seconds(4);
+    script.caller_hangs_up(call);
+    let cdr = script.cdr();
+    assert_eq!(cdr.ends(), [SegmentEnd::Abandoned]);
+    assert_eq!((cdr.segments[0].rang_ms, cdr.parties, cdr.transfers), (4_000, 0, 0));
+    let mut script = Script::new();
+    let call = script.talks_with("ana");
+    script.after_seconds(30);
+    script.caller_hangs_up(call);
+    let cdr = script.cdr();
+    assert_eq!(cdr.ends(), [SegmentEnd::Answered, SegmentEnd::Ended]);
+    assert_eq!((cdr.parties, cdr.transfers, &cdr.trunk), (2, 0, &None));
+    let talked = script.last.records.iter().find_map(|record| match record {
+        Record::Stint(stint) => Some((stint.agent.to_string(), stint.state.name(), stint.ended)),
+        Record::Cdr(_) | Record::Disposition(_) | Record::Timeline(_) => None,
+    });
+    assert_eq!(talked, Some(("ana".to_owned(), "talking", script.now)));
 }

@@ -53,6 +53,7 @@ pub(crate) fn person(answers_on: AnswersOn, queues: &[&str]) -> AgentConfig {
         queues: queues.iter().map(|name| queue(name)).collect(),
         shows: None,
         skills: BTreeMap::new(),
+        supervises: Vec::new(),
     }
 }
 
@@ -95,6 +96,7 @@ pub(crate) fn directory() -> Directory {
                 ring_seconds: 40,
                 record: true,
                 wrap_up_seconds: 5,
+                ..TrunkConfig::default()
             },
         )]),
         outbound: vec![OutboundRule {
@@ -184,6 +186,7 @@ impl Script {
             salt: 7,
             owner: NODE,
             home: None,
+            trunk: None,
             caller: Party { number: "100".into(), name: Some("Alice".into()) },
             called: called.into(),
             wire: Wire::from(&b"invite"[..]),
@@ -379,9 +382,15 @@ impl Script {
         self.call(id).offers().first().map(|offer| offer.agent.to_string())
     }
 
+    /// What the last command recorded of calls.
+    pub(crate) fn of_calls(&self) -> Vec<&Record> {
+        let all = self.last.records.iter();
+        all.filter(|record| !matches!(record, Record::Stint(_))).collect()
+    }
+
     /// The record that the last command wrote.
     pub(crate) fn cdr(&self) -> &Cdr {
-        match &self.last.records[..] {
+        match &self.of_calls()[..] {
             [Record::Cdr(cdr), Record::Timeline(ended)] if ended.call == cdr.call => cdr,
             other => panic!("not one record: {other:?}"),
         }

@@ -1,6 +1,6 @@
 //! What a call wants in each phase, as a whole: legs, media, action and recording.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tandem_center::{CallId, Cause, Hears, LegWant, Party, RecordingId, Role, Wants};
 
@@ -12,7 +12,14 @@ fn wants<const L: usize, const M: usize>(
 ) -> Wants {
     let legs: BTreeMap<_, _> = legs.into_iter().map(|(n, want)| (leg(n), want)).collect();
     let media = media.into_iter().map(|(n, hears)| (leg(n), hears)).collect();
-    Wants { legs, media, act: None, record: None }
+    Wants {
+        legs,
+        media,
+        act: None,
+        record: None,
+        off_record: BTreeSet::new(),
+        keys: BTreeMap::new(),
+    }
 }
 
 fn alice() -> Party {

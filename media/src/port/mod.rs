@@ -116,6 +116,7 @@ impl Port {
             plan,
         };
         port.begin_source();
+        port.take_seat();
         port.begin_digits();
         port
     }
@@ -146,9 +147,7 @@ impl Port {
             self.translator = None;
             self.begin_source();
         }
-        if matches!(self.plan.source, Source::Mix(_)) && self.seat.is_none() {
-            self.seat = Seat::new(self.plan.codec.kind);
-        }
+        self.take_seat();
         self.begin_digits();
     }
 
@@ -186,10 +185,15 @@ impl Port {
 
     fn begin_source(&mut self) {
         self.playing = Playing::begin(&self.plan.source);
-        self.seat = match self.plan.source {
-            Source::Mix(_) => Seat::new(self.plan.codec.kind),
-            Source::Silence | Source::Relay(_) | Source::Play { .. } | Source::Echo => None,
-        };
+    }
+
+    /// Takes a seat where one is wanted, and leaves it where none is.
+    fn take_seat(&mut self) {
+        match (self.plan.conference(), &self.seat) {
+            (Some(_), None) => self.seat = Seat::new(self.plan.codec.kind),
+            (None, Some(_)) => self.seat = None,
+            (Some(_), Some(_)) | (None, None) => {}
+        }
     }
 
     fn begin_digits(&mut self) {

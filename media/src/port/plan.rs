@@ -41,6 +41,9 @@ pub struct PortPlan {
     pub direction: Direction,
     /// What the peer hears.
     pub source: Source,
+    /// The conference in which its voice is heard. A port of it that hears something else, as a
+    /// relay, is only listened to there.
+    pub speaks_in: Option<u64>,
     /// Which digits are listened for.
     pub detect: Detect,
     /// Where what the peer says is recorded.
@@ -60,6 +63,7 @@ impl PortPlan {
             dtmf: None,
             direction: Direction::SendReceive,
             source: Source::Silence,
+            speaks_in: None,
             detect: Detect::default(),
             record: None,
             digits: None,
@@ -79,6 +83,18 @@ pub struct CodecSpec {
     /// Milliseconds of audio that the peer would like in a packet (SDP's `a=ptime`). What we
     /// make ourselves comes in the next lower of 20, 40 and 60 ms, Opus always in 20.
     pub ptime_ms: u16,
+}
+
+impl PortPlan {
+    /// The conference that the port takes part in, as a speaker, a hearer, or both.
+    pub fn conference(&self) -> Option<u64> {
+        match &self.source {
+            Source::Mix { conference, .. } => Some(*conference),
+            Source::Silence | Source::Relay(_) | Source::Play { .. } | Source::Echo => {
+                self.speaks_in
+            }
+        }
+    }
 }
 
 impl CodecSpec {
@@ -140,8 +156,13 @@ pub enum Source {
     },
     /// Its own voice.
     Echo,
-    /// All other ports that name the same conference.
-    Mix(u64),
+    /// All other ports that speak in a conference, but for some.
+    Mix {
+        /// The conference.
+        conference: u64,
+        /// Who is not heard though they speak there.
+        without: Vec<PortKey>,
+    },
 }
 
 /// Which digits a port listens for.
@@ -173,10 +194,13 @@ impl Source {
             (Self::Silence, Self::Silence) | (Self::Echo, Self::Echo) => false,
             (Self::Relay(one), Self::Relay(other)) => one != other,
             (Self::Play { seq: one, .. }, Self::Play { seq: other, .. })
-            | (Self::Mix(one), Self::Mix(other)) => one != other,
-            (Self::Silence | Self::Relay(_) | Self::Play { .. } | Self::Echo | Self::Mix(_), _) => {
-                true
+            | (Self::Mix { conference: one, .. }, Self::Mix { conference: other, .. }) => {
+                one != other
             }
+            (
+                Self::Silence | Self::Relay(_) | Self::Play { .. } | Self::Echo | Self::Mix { .. },
+                _,
+            ) => true,
         }
     }
 }

@@ -64,6 +64,12 @@ impl Leg {
                 // BYE and a NOTIFY are done, whatever is said to them.
                 Purpose::Cancel | Purpose::StrayBye | Purpose::Notify => (),
             }
+        } else if self.line.is_answer_to_former(response)
+            && let Phase::Talking(talking) = &self.phase
+            && response.to_tag() == Some(talking.dialog.remote_tag())
+        {
+            // Who is not acknowledged hangs up (RFC 3261 §13.3.1.4).
+            self.line.acknowledge(&talking.dialog, response.cseq().number, b"");
         }
         self.settle();
     }

@@ -57,6 +57,9 @@ pub(super) struct Line {
     pub(super) hops_left: u8,
     /// Requests that we began: what makes their branches differ.
     requests: u32,
+    /// Those that a machine which is gone may have begun, and that are not known here.
+    #[serde(skip)]
+    unknown: std::ops::Range<u32>,
     invite_servers: Vec<Server<InviteServer>>,
     invite_clients: Vec<Client<InviteClient>>,
     servers: Vec<Server<NonInviteServer>>,
@@ -207,6 +210,7 @@ impl Line {
             servers: Vec::new(),
             clients: Vec::new(),
             acks: Vec::new(),
+            unknown: 0..0,
             authorization: Vec::new(),
             holds_ack: false,
             unpracked: None,
@@ -217,7 +221,9 @@ impl Line {
 
     /// See [`super::Leg::restore`]: branches of the machine that is gone are not used again.
     pub(super) fn skip(&mut self, requests: u32) {
+        let known = self.requests;
         self.requests = self.requests.saturating_add(requests);
+        self.unknown = known..self.requests;
     }
 
     pub(super) fn event(&mut self, event: LegEvent) {
@@ -413,6 +419,11 @@ impl Line {
             }
         };
         self.flush();
+    }
+
+    /// Whether no INVITE of ours has got any response.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.invite_clients.iter().all(|client| client.machine.is_calling())
     }
 
     /// Cancels the INVITE with this CSeq, if a provisional response came (RFC 3261 §9.1). Says

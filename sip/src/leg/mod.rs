@@ -47,6 +47,18 @@ pub use requests::ABILITIES;
 /// Contacts of a 3xx that are kept; further ones are dropped.
 pub const CONTACTS_MAX: usize = 8;
 
+/// Requests that a dead machine may have sent after its last commit: the next CSeq is above them.
+const CSEQ_SKIP: u32 = 1_000;
+
+/// Lives of a call that are told apart by their CSeqs, which end at 2^31 (RFC 3261 §8.1.1.5).
+const LIVES_MAX: u32 = 1_000;
+
+/// The `cseq_skip` of [`Leg::restore`] for the machine that takes a leg over after `epoch` others
+/// did. Each has CSeqs of its own: what an adopter has sent that died as well may not be committed.
+pub fn cseq_skip(epoch: u32) -> u32 {
+    CSEQ_SKIP * epoch.saturating_add(1).min(LIVES_MAX)
+}
+
 /// What [`LegExport`] looks like. It changes when an older program could misread it.
 const EXPORT_VERSION: u16 = 1;
 
@@ -292,6 +304,11 @@ impl Leg {
     /// told to who is gone.
     pub fn awaits_reanswer(&self) -> bool {
         matches!(&self.phase, Phase::Talking(talking) if talking.is_asked())
+    }
+
+    /// Outgoing: whether the far end has said nothing at all yet, not even 100.
+    pub fn is_unheard(&self) -> bool {
+        matches!(self.phase, Phase::Calling(_)) && self.line.is_unheard()
     }
 
     /// Incoming: hops that a leg which goes on from this one may make, for its

@@ -43,6 +43,8 @@ pub(super) enum Transfer {
     /// The REFER waits for the node.
     Asked {
         key: TransactionKey,
+        /// It does not want to know what becomes of it (RFC 4488 §4).
+        quiet: bool,
     },
     /// It was accepted: the far end wants to know what becomes of it.
     Accepted,
@@ -141,7 +143,9 @@ impl Transfer {
         };
         match refer {
             Ok(refer) => {
-                *self = Self::Asked { key };
+                let wish = request.header_str(HeaderName::ReferSub).unwrap_or_default();
+                let wish = wish.split(';').next().unwrap_or_default().trim();
+                *self = Self::Asked { key, quiet: wish.eq_ignore_ascii_case("false") };
                 line.event(LegEvent::Refer(refer));
             }
             Err(status) => {
@@ -153,18 +157,25 @@ impl Transfer {
     /// Accepts it, with the NOTIFY that must follow at once (RFC 3515 §2.4.4). Says whether there
     /// was one.
     pub(super) fn accept(&mut self, now: Moment, line: &mut Line, dialog: &mut Dialog) -> bool {
-        let Self::Asked { key } = std::mem::replace(self, Self::Accepted) else {
-            return false;
-        };
+        let Self::Asked { key, quiet } = self else { return false };
+        let (key, quiet) = (key.clone(), *quiet);
         let mut headers = Vec::new();
         compose::push_contact(&mut headers, &line.identity);
+        if quiet {
+            headers.extend_from_slice(b"Refer-Sub: false\r\n");
+        }
         line.respond(now, &key, Content { headers: &headers, ..Content::status(202) });
+        if quiet {
+            *self = Self::None;
+            return true;
+        }
+        *self = Self::Accepted;
         self.notify(now, line, dialog, 100)
     }
 
     /// Refuses it. Says whether there was one.
     pub(super) fn refuse(&mut self, now: Moment, line: &mut Line, status: u16) -> bool {
-        let Self::Asked { key } = std::mem::replace(self, Self::None) else { return false };
+        let Self::Asked { key, .. } = std::mem::replace(self, Self::None) else { return false };
         line.respond(now, &key, Content::status(status));
         true
     }

@@ -15,6 +15,7 @@ mod direction;
 mod offer;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -24,6 +25,7 @@ pub use answer::{accept, answer};
 pub use codec::{Codec, CodecKind, TelephoneEvent};
 pub use direction::Direction;
 pub use offer::{offer, reoffer};
+pub use versions::Versions;
 
 use description::Description;
 

@@ -140,6 +140,11 @@ impl InviteClient {
         matches!(self.state, State::Proceeding { .. })
     }
 
+    /// Whether nothing has come back yet.
+    pub fn is_calling(&self) -> bool {
+        matches!(self.state, State::Calling { .. })
+    }
+
     /// Whether nothing is left to absorb or to repeat.
     pub fn is_terminated(&self) -> bool {
         matches!(self.state, State::Terminated)

@@ -84,6 +84,19 @@ fn a_re_invite_follows_an_ack_at_once() {
 }
 
 #[test]
+fn the_answer_to_a_re_invite_of_the_machine_that_is_gone_is_acknowledged() {
+    let mut call = Way::Straight.connected();
+    let answered = export(&call);
+    call.does(|leg, now| leg.reoffer(now, HELD.into()).unwrap()).gives(&["INVITE+sdp"]);
+    call.is_adopted(answered);
+    for _ in 0..2 {
+        call.far_says("INVITE", 200, "", ANSWER).gives(&["ACK"]);
+        assert_eq!(call.last_request("ACK").cseq().number, 2);
+    }
+    call.hangs_up().gives(&["BYE"]);
+}
+
+#[test]
 fn our_cseq_is_far_above_what_was_committed() {
     let mut call = Way::Straight.connected();
     let answered = export(&call);

@@ -218,6 +218,17 @@ mod transfer_3515 {
     }
 
     #[test]
+    fn who_does_not_want_to_know_what_becomes_of_it_is_not_told_4488() {
+        each_way(|way| {
+            let mut call = way.answered();
+            let headers = format!("{REFER_TO}Refer-Sub: false\r\n");
+            call.far_asks("REFER", &headers, "").gives(&["Refer sip:carol@192.0.2.9:5060"]);
+            call.does(|leg, now| leg.accept_refer(now).unwrap()).gives(&["202 REFER"]);
+            assert!(call.leg.notify_refer(call.now, 200).is_err());
+        });
+    }
+
+    #[test]
     fn a_transfer_is_refused() {
         each_way(|way| {
             let mut call = way.answered();

@@ -66,6 +66,7 @@ impl State {
             salt,
             owner: self.node.id,
             home: self.station.home.map(|home| (home, epoch)),
+            trunk: self.node.routes.trunk_of(peer.remote),
             caller: party_of(invite),
             called: called_number(invite).into(),
             wire,

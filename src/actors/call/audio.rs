@@ -3,15 +3,17 @@
 //! Owns the translation of what a leg should hear ([`Hears`]) and of what was agreed on for it
 //! into a [`PortPlan`]. The media engine makes the difference from what the port does already.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use tandem_center::call::Keys;
 use tandem_center::{Direction, Hears, LegNumber, RecordingId, Wants};
 use tandem_sip::sdp::Negotiated;
 
 use super::State;
 use super::leg::{LiveLeg, engine_codec};
 use super::reconcile::port_key;
-use crate::media_engine::{self, CodecSpec, Detect, PortPlan, RecordTap, Source};
+use crate::media_engine::{self, CodecSpec, Detect, PortPlan, RecordTap, SendDigits, Source};
 use crate::recordings::PartId;
 
 /// Names the playing of music and of the ringing tone; actions of a flow count from below.
@@ -28,6 +30,7 @@ impl State {
 
     /// Describes what each leg hears.
     pub(super) fn arrange_audio(&self, wants: &Wants) {
+        let speakers: BTreeSet<LegNumber> = wants.media.values().flat_map(mixed).collect();
         for (&number, leg) in &self.legs {
             let Some(agreed) = &leg.audio.agreed else { continue };
             let Some(hears) = wants.media.get(&number) else { continue };
@@ -37,7 +40,8 @@ impl State {
                 negotiation: leg.audio.rounds,
                 dtmf: agreed.dtmf_payload_type(),
                 direction: direction(agreed),
-                source: self.source(hears),
+                source: self.source(number, hears, &speakers),
+                speaks_in: speakers.contains(&number).then(|| self.conference()),
                 detect: Detect {
                     rfc4733: true,
                     // Tones are looked for only where digits are wanted and nothing better was
@@ -46,19 +50,35 @@ impl State {
                         && agreed.telephone_event.is_none()
                         && self.node.in_band_dtmf,
                 },
-                record: wants.record.as_ref().map(|recording| self.tap(recording, number)),
+                record: wants
+                    .record
+                    .as_ref()
+                    .filter(|_| !wants.off_record.contains(&number))
+                    .map(|recording| self.tap(recording, number)),
+                digits: wants
+                    .keys
+                    .get(&number)
+                    .map(|Keys { seq, keys, .. }| SendDigits { seq: *seq, digits: keys.clone() }),
                 ..PortPlan::new(codec(agreed))
             };
-            self.node.engine.apply(port_key(self.id, number), plan);
+            self.node.engine.apply_under(self.confirmed, port_key(self.id, number), plan);
         }
     }
 
-    fn source(&self, hears: &Hears) -> Source {
+    /// A call is in one conference at most: its own.
+    fn conference(&self) -> u64 {
+        port_key(self.id, LegNumber::FIRST).call
+    }
+
+    fn source(&self, me: LegNumber, hears: &Hears, speakers: &BTreeSet<LegNumber>) -> Source {
         match hears {
             Hears::Nothing => Source::Silence,
             Hears::Leg(number) => Source::Relay(port_key(self.id, *number)),
-            // A call is in one conference at most: its own.
-            Hears::Conference => Source::Mix(port_key(self.id, LegNumber::FIRST).call),
+            Hears::Mix(legs) => {
+                let left_out = speakers.difference(legs).filter(|number| **number != me);
+                let without = left_out.map(|number| port_key(self.id, *number)).collect();
+                Source::Mix { conference: self.conference(), without }
+            }
             Hears::Music => repeated(MUSIC, &self.node.music),
             Hears::Ringback => match self.early_leg() {
                 Some(number) => Source::Relay(port_key(self.id, number)),
@@ -88,6 +108,19 @@ impl State {
         });
         let path: PathBuf = self.node.recordings.path(&PartId::first(recording, epoch));
         RecordTap { path, channel: u8::from(!is_left), epoch }
+    }
+}
+
+/// The legs that a leg hears at once.
+fn mixed(hears: &Hears) -> Vec<LegNumber> {
+    match hears {
+        Hears::Mix(legs) => legs.iter().copied().collect(),
+        Hears::Nothing
+        | Hears::Leg(_)
+        | Hears::Music
+        | Hears::Ringback
+        | Hears::Prompts { .. }
+        | Hears::Echo => Vec::new(),
     }
 }
 

@@ -3,12 +3,14 @@
 //! Owns the translation of leg events into commands. A final thing that a far end does waits for
 //! its commit before it is answered: the answer to an INVITE, to a BYE, to a re-INVITE.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use tandem_center::{Cause, Command, LegNumber, LegWant, Role, Wire};
+use tandem_center::{Cause, Command, LegNumber, LegWant, Rejected, Role, Wire};
 use tandem_sip::b2bua::relayed_status;
-use tandem_sip::leg::{EndCause, LegEvent};
+use tandem_sip::leg::{EndCause, LegEvent, Refer};
 use tandem_sip::sdp::Direction;
+use tandem_sip::wire::Uri;
 
 use super::leg::{Far, Here, expected};
 use super::reconcile::port_key;
@@ -21,8 +23,7 @@ impl State {
             LegEvent::Answered { sdp } => self.far_answers(now, number, sdp),
             LegEvent::Refused(refused) => {
                 self.set_far(number, Far::Leaving);
-                let (call, status) = (self.id, relayed_status(refused.status));
-                self.farewell(number, Command::LegFailed { call, leg: number, status });
+                self.refused(number, refused.status, refused.retry_after_seconds);
             }
             LegEvent::Cancelled => {
                 self.set_far(number, Far::Leaving);
@@ -46,15 +47,27 @@ impl State {
                     self.digit(digit.digit);
                 }
             }
-            LegEvent::Refer(_) => {
-                if let Some(leg) = self.legs.get_mut(&number) {
-                    expected(leg.dialog.refuse_refer(now, 603));
-                }
-            }
+            LegEvent::Refer(refer) => self.far_refers(now, number, &refer),
             LegEvent::Terminated => {
                 self.set_far(number, Far::Gone);
                 self.leg_gone(number);
             }
+        }
+    }
+
+    /// A phone asks for a transfer: the centre decides, and the answer waits for that. Another dialog
+    /// that is to be replaced would be another call: that is not done.
+    fn far_refers(&mut self, now: Instant, number: LegNumber, refer: &Refer) {
+        let Some(to) = called_number(&refer.target).filter(|_| refer.replaces.is_none()) else {
+            let status = if refer.replaces.is_some() { 501 } else { 400 };
+            return self.refuse_refer(now, number, status);
+        };
+        self.propose(Command::Referred { call: self.id, leg: number, to });
+    }
+
+    pub(super) fn refuse_refer(&mut self, now: Instant, number: LegNumber, status: u16) {
+        if let Some(leg) = self.legs.get_mut(&number) {
+            expected(leg.dialog.refuse_refer(now, status));
         }
     }
 
@@ -270,6 +283,37 @@ impl State {
     }
 
     /// Reports the end of a leg, and keeps the report until the value has it.
+    /// An invited leg did not come about. Of a trunk the cluster hears what was said: another may be
+    /// tried.
+    fn refused(&mut self, number: LegNumber, status: u16, retry_after_seconds: Option<u32>) {
+        let (call, relayed) = (self.id, relayed_status(status));
+        let role = self.call.as_ref().and_then(|call| call.legs.get(&number)).map(|leg| &leg.role);
+        let report = match role {
+            Some(Role::Trunk(_)) => {
+                Command::TrunkFailed { call, leg: number, status, relayed, retry_after_seconds }
+            }
+            Some(Role::Caller | Role::Agent(_) | Role::Target) | None => {
+                Command::LegFailed { call, leg: number, status: relayed }
+            }
+        };
+        self.farewell(number, report);
+    }
+
+    /// A trunk that has not even said 100 in its time is not waited for. Its leg is cancelled when
+    /// the cluster knows, should something come after all.
+    pub(super) fn give_up_unheard(&mut self, now: Instant) {
+        let mut given_up = Vec::new();
+        for (number, leg) in &mut self.legs {
+            if leg.unheard_until.take_if(|until| *until <= now).is_some() && leg.dialog.is_unheard()
+            {
+                given_up.push(*number);
+            }
+        }
+        for number in given_up {
+            self.refused(number, 408, None);
+        }
+    }
+
     fn farewell(&mut self, number: LegNumber, report: Command) {
         if let Some(leg) = self.legs.get_mut(&number) {
             leg.farewell = Some(report.clone());
@@ -282,4 +326,20 @@ impl State {
             leg.far = far;
         }
     }
+}
+
+/// The number that a SIP URI names, as it would be dialled.
+fn called_number(uri: &str) -> Option<Arc<str>> {
+    let user = Uri::parse(uri.as_bytes()).ok()?.user_unescaped()?;
+    let user = String::from_utf8(user).ok()?;
+    (!user.is_empty()).then(|| user.into())
+}
+
+/// What a phone is told whose transfer the centre refuses.
+pub(super) fn refusal_of_refer(why: &Rejected) -> u16 {
+    if matches!(why, Rejected::MayNotRefer { .. }) {
+        return 403;
+    }
+    // Or another command was faster, or somebody is being asked at the desk.
+    if matches!(why, Rejected::NoWayTo { .. }) { 404 } else { 603 }
 }

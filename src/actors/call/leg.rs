@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tandem_center::{Command, Party, Role};
-use tandem_sip::leg::{Leg, LegStatus, Outgoing, WrongState};
-use tandem_sip::sdp::{self, Capabilities, Local, Negotiated, SdpError};
+use tandem_sip::leg::{Leg, LegStatus, Outgoing, WrongState, cseq_skip};
+use tandem_sip::sdp::{self, Capabilities, Local, Negotiated, SdpError, Versions};
 use tandem_sip::wire::{Message, Method, Peer, Request};
 
 use super::super::answered::{Answer, Asked};
@@ -18,12 +18,6 @@ use crate::media_engine::{CodecKind, PortKey, ReserveError};
 use crate::node::Node;
 use crate::routes::RouteError;
 use crate::stations::Station;
-
-/// Requests that a dead machine may have sent after its last commit: our next CSeq is above them.
-const CSEQ_SKIP: u32 = 1_000;
-
-/// Lives of a call that are told apart by their CSeqs, which end at 2^31 (RFC 3261 §8.1.1.5).
-const LIVES_MAX: u32 = 1_000;
 
 /// A leg that is served here.
 #[derive(Debug)]
@@ -44,6 +38,10 @@ pub(super) struct LiveLeg {
     /// What was reported of its end. It is reported again as long as the value has the leg alive:
     /// the report may have been refused because it overtook the arrival.
     pub(super) farewell: Option<Command>,
+    /// Its INVITE waits until what it says is committed: nothing of the leg leaves before.
+    pub(super) unsaid: bool,
+    /// When its trunk counts as dead if it has said nothing at all.
+    pub(super) unheard_until: Option<Instant>,
 }
 
 /// What the far end of a leg is doing.
@@ -78,8 +76,8 @@ pub(super) struct Audio {
     pub(super) remote: Vec<u8>,
     /// What came of it.
     pub(super) agreed: Option<Negotiated>,
-    /// The version in our `o=` line.
-    pub(super) version: u64,
+    /// The versions in our `o=` lines.
+    pub(super) versions: Versions,
     /// Offer/answer exchanges so far, for the port's plan.
     pub(super) rounds: u32,
     /// The caller heard `local` before our final response.
@@ -89,7 +87,7 @@ pub(super) struct Audio {
 impl Audio {
     fn none() -> Self {
         let (local, remote) = (Vec::new(), Vec::new());
-        Self { local, remote, agreed: None, version: 0, rounds: 0, said: false }
+        Self { local, remote, agreed: None, versions: Versions::NONE, rounds: 0, said: false }
     }
 }
 
@@ -151,8 +149,8 @@ pub(super) fn invite(
     let way = node.way(invitation.role, invitation.target, station.sip)?;
     let port = node.open_port(key, station.media_ip)?;
     let capabilities = prefer(&node.capabilities, other.and_then(LiveLeg::codec));
-    let mut audio = Audio { version: 1, ..Audio::none() };
-    audio.local = sdp::offer(&capabilities, &local(station, port, key, audio.version));
+    let mut audio = Audio { versions: Versions::after(1), ..Audio::none() };
+    audio.local = sdp::offer(&capabilities, &local(station, port, key, audio.versions.last()));
     let mut headers = Vec::new();
     if invitation.auto_answer {
         // Two spellings that phones know; RFC 5373 has a third, which few do.
@@ -186,6 +184,8 @@ pub(super) fn invite(
         answered_before: false,
         untold: None,
         farewell: None,
+        unsaid: false,
+        unheard_until: way.answers_within.map(|within| now + within),
     })
 }
 
@@ -226,11 +226,13 @@ impl LiveLeg {
             answered_before: false,
             untold: None,
             farewell: None,
+            unsaid: false,
+            unheard_until: None,
         }
     }
 
-    /// A leg that another actor, or another node, served before. Each life of the call has CSeqs of
-    /// its own: what an adopter has sent that died as well may not be committed.
+    /// A leg that another actor, or another node, served before. Each life of the call has CSeqs
+    /// and versions of its own: what an adopter has sent that died as well may not be committed.
     pub(super) fn restore(
         now: Instant,
         committed: CommittedLeg,
@@ -246,8 +248,7 @@ impl LiveLeg {
             agreed,
             sdp_version,
         } = committed;
-        let mut dialog =
-            Leg::restore(now, dialog, CSEQ_SKIP * epoch.saturating_add(1).min(LIVES_MAX))?;
+        let mut dialog = Leg::restore(now, dialog, cseq_skip(epoch))?;
         dialog.hold_ack();
         let far = match dialog.status() {
             // Early media was agreed on: it rings there, and is heard.
@@ -258,9 +259,9 @@ impl LiveLeg {
             LegStatus::Over => Far::Leaving,
             LegStatus::Terminated => Far::Gone,
         };
-        let (local, remote, version) = (sdp_local, sdp_remote, sdp_version);
-        let said = dialog.has_said_sdp();
-        let audio = Audio { local, remote, agreed, version, rounds: 1, said };
+        let (local, remote, said) = (sdp_local, sdp_remote, dialog.has_said_sdp());
+        let versions = Versions::adopted(sdp_version, epoch.saturating_add(1));
+        let audio = Audio { local, remote, agreed, versions, rounds: 1, said };
         Ok(Self {
             dialog,
             sip_call_id,
@@ -272,6 +273,8 @@ impl LiveLeg {
             answered_before: false,
             untold: None,
             farewell: None,
+            unsaid: false,
+            unheard_until: None,
         })
     }
 
@@ -371,6 +374,15 @@ impl LiveLeg {
         }
     }
 
+    /// The transfer that its phone asked for is committed, and the call is not with it any more: it
+    /// is told so before the BYE (RFC 3515 §2.4.4). Nothing if it did not ask.
+    pub(super) fn transfer_is_done(&mut self, now: Instant) {
+        if self.dialog.accept_refer(now).is_ok() {
+            // Who does not want to know has no subscription (RFC 4488).
+            let _may_be_quiet = self.dialog.notify_refer(now, 200);
+        }
+    }
+
     /// Ends the leg, whatever it is doing.
     pub(super) fn end(&mut self, now: Instant) {
         // Who was answered is in a call, and only a BYE ends that: first the answer, once more.
@@ -397,10 +409,13 @@ impl LiveLeg {
         let prefer_codec = self.said_codec().or(prefer_codec);
         // The same description has the same version (RFC 3264 §8), so that a caller hears the
         // same answer however often it is given (RFC 3261 §13.2.1).
-        let (mut local, mut agreed) = self.describe(here, key, prefer_codec, self.audio.version)?;
-        if local != self.audio.local {
-            self.audio.version += 1;
-            (local, agreed) = self.describe(here, key, prefer_codec, self.audio.version)?;
+        let last = self.audio.versions.last();
+        let (mut local, mut agreed) = self.describe(here, key, prefer_codec, last)?;
+        let in_doubt =
+            self.audio.versions.is_doubtful() && self.dialog.status() != LegStatus::Arriving;
+        if local != self.audio.local || in_doubt {
+            let next = self.audio.versions.raise();
+            (local, agreed) = self.describe(here, key, prefer_codec, next)?;
         }
         self.audio.local = local;
         if agreed.is_some() {
@@ -446,8 +461,8 @@ impl LiveLeg {
         here: Here<'_>,
         key: PortKey,
     ) -> Result<(), WrongState> {
-        self.audio.version += 1;
-        let local = local(here.station, self.rtp_port, key, self.audio.version);
+        let version = self.audio.versions.raise();
+        let local = local(here.station, self.rtp_port, key, version);
         self.audio.local = sdp::offer(&prefer(&here.node.capabilities, self.codec()), &local);
         self.dialog.reoffer(now, self.audio.local.clone())
     }
@@ -459,7 +474,8 @@ impl LiveLeg {
         key: PortKey,
         answer: Vec<u8>,
     ) -> Result<(), SdpError> {
-        let local = local(here.station, self.rtp_port, key, self.audio.version);
+        let version = self.audio.versions.last();
+        let local = local(here.station, self.rtp_port, key, version);
         let agreed = sdp::accept(&self.audio.local, &answer, &local)?;
         self.audio.remote = answer;
         self.audio.agreed = Some(agreed);
@@ -494,7 +510,7 @@ fn committed(dialog: &Leg, leg: &LiveLeg, now: Instant) -> CommittedLeg {
         sdp_local: leg.audio.local.clone(),
         sdp_remote: leg.audio.remote.clone(),
         agreed: leg.audio.agreed.clone(),
-        sdp_version: leg.audio.version,
+        sdp_version: leg.audio.versions.last(),
     }
 }
 

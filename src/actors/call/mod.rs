@@ -71,6 +71,8 @@ pub enum Message {
     Again(Box<Command>, Option<Box<Self>>),
     /// The answer of this leg's far end is committed.
     AnswerKept(LegNumber),
+    /// What the INVITE of this leg says is committed.
+    InviteKept(LegNumber),
     /// The answer to a re-INVITE on this leg is committed.
     Reanswer(LegNumber),
     /// A far end is to be told our address once more.
@@ -102,6 +104,8 @@ pub struct State {
     station: Arc<Station>,
     /// Which of its lives this is: it rises when another node takes the call over.
     epoch: u32,
+    /// What was confirmed of this node's leases when it was last seen whose the call is.
+    confirmed: u64,
     /// The committed value; none until the arrival is committed.
     call: Option<Arc<Call>>,
     /// When the INVITE came, until it is answered.
@@ -174,7 +178,11 @@ impl Actor for CallActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         let now = Instant::now();
-        state.handle(now, message);
+        if state.is_another_nodes() {
+            state.forsake();
+        } else {
+            state.handle(now, message);
+        }
         state.settle(now);
         if state.over {
             me.stop(None);
@@ -195,13 +203,14 @@ impl Actor for CallActor {
 impl State {
     fn new(node: Arc<Node>, me: ActorRef<Message>, id: CallId, station: Arc<Station>) -> Self {
         let performer = Performer::default();
-        let (legs, call) = (BTreeMap::new(), None);
+        let (legs, call, confirmed) = (BTreeMap::new(), None, node.lease.confirmed());
         Self {
             node,
             me,
             id,
             station,
             epoch: 0,
+            confirmed,
             call,
             invited: None,
             arrived_in: 0,
@@ -234,7 +243,7 @@ impl State {
                 if matches!(*command, Command::Arrived(_)) =>
             {
                 tracing::debug!(call = %self.id, %home, "the INVITE is for who has the address now");
-                self.forsake(reconcile::Close::Silently);
+                self.forsake();
             }
             Message::Rejected(
                 command,
@@ -243,14 +252,22 @@ impl State {
                 tracing::info!(call = %self.id, %why, "the call is not taken");
                 self.refuse_uncommitted(now, 503);
             }
+            // The state that says so is on its way, and this actor makes place for it.
+            Message::Rejected(_, why @ Rejected::CallMoved { .. }) => {
+                tracing::debug!(call = %self.id, %why, "a report of another epoch");
+            }
             Message::Rejected(command, why) => {
                 tracing::debug!(call = %self.id, %why, ?command, "the state has moved on");
+                if let Command::Referred { leg, .. } = *command {
+                    self.refuse_refer(now, leg, events::refusal_of_refer(&why));
+                }
                 // It may have been committed by a proposal of which nobody heard again.
                 if let Command::LegAnswered { leg, .. } = *command {
                     self.answer_kept(leg);
                 }
             }
             Message::AnswerKept(number) => self.answer_kept(number),
+            Message::InviteKept(number) => self.invite_kept(number),
             Message::Prompts { seq, clips } => self.prompts_ready(seq, clips),
             Message::ActEnded { seq, result } => self.act_ended(seq, result),
             Message::DigitTimer { generation } => self.digit_timer(generation),
@@ -260,7 +277,7 @@ impl State {
             }
             Message::Reanswer(number) => self.reanswer(now, number),
             Message::TellAgain(number) => self.tell_again(now, number),
-            Message::Forsake => self.forsake(reconcile::Close::Silently),
+            Message::Forsake => self.forsake(),
             Message::Recommit => {
                 let legs: Vec<_> = self.legs.keys().copied().collect();
                 self.commit_wires(now, &legs);
@@ -280,8 +297,11 @@ impl State {
         while again {
             again = false;
             for &number in &numbers {
-                while let Some(output) =
-                    self.legs.get_mut(&number).and_then(|leg| leg.dialog.poll_output())
+                while let Some(output) = self
+                    .legs
+                    .get_mut(&number)
+                    .filter(|leg| !leg.unsaid)
+                    .and_then(|leg| leg.dialog.poll_output())
                 {
                     match output {
                         Output::Send { peer, bytes } => self.send(number, &peer, bytes),
@@ -302,10 +322,31 @@ impl State {
         if let Some(leg) = self.legs.get_mut(&number) {
             leg.keep_last_answer(peer, &bytes);
         }
-        if self.node.lease.holds() || self.may_say_without_lease(number, &bytes) {
+        // A lease that came while this was being made says nothing for a call that has moved.
+        let may_act = self.node.lease.holds() && !self.is_another_nodes();
+        if may_act || self.may_say_without_lease(number, &bytes) {
             self.node.journal.sent(self.id, number, &bytes);
             self.node.send_sip(peer, bytes);
         }
+    }
+
+    /// There was no lease, there is one again, and by what is applied since the call has moved. The
+    /// value that says so is on its way to this actor, behind others that are older.
+    fn is_another_nodes(&mut self) -> bool {
+        let confirmed = self.node.lease.confirmed();
+        if self.confirmed == confirmed {
+            return false;
+        }
+        let (id, epoch) = (self.id, self.epoch);
+        let now = self
+            .node
+            .replica
+            .read_local(|machine| machine.center().call(id).map(|call| (call.owner, call.epoch)));
+        if now.is_some_and(|now| now != (self.node.id, epoch)) {
+            return true;
+        }
+        self.confirmed = confirmed;
+        false
     }
 
     /// Another node may serve the call by now, so nothing is said that could disturb it. Who hangs
@@ -318,9 +359,9 @@ impl State {
     }
 
     fn arm_timer(&mut self, now: Instant) {
-        let Some(due) = self.legs.values().filter_map(|leg| leg.dialog.poll_timeout()).min() else {
-            return;
-        };
+        let dialogs = self.legs.values().filter_map(|leg| leg.dialog.poll_timeout());
+        let unheard = self.legs.values().filter_map(|leg| leg.unheard_until);
+        let Some(due) = dialogs.chain(unheard).min() else { return };
         if self.timer.is_none_or(|armed| due < armed || armed <= now) {
             self.timer = Some(due);
             drop(self.me.send_after(due.saturating_duration_since(now), || Message::Timer));
@@ -337,6 +378,7 @@ impl State {
                 leg.dialog.handle_timeout(now);
             }
         }
+        self.give_up_unheard(now);
     }
 
     fn request(&mut self, now: Instant, request: Request, peer: Peer) {
@@ -403,7 +445,7 @@ impl State {
     fn propose_and(&self, command: Command, then: Option<Message>) {
         let me = self.me.clone();
         let command = self.dated(command);
-        let bytes = command.encode(self.node.version());
+        let bytes = command.clone().of_epoch(self.epoch).encode(self.node.version());
         let Ok(bytes) = bytes else {
             let not_yet =
                 Message::NotCommitted(Box::new(command), ProposalError::NotYet, then.map(Box::new));

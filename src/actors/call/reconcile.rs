@@ -12,7 +12,7 @@ use tandem_sip::leg::LegStatus;
 use super::super::replica;
 use super::leg::{Far, Here, Invitation, LiveLeg};
 use super::wire::{CommittedLeg, LegNames};
-use super::{Arguments, Message, State, leg};
+use super::{Message, State, leg};
 use crate::media_engine::PortKey;
 
 impl State {
@@ -24,7 +24,7 @@ impl State {
     /// it: who adopts the call in these milliseconds does with what was committed before. A node
     /// that is alone has nobody to go on.
     pub(super) fn commit_wires(&self, now: Instant, legs: &[LegNumber]) {
-        if self.node.config.cluster.member.len() < 2 {
+        if self.is_alone() {
             return;
         }
         for number in legs {
@@ -32,6 +32,32 @@ impl State {
                 let wire = leg.committed(now).encode(self.node.version());
                 self.propose(Command::WireChanged { call: self.id, leg: *number, wire });
             }
+        }
+    }
+
+    /// No other node could go on with the call.
+    fn is_alone(&self) -> bool {
+        self.node.config.cluster.member.len() < 2
+    }
+
+    /// The description and the ports of an invitation are committed: it may leave. Were it sent
+    /// before, an adopter who does not know them would repeat the INVITE with ports of its own,
+    /// which the far end, that has answered the first, never looks at.
+    pub(super) fn invite_kept(&mut self, number: LegNumber) {
+        if let Some(leg) = self.legs.get_mut(&number) {
+            leg.unsaid = false;
+        }
+    }
+
+    /// Ends a leg. One that nobody has heard of only goes.
+    fn end_leg(&mut self, now: Instant, number: LegNumber) {
+        match self.legs.get_mut(&number) {
+            Some(leg) if leg.unsaid => {
+                self.let_go(number);
+                self.forget_leg(number);
+            }
+            Some(leg) => leg.end(now),
+            None => (),
         }
     }
 
@@ -95,18 +121,11 @@ impl State {
 
     /// A commit changed the call.
     pub(super) fn changed(&mut self, now: Instant, call: Arc<Call>) {
-        if call.owner != self.node.id {
-            // Another node has adopted it: forget it silently. A BYE from here would end a call
-            // that lives on there.
-            self.forsake(Close::Silently);
-            return;
-        }
-        if call.epoch != self.epoch {
-            // It was another node's meanwhile: what is here is old. The ports stay for who
-            // begins anew from the committed value.
-            self.forsake(Close::KeepPorts);
-            let arguments = Arguments::Committed { node: Arc::clone(&self.node), call };
-            self.node.actors.start_call(&self.node, self.id, arguments);
+        if call.owner != self.node.id || call.epoch != self.epoch {
+            // Another node has adopted it, or had it meanwhile: forget it silently. A BYE from here
+            // would end a call that lives on there. If it is ours, an actor begins anew from the
+            // value; what this one has of it is old, also where its prompts are.
+            self.forsake();
             return;
         }
         if self.uncommitted_refused && !call.has_ended() {
@@ -125,8 +144,9 @@ impl State {
         for (&number, want) in &wants.legs {
             self.close_difference(now, number, want);
         }
-        for leg in self.legs.iter_mut().filter(|(number, _)| !wants.legs.contains_key(number)) {
-            leg.1.end(now);
+        let unwanted = self.legs.keys().filter(|number| !wants.legs.contains_key(number));
+        for number in unwanted.copied().collect::<Vec<_>>() {
+            self.end_leg(now, number);
         }
         self.perform(&wants);
         self.arrange_audio(&wants);
@@ -162,7 +182,12 @@ impl State {
             LegWant::Proceed => self.with_leg(number, |leg| leg.proceed(now)),
             LegWant::Ring => self.with_leg(number, |leg| leg.ring(now)),
             LegWant::Refused { status } => self.with_leg(number, |leg| leg.refuse(now, *status)),
-            LegWant::Gone { .. } if known => self.with_leg(number, |leg| leg.end(now)),
+            LegWant::Gone { cause } if known => {
+                if *cause == Cause::Transferred {
+                    self.with_leg(number, |leg| leg.transfer_is_done(now));
+                }
+                self.end_leg(now, number);
+            }
             // It never was, or is gone from here: the value can forget it.
             LegWant::Gone { .. } => self.forget_leg(number),
         }
@@ -212,10 +237,15 @@ impl State {
         let other = self.legs.iter().find(|(other, _)| **other != number).map(|(_, leg)| leg);
         let key = port_key(self.id, number);
         match leg::invite(now, self.here(), leg::Invite { names, key, invitation, other }) {
-            Ok(live) => {
+            Ok(mut live) => {
                 self.node.router.bind(live.sip_call_id.as_bytes(), self.id);
+                live.unsaid = !self.is_alone();
+                if live.unsaid {
+                    let wire = live.committed(now).encode(self.node.version());
+                    let command = Command::WireChanged { call: self.id, leg: number, wire };
+                    self.propose_then(command, Message::InviteKept(number));
+                }
                 self.legs.insert(number, live);
-                self.commit_wires(now, &[number]);
             }
             Err(error) => {
                 tracing::info!(call = %self.id, leg = number.0, %error, "leg not invited");
@@ -264,20 +294,17 @@ impl State {
         self.me.stop(None);
     }
 
-    /// Lets go of a call that lives on elsewhere: its far ends hear nothing of it.
-    pub(super) fn forsake(&mut self, how: Close) {
+    /// Lets go of a call that lives on elsewhere, or with another actor: its far ends hear nothing of
+    /// it.
+    pub(super) fn forsake(&mut self) {
         for (number, leg) in std::mem::take(&mut self.legs) {
-            if how == Close::Silently {
-                self.node.engine.abandon(port_key(self.id, number));
-            }
+            self.node.engine.abandon(port_key(self.id, number));
             self.node.router.leave(leg.sip_call_id.as_bytes(), None);
         }
         self.abandon();
-        if how == Close::Silently {
-            // It may come back while this actor is ending, which would not hear of it.
-            self.node.router.release(self.id, self.me.get_id());
-            self.node.actors.tell_replica(replica::Message::Forsaken(self.id));
-        }
+        // It may come back while this actor is ending, which would not hear of it.
+        self.node.router.release(self.id, self.me.get_id());
+        self.node.actors.tell_replica(replica::Message::Forsaken(self.id));
     }
 
     /// Lets go of one leg: its port is free, and its messages are nobody's.
@@ -289,9 +316,11 @@ impl State {
     }
 }
 
-/// The end of an arrival that was refused before it was committed.
+/// The end of an arrival that was refused before it was committed, unless its caller has reached
+/// another node by now.
 pub(in crate::actors) fn end_of_refused(call: CallId) -> Command {
-    Command::LegEnded { call, leg: LegNumber::FIRST, cause: Cause::Cancelled }
+    let ended = Command::LegEnded { call, leg: LegNumber::FIRST, cause: Cause::Cancelled };
+    Command::Owned { epoch: 0, report: Box::new(ended) }
 }
 
 /// Whether an arriving leg has a 200, though that is not in what is committed of its dialog: it was
@@ -315,15 +344,6 @@ fn was_answered(call: &Call, number: LegNumber) -> bool {
 fn has_hung_up(call: &Call, number: LegNumber) -> bool {
     let state = call.legs.get(&number).map(|leg| leg.state);
     call.answered.is_some() && matches!(state, Some(LegState::Ended { cause: Cause::HungUp }))
-}
-
-/// What becomes of the ports of a call that lives on elsewhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Close {
-    /// They are closed, and their peers are told nothing.
-    Silently,
-    /// Another actor of this node goes on with them.
-    KeepPorts,
 }
 
 /// The media port of a leg.

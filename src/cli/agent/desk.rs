@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::line::{HELP, Line, LineError};
 use crate::api::frame::{
     Asked, ClientFrame, CloseReason, CommandFrame, Disposition, Do, Hello, Left, NotReady, Nothing,
-    OfCall, ResultView, ServerFrame, Snapshot, To, VERSION, Whom,
+    OfAgent, OfCall, ResultView, SendKeys, ServerFrame, Slot, Snapshot, Supervise, To, VERSION,
+    Whom,
 };
 use crate::api::happened::EventView;
 use crate::api::view::{QueueView, ScreenPop, StateChange};
@@ -186,6 +187,18 @@ impl Desk {
                 let call = call.or_else(|| self.last_call.clone()).ok_or("there was no call")?;
                 Do::Dispose(Disposition { call, disposition, note })
             }
+            Line::Supervise { agent, mode } => Do::Supervise(Supervise { agent, mode }),
+            Line::Mute => Do::Mute(self.of_call()?),
+            Line::Unmute => Do::Unmute(self.of_call()?),
+            Line::Keys { keys } => Do::SendKeys(SendKeys { call: self.of_call()?.call, keys }),
+            Line::Pause => Do::PauseRecording(self.of_call()?),
+            Line::Resume => Do::ResumeRecording(self.of_call()?),
+            Line::Deflect { number } => {
+                Do::Deflect(Asked { call: self.of_call()?.call, to: number })
+            }
+            Line::Park => Do::Park(self.of_call()?),
+            Line::PickUp { slot } => Do::PickUp(Slot { slot }),
+            Line::TakeOver { agent } => Do::TakeOver(OfAgent { agent }),
             Line::Done => Do::EndWrapUp(Nothing {}),
         };
         self.command(command)
@@ -201,7 +214,8 @@ impl Desk {
             return Err("too many commands wait for their answers".to_owned());
         }
         self.commands += 1;
-        let frame = CommandFrame { id: format!("{}-{}", self.prefix, self.commands), command };
+        let id = format!("{}-{}", self.prefix, self.commands);
+        let frame = CommandFrame { id, after: self.seen, command };
         self.unanswered.push_back(frame.clone());
         Ok(Step { sends: Some(ClientFrame::Command(frame)), ..Step::default() })
     }
@@ -227,6 +241,9 @@ impl Desk {
                 self.news("done");
                 match reply.result {
                     ResultView::Afterwards => step.says.push("* after this call".to_owned()),
+                    ResultView::Parked(Slot { slot }) => {
+                        step.says.push(format!("* parked in slot {slot}"));
+                    }
                     ResultView::Done
                     | ResultView::Already
                     | ResultView::Dialing(_)
@@ -356,6 +373,26 @@ impl Desk {
             }
             EventView::SessionEnded { agent, why } => {
                 self.own(agent, "session-ended", |_| format!("* signed out: {}", word(why)))
+            }
+            EventView::Supervising { agent, of, call, mode } => {
+                self.own(agent, "supervising", |desk| {
+                    format!("* {} in {of}'s call: {}", word(mode), desk.meet(call))
+                })
+            }
+            EventView::Muted { agent, muted, .. } => self.own(agent, "muted", |_| {
+                if *muted { "* nobody hears you" } else { "* you are heard" }.to_owned()
+            }),
+            EventView::RecordingPaused { agent, paused, .. } => {
+                self.own(agent, "recording-paused", |_| {
+                    let how = if *paused { "interrupted" } else { "going on" };
+                    format!("* the recording is {how}")
+                })
+            }
+            EventView::Parked { agent, .. } => {
+                self.own(agent, "parked", |_| "* the other party waits".to_owned())
+            }
+            EventView::StateForced { agent, by } => {
+                self.own(agent, "state-forced", |_| format!("* by {by}:"))
             }
             EventView::SignedIn { .. }
             | EventView::CallBegan { .. }
@@ -492,7 +529,7 @@ mod tests {
         desk.takes(json!({ "type": "reply", "id": "x-1", "index": 5, "result": { "is": "done" } }));
         let again: Vec<_> = desk.unanswered().collect();
         let lunch = Do::NotReady(NotReady { reason: "lunch".into(), agent: None });
-        let frame = CommandFrame { id: "x-2".into(), command: lunch };
+        let frame = CommandFrame { id: "x-2".into(), after: desk.seen, command: lunch };
         assert_eq!(again, [ClientFrame::Command(frame)]);
         desk.takes(json!({ "type": "pong", "index": 77 }));
         let hello = serde_json::to_value(desk.hello("t")).unwrap();

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::api::words::SupervisionMode;
+
 /// What `help` prints.
 pub(super) const HELP: &[&str] = &[
     "ready                  be offered calls",
@@ -16,6 +18,16 @@ pub(super) const HELP: &[&str] = &[
     "reconnect              let the one who was asked go",
     "conference             talk all together",
     "transfer [NUMBER]      leave the call to the one who was asked, or to a number",
+    "mute, unmute           be heard by nobody, or again",
+    "keys KEYS              press keys for the other party",
+    "pause, resume          interrupt the recording, let it go on",
+    "deflect NUMBER         send the call that rings to another number",
+    "park                   leave the other party in a slot",
+    "pickup SLOT            take the call in a slot",
+    "listen AGENT           for supervisors: hear an agent's conversation; `hangup` ends it",
+    "whisper AGENT          be heard by the agent only",
+    "barge AGENT            be heard by all",
+    "takeover AGENT         take the agent's place",
     "disposition X [NOTE]   say what the call came to",
     "done                   end the wrap-up",
     "status                 show the own state, call and queues",
@@ -52,6 +64,28 @@ pub(super) enum Line {
         disposition: String,
         note: Option<String>,
     },
+    /// For supervisors: in an agent's conversation in this way.
+    Supervise {
+        agent: String,
+        mode: SupervisionMode,
+    },
+    TakeOver {
+        agent: String,
+    },
+    Mute,
+    Unmute,
+    Keys {
+        keys: String,
+    },
+    Pause,
+    Resume,
+    Deflect {
+        number: String,
+    },
+    Park,
+    PickUp {
+        slot: u16,
+    },
     Done,
     Status,
     Help,
@@ -76,6 +110,8 @@ pub(super) enum LineError {
     Missing { command: &'static str, what: &'static str },
     #[error("{0:?} is no number of seconds")]
     Seconds(String),
+    #[error("{0:?} is no slot")]
+    Slot(String),
 }
 
 /// How long `wait` waits when nothing is said.
@@ -113,6 +149,23 @@ impl Line {
                 let note = Some(note.trim().to_owned()).filter(|note| !note.is_empty());
                 Self::Dispose { disposition: code.to_owned(), note }
             }
+            "listen" => Self::supervise(&argument("listen", "an agent")?, SupervisionMode::Listen),
+            "whisper" => {
+                Self::supervise(&argument("whisper", "an agent")?, SupervisionMode::Whisper)
+            }
+            "barge" => Self::supervise(&argument("barge", "an agent")?, SupervisionMode::Barge),
+            "mute" => Self::Mute,
+            "unmute" => Self::Unmute,
+            "keys" => Self::Keys { keys: argument("keys", "keys")? },
+            "pause" => Self::Pause,
+            "resume" => Self::Resume,
+            "deflect" => Self::Deflect { number: argument("deflect", "a number")? },
+            "park" => Self::Park,
+            "pickup" => {
+                let slot = argument("pickup", "a slot")?;
+                Self::PickUp { slot: slot.parse().map_err(|_| LineError::Slot(slot))? }
+            }
+            "takeover" => Self::TakeOver { agent: argument("takeover", "an agent")? },
             "done" => Self::Done,
             "status" => Self::Status,
             "help" | "?" => Self::Help,
@@ -121,6 +174,10 @@ impl Line {
             "sleep" => Self::Sleep { seconds: seconds(&argument("sleep", "seconds")?)? },
             other => return Err(LineError::Unknown(other.to_owned())),
         })
+    }
+
+    fn supervise(agent: &str, mode: SupervisionMode) -> Self {
+        Self::Supervise { agent: agent.to_owned(), mode }
     }
 
     /// `wait offered`, `wait offered 10`, `wait talking 10`.
@@ -156,6 +213,13 @@ mod tests {
             ("alternate", Line::Alternate),
             ("transfer", Line::Transfer { number: None }),
             ("transfer 1000", Line::Transfer { number: Some("1000".into()) }),
+            (
+                "whisper ana",
+                Line::Supervise { agent: "ana".into(), mode: SupervisionMode::Whisper },
+            ),
+            ("keys 12#", Line::Keys { keys: "12#".into() }),
+            ("pickup 7", Line::PickUp { slot: 7 }),
+            ("takeover ana", Line::TakeOver { agent: "ana".into() }),
             ("disposition sold", Line::Dispose { disposition: "sold".into(), note: None }),
             (
                 "disposition sold two of them",

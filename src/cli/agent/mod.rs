@@ -251,7 +251,9 @@ impl Terminal {
             self.show_prompt();
         }
         match step.ends? {
-            CloseReason::SignedOut | CloseReason::Reconfigured => Some(Lost::End),
+            CloseReason::SignedOut | CloseReason::Reconfigured | CloseReason::ForcedOut => {
+                Some(Lost::End)
+            }
             CloseReason::SignedInElsewhere => {
                 screen::say("* signed in elsewhere");
                 self.failures += 1;

@@ -7,9 +7,9 @@ use super::super::cast::Call;
 use super::super::desks::{Asked, Log};
 use super::super::round::Evidence;
 use super::{Claim, title, when};
+use crate::api::cdr_view::CdrView;
 use crate::api::frame::Do;
 use crate::api::happened::EventView;
-use crate::api::view::CdrView;
 use crate::api::words::word;
 
 /// How far a record's duration may be from what was seen on the wire.
@@ -155,7 +155,19 @@ fn effects(asked: &Asked, desk: &Log, observer: &Log) -> Option<usize> {
         | Do::Alternate(_)
         | Do::Reconnect(_)
         | Do::EndWrapUp(_)
-        | Do::SignOut(_) => None,
+        | Do::SignOut(_)
+        | Do::Supervise(_)
+        | Do::TakeOver(_)
+        | Do::Prioritise(_)
+        | Do::MoveToQueue(_)
+        | Do::Mute(_)
+        | Do::Unmute(_)
+        | Do::SendKeys(_)
+        | Do::PauseRecording(_)
+        | Do::ResumeRecording(_)
+        | Do::Deflect(_)
+        | Do::Park(_)
+        | Do::PickUp(_) => None,
     }
 }
 

@@ -12,9 +12,10 @@ use tokio::time::sleep;
 
 use super::super::config::{PASSWORD, SUPERVISOR};
 use super::super::judge::Claim;
+use crate::api::cdr_view::CdrView;
 use crate::api::frame::{CommandFrame, Do, NotReady, ReplyFrame};
 use crate::api::page::Page;
-use crate::api::view::{Agent, CdrView};
+use crate::api::view::Agent;
 use crate::cli::client::Server;
 use crate::config::types::Secret;
 
@@ -81,7 +82,7 @@ async fn write(server: Server, clerk: usize, notes: Arc<Mutex<Notes>>) {
         let reason = format!("n{number}");
         let not_ready = NotReady { reason, agent: Some(agent.clone()) };
         let id = format!("clerk{clerk}-{number}");
-        let frame = CommandFrame { id, command: Do::NotReady(not_ready) };
+        let frame = CommandFrame { id, after: None, command: Do::NotReady(not_ready) };
         if server.post::<ReplyFrame>("/api/v1/commands", &frame).await.is_err() {
             return; // The fault.
         }

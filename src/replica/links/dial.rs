@@ -18,6 +18,11 @@ const WRITE_BYTES: usize = FRAME_BYTES_MAX / 4;
 /// How often an idle link looks whether it is still wanted.
 const IDLE: Duration = Duration::from_millis(500);
 
+/// How long the first try to connect may take; each that gets no answer leaves the next twice as
+/// long. A SYN or the RST that answers it may be lost, TCP sends the next after a second (RFC 6298
+/// §2.1), and until a refusal is heard a dead process looks like a slow network.
+const FIRST_TRY: Duration = Duration::from_millis(100);
+
 pub(super) fn start(
     common: Arc<Common>,
     peer: (NodeId, SocketAddr),
@@ -38,13 +43,13 @@ struct Link {
 
 impl Link {
     fn run(self) {
-        let (mut pause, mut reported) = (REDIAL.0, None);
+        let (mut pause, mut within, mut reported) = (REDIAL.0, FIRST_TRY, None);
         while !self.gone.load(Ordering::Relaxed) {
             let began = moment();
-            match dial(&self.common, self.peer, Purpose::Messages) {
+            match dial(&self.common, self.peer, Purpose::Messages, within) {
                 Ok(stream) => {
                     tracing::info!(node = self.peer.0, address = %self.peer.1, "connected");
-                    (pause, reported) = (REDIAL.0, None);
+                    (pause, within, reported) = (REDIAL.0, FIRST_TRY, None);
                     let ended = self.send(stream);
                     if !self.gone.load(Ordering::Relaxed) {
                         tracing::warn!(node = self.peer.0, ?ended, "connection lost");
@@ -53,6 +58,9 @@ impl Link {
                 Err(error) => {
                     if error.kind() == std::io::ErrorKind::ConnectionRefused {
                         self.common.inbox.refused(self.peer.0, began);
+                    }
+                    if error.kind() == std::io::ErrorKind::TimedOut {
+                        within = (within * 2).min(HANDSHAKE_TIMEOUT);
                     }
                     let error = error.to_string();
                     if reported.as_ref() != Some(&error) {
@@ -124,13 +132,14 @@ fn closed(stream: &TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// Connects and shakes hands.
+/// Connects within that time, and shakes hands.
 pub(super) fn dial(
     common: &Arc<Common>,
     (node, address): (NodeId, SocketAddr),
     purpose: Purpose,
+    within: Duration,
 ) -> std::io::Result<TcpStream> {
-    let mut stream = TcpStream::connect_timeout(&address, HANDSHAKE_TIMEOUT)?;
+    let mut stream = TcpStream::connect_timeout(&address, within)?;
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
     stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;

@@ -11,7 +11,7 @@
 
 use super::dial::dial;
 use super::interrupted::Partial;
-use super::{Common, WRITE_TIMEOUT};
+use super::{Common, HANDSHAKE_TIMEOUT, WRITE_TIMEOUT};
 use crate::replica::keeper::Job;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
@@ -120,7 +120,8 @@ fn send_once(
     offer: &SnapshotOffer,
     parts: &[PathBuf],
 ) -> Result<(), WireError> {
-    let mut stream = dial(common, (send.message.to, send.address), Purpose::Snapshot)?;
+    let mut stream =
+        dial(common, (send.message.to, send.address), Purpose::Snapshot, HANDSHAKE_TIMEOUT)?;
     stream.set_read_timeout(Some(SILENCE))?;
     stream.set_write_timeout(Some(SILENCE))?;
     let mut bytes = Vec::new();

@@ -45,6 +45,19 @@ impl Line {
         heard
     }
 
+    /// Whether it is a 2xx to a re-INVITE that a machine which is gone sent after what we know.
+    pub(in crate::leg) fn is_answer_to_former(&self, response: &Response) -> bool {
+        let branch = response.branch().unwrap_or_default();
+        let ours = branch.strip_prefix("z9hG4bK").and_then(|ours| ours.rsplit_once('-'));
+        response.is_success()
+            && response.cseq().method == Method::Invite
+            && response.from_tag() == Some(&*self.identity.tag)
+            && ours.is_some_and(|(seed, number)| {
+                let is_unknown = |number| self.unknown.contains(&number);
+                seed == self.identity.branch_seed && number.parse().is_ok_and(is_unknown)
+            })
+    }
+
     fn handle_invite_response(
         &mut self,
         now: Moment,

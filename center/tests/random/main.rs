@@ -4,152 +4,27 @@
 //!
 //! A failure prints its seed; `ONLY_SEED=n` runs just that one.
 
+mod books;
+mod dice;
+mod directory;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tandem_center::audit::{Ledger, check_state};
-use tandem_center::directory::{
-    AgentConfig, AnswersOn, OutboundRule, PasswordHash, QueueConfig, Role as Duty, TrunkConfig,
-};
 use tandem_center::flow::IvrResult;
 use tandem_center::version::{NEWEST, Reads};
 use tandem_center::{
-    AgentId, Arrived, CallId, Cause, Center, Command, CommandId, Dial, Directory, HomeId,
-    LegNumber, Millis, NodeId, Party, QueueId, Record, Route, SessionId, WantedState, Wire,
+    AgentId, Arrived, CallId, Cause, Center, Command, CommandId, Dial, Happened, HomeId, LegNumber,
+    Millis, NodeId, Party, Record, SessionId, SupervisionMode, WantedState, Wire,
 };
 
+use books::Books;
+use dice::Dice;
+use directory::{agent, directory, queue};
+
 /// Seeds of one run; `SEEDS=n` runs more.
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 24;
 const STEPS: u64 = 1_500;
-
-const FLOW: &str = r#"
-title = "Random"
-start = "pick_up"
-language = "en"
-[steps.pick_up]
-do = "answer"
-next = "menu"
-[steps.menu]
-do = "menu"
-prompts = "?"
-retries = 1
-choices = { 1 = "sales", 2 = "out", 3 = "service", 4 = "ana" }
-on_failure = "bye"
-[steps.sales]
-do = "enqueue"
-queue = "sales"
-priority = 3
-[steps.out]
-do = "transfer"
-number = "0123"
-[steps.service]
-do = "transfer"
-number = "service"
-[steps.ana]
-do = "transfer"
-number = "ana"
-[steps.bye]
-do = "hang_up"
-"#;
-
-/// splitmix64: the same numbers everywhere.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len() as u64) as usize]
-    }
-}
-
-fn agent(name: &str) -> AgentId {
-    AgentId::parse(name).expect("a good name")
-}
-
-fn queue(name: &str) -> QueueId {
-    QueueId::parse(name).expect("a good name")
-}
-
-/// One of several directories that differ in what exists.
-fn directory(variant: u64) -> Directory {
-    let mut queues: BTreeMap<QueueId, QueueConfig> = BTreeMap::new();
-    let sales = QueueConfig {
-        ring_seconds: 5,
-        wrap_up_seconds: 3,
-        max_wait_seconds: 30,
-        max_length: 4,
-        overflow: (variant & 1 == 0).then(|| Route::Queue(queue("rest"))),
-        record: true,
-        ..QueueConfig::default()
-    };
-    queues.insert(queue("sales"), sales);
-    let rest = QueueConfig { answer: false, priority: 2, ..QueueConfig::default() };
-    queues.insert(queue("rest"), rest);
-    if variant & 2 == 0 {
-        queues.insert(queue("extra"), QueueConfig::default());
-    }
-    let mut numbers = BTreeMap::from([
-        ("service".into(), Route::Target("sip:x@y".into())),
-        ("sales".into(), Route::Queue(queue("sales"))),
-        ("rest".into(), Route::Queue(queue("rest"))),
-        ("ana".into(), Route::Agent(agent("ana"))),
-        ("bob".into(), Route::Agent(agent("bob"))),
-        ("cyd".into(), Route::Agent(agent("cyd"))),
-        ("menu".into(), Route::Flow("menu".into())),
-        ("echo".into(), Route::Echo),
-        ("closed".into(), Route::Reject(480)),
-    ]);
-    if variant & 2 == 0 {
-        numbers.insert("extra".into(), Route::Queue(queue("extra")));
-    }
-    let mut agents = BTreeMap::new();
-    for (n, name) in ["ana", "bob", "cyd", "dan", "bot"].into_iter().enumerate() {
-        let mut serves: Vec<QueueId> = queues.keys().cloned().collect();
-        serves.truncate(1 + n);
-        let config = AgentConfig {
-            name: name.into(),
-            role: Duty::Agent,
-            password: PasswordHash::default(),
-            device: "sip:p@q".into(),
-            answers_on: if n % 2 == 0 { AnswersOn::Desk } else { AnswersOn::Phone },
-            always_ready: name == "bot" && variant & 8 == 0,
-            queues: serves,
-            shows: None,
-            skills: BTreeMap::new(),
-        };
-        if name != "dan" || variant & 4 == 0 {
-            agents.insert(agent(name), config);
-        }
-    }
-    let trunk = TrunkConfig { record: true, wrap_up_seconds: 2, ..TrunkConfig::default() };
-    let (prefix, carrier) = ("0".into(), "carrier".into());
-    let rule = OutboundRule { prefix, trunk: carrier, strip: 0, add: "".into() };
-    let comment = format!("# version {}\n", variant & 16);
-    Directory {
-        numbers,
-        queues,
-        agents,
-        trunks: BTreeMap::from([("carrier".into(), trunk)]),
-        outbound: vec![rule],
-        flows: BTreeMap::from([("menu".into(), (comment + FLOW).into())]),
-        session_grace_seconds: 4,
-        ..Directory::default()
-    }
-}
 
 /// The centre, a replica that reads the log, and what a store holds of it.
 struct World {
@@ -162,7 +37,10 @@ struct World {
     taken: BTreeSet<CallId>,
     recorded: BTreeSet<CallId>,
     ledger: Ledger,
+    books: Books,
     calls: u16,
+    /// What was done that is rare.
+    reached: Vec<&'static str>,
 }
 
 impl World {
@@ -177,7 +55,9 @@ impl World {
             taken: BTreeSet::new(),
             recorded: BTreeSet::new(),
             ledger: Ledger::default(),
+            books: Books::default(),
             calls: 0,
+            reached: Vec::new(),
         }
     }
 
@@ -190,6 +70,8 @@ impl World {
         let begun = command.call().filter(|_| begins);
         let was_there = begun.is_some_and(|call| self.taken.contains(&call));
         let before = self.dice.one_in(10).then(|| self.center.state_hash());
+        let picks_up = matches!(command, Command::PickUp { .. });
+        let entered = Books::entered(&self.center);
         let outcome = self.center.apply(self.index, self.now, command);
         assert_eq!(self.replica.apply(self.index, self.now, read), outcome);
         let Ok(outcome) = outcome else {
@@ -199,6 +81,17 @@ impl World {
         if !was_there {
             self.taken.extend(begun.filter(|call| self.center.call(*call).is_some()));
         }
+        self.reached.extend(picks_up.then_some("picked up"));
+        for event in &outcome.events {
+            let supervised = matches!(event.what, Happened::Supervising { .. });
+            self.reached.extend(supervised.then_some("supervised"));
+            let parked = matches!(event.what, Happened::Parked { .. });
+            self.reached.extend(parked.then_some("parked"));
+        }
+
+        self.books.counted(&entered, Books::entered(&self.center));
+        outcome.records.iter().for_each(|record| self.books.take(record));
+        self.books.balance(&self.center);
         self.ledger.applied(&self.center, &outcome);
         assert_eq!(self.ledger.faults(), []);
         for record in &outcome.records {
@@ -341,7 +234,18 @@ impl World {
     fn desk(&mut self) -> Command {
         let (call, agent) = self.pair();
         let command = self.any_command_id();
-        match self.dice.below(13) {
+        match self.dice.below(15) {
+            13 => Command::Deflect {
+                agent,
+                call,
+                to: (*self.dice.pick(&["rest", "0123", "bob", "x"])).into(),
+                command,
+            },
+            14 => Command::PickUp {
+                agent: self.any_agent(),
+                slot: 1 + self.dice.below(3) as u16,
+                command,
+            },
             0..=3 => Command::AcceptOffer { agent, call, command },
             4 => Command::DeclineOffer { agent, call, command },
             5 | 6 => Command::Hold { agent, call, command },
@@ -376,7 +280,7 @@ impl World {
         let agent =
             if agents.is_empty() { self.any_agent() } else { self.dice.pick(&agents).clone() };
         let asked = value.conversation().and_then(|(_, asked)| asked?.reach.leg());
-        match self.dice.below(10) {
+        match self.dice.below(11) {
             0..=2 => {
                 let to =
                     *self.dice.pick(&["0123", "service", "ana", "bob", "cyd", "sales", "0123"]);
@@ -390,9 +294,64 @@ impl World {
                 let to = *self.dice.pick(&["0123", "service", "rest", "ana", "echo", "closed"]);
                 Command::Transfer { agent, call, to: Some(to.into()), command }
             }
+            10 => match self.dice.below(6) {
+                0 => Command::Mute { agent, call, muted: self.dice.one_in(2), command },
+                1 => Command::SendKeys { agent, call, keys: "12#".into(), command },
+                2 => Command::PauseRecording { agent, call, paused: self.dice.one_in(2), command },
+                3 => {
+                    let (leg, to) = (self.any_leg(call), "0123".into());
+                    Command::Referred { call, leg, to }
+                }
+                _ => Command::Park { agent, call, command },
+            },
             _ => {
                 let leg = asked.unwrap_or(LegNumber::FIRST);
                 Command::LegAnswered { call, leg, wires: Vec::new() }
+            }
+        }
+    }
+
+    /// What a supervisor does, most often to somebody in a conversation.
+    fn supervisor(&mut self) -> Command {
+        let called = self.center.calls().find_map(|call| {
+            let supervision = call.supervision.as_ref().filter(|_| call.supervised().is_none())?;
+            Some((call.id, supervision.leg))
+        });
+        if let Some((call, leg)) = called {
+            return Command::LegAnswered { call, leg, wires: Vec::new() };
+        }
+        let talks = self.center.agents().filter(|agent| {
+            let call = agent.state.call().and_then(|call| self.center.call(call));
+            call.is_some_and(|call| call.talking_leg_of(&agent.id).is_some())
+        });
+        let mut talks: Vec<AgentId> = talks.map(|agent| agent.id.clone()).collect();
+        talks.push(self.any_agent());
+        let mut free = vec![agent("dan"), agent("bot")];
+        free.retain(|name| {
+            let state = self.center.agent(name).map(|agent| agent.state.clone());
+            state.is_some_and(|state| state.call().is_none() && state.name() != "logged out")
+        });
+        free.push(agent("dan"));
+        let (agent, of) = (free[0].clone(), self.dice.pick(&talks).clone());
+        let (call, command) = (self.any_call(), self.any_command_id());
+        match self.dice.below(12) {
+            0..=5 => {
+                let modes =
+                    [SupervisionMode::Listen, SupervisionMode::Whisper, SupervisionMode::Barge];
+                let mode = *self.dice.pick(&modes);
+                Command::Supervise { agent, of, mode, command }
+            }
+            6 | 7 => Command::TakeOver { agent, of, command },
+            8 => Command::ForceState { agent, of, state: WantedState::Ready, command },
+            9 => Command::ForceLogOut { agent, of, command },
+            10 => {
+                let priority = self.dice.one_in(2).then(|| self.dice.below(300) as u8);
+                Command::Prioritise { agent, call, priority, command }
+            }
+            _ => {
+                let name = *self.dice.pick(&["sales", "rest", "extra"]);
+                let queue = queue(name);
+                Command::MoveToQueue { agent, call, queue, command }
             }
         }
     }
@@ -427,6 +386,7 @@ impl World {
                     salt: 1,
                     owner: self.any_node(),
                     home: (!self.dice.one_in(3)).then(|| self.any_home()),
+                    trunk: None,
                     caller: Party { number: "100".into(), name: None },
                     called: called.into(),
                     wire: Wire::from(vec![0; 30]),
@@ -436,7 +396,8 @@ impl World {
             14..=37 => self.report(),
             38..=49 => self.talk(),
             50..=57 => self.ivr(),
-            58..=74 => self.desk(),
+            58..=71 => self.desk(),
+            72..=74 => self.supervisor(),
             75..=88 => self.person(),
             89..=93 => Command::Tick,
             94 | 95 => {
@@ -504,6 +465,9 @@ fn whatever_comes_the_state_is_sound_and_the_same_everywhere() {
                 }
             }
             world.check();
+            for reached in world.reached {
+                *seen.entry(reached).or_default() += 1;
+            }
             seen
         });
         match ran {
@@ -519,7 +483,7 @@ fn whatever_comes_the_state_is_sound_and_the_same_everywhere() {
     for phase in all {
         assert!(phases.get(phase).copied().unwrap_or(0) > 20 || only.is_some(), "{phases:?}");
     }
-    for phase in ["consulting", "in a conference"] {
+    for phase in ["consulting", "in a conference", "parked", "supervised", "picked up"] {
         assert!(phases.get(phase).copied().unwrap_or(0) > 2 || only.is_some(), "{phases:?}");
     }
 }
