@@ -114,6 +114,8 @@ metrics! {
         "How long the first caller has been waiting", ["queue"];
     queue_ready_agents: IntGaugeVec, "tandem_queue_ready_agents",
         "Agents whom the queue could offer a call", ["queue"];
+    queue_expected_wait_seconds: GaugeVec, "tandem_queue_expected_wait_seconds",
+        "How long a caller who enters now behind all others is expected to wait", ["queue"];
     queue_entered: IntGaugeVec, "tandem_queue_entered",
         "Calls that entered the queue since it was configured", ["queue"];
     queue_answered: IntGaugeVec, "tandem_queue_answered",

@@ -28,12 +28,13 @@ mod talk;
 mod time;
 mod trunks;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::agent::Remembered;
 use crate::call::{TEXT_BYTES_MAX, WIRE_BYTES_MAX, Wire};
 use crate::event::{Audience, Event, Happened, Screen};
+use crate::queue::Place;
 use crate::record::Ended;
 use crate::registration::Registration;
 use crate::timeline::What;
@@ -50,16 +51,23 @@ pub(crate) struct Turn {
     /// When what the command reports was seen, if it could not be reported at once.
     pub(crate) seen: Option<Millis>,
     pub(crate) outcome: Outcome,
-    /// Queues that gained a ready agent or a caller who is offered to nobody.
-    pub(crate) unmatched: BTreeSet<QueueId>,
+    /// Queues of agents who came, left, or went on a break.
+    pub(crate) restaffed: BTreeSet<QueueId>,
+    /// Agents who became ready, or stand elsewhere among the ready.
+    pub(crate) freed: BTreeSet<AgentId>,
+    /// Those of them who stand in no pool yet: most are offered a call before they would.
+    pub(crate) unseated: BTreeSet<AgentId>,
+    /// The places of callers who came to be offered to nobody, or whom others may take now.
+    pub(crate) opened: BTreeMap<QueueId, BTreeSet<Place>>,
     /// Routes that this command followed, to end circles.
     pub(crate) routes: usize,
 }
 
 impl Turn {
     pub(crate) fn new(index: Index, at: Millis) -> Self {
-        let unmatched = BTreeSet::new();
-        Self { index, at, seen: None, outcome: Outcome::default(), unmatched, routes: 0 }
+        let (freed, unseated, opened) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        let (seen, outcome, restaffed) = (None, Outcome::default(), BTreeSet::new());
+        Self { index, at, seen, outcome, restaffed, freed, unseated, opened, routes: 0 }
     }
 
     /// Says something to an agent, and to supervisors.
@@ -110,6 +118,7 @@ impl Center {
             turn.outcome.touched.results.insert((agent, slot));
         }
         self.settle_supervisions(&mut turn);
+        self.note_deserted(&mut turn);
         self.distribute(&mut turn);
         self.stamp_timelines(&mut turn);
         self.announce_queues(&mut turn);

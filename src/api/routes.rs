@@ -260,7 +260,7 @@ pub(super) async fn calls(
     let page = read(&*api.backend, query.freshness(), move |center: &Center| {
         let is_behind = |call: &CallId| after.is_none_or(|after| *call > after);
         let behind = center.calls().filter(|call| is_behind(&call.id));
-        Page::of(behind.map(|call| CallView::of(call)), limit, |call| call.id.clone())
+        Page::of(behind.map(|call| CallView::of(call, center)), limit, |call| call.id.clone())
     });
     Ok(HttpResponse::Ok().json(page.await?))
 }
@@ -273,7 +273,7 @@ pub(super) async fn call(
     require(&who.0, Role::Supervisor)?;
     let id = CallId::parse(&id)?;
     let call = read(&*api.backend, Freshness::Local, move |center: &Center| {
-        center.call(id).map(|call| CallDetail::of(call))
+        center.call(id).map(|call| CallDetail::of(call, center))
     });
     let missing = || ErrorBody::not_found(format!("there is no call {id}; see its record"));
     Ok(HttpResponse::Ok().json(call.await?.ok_or_else(missing)?))

@@ -241,7 +241,7 @@ fn calls(page: &Page<CallView>, now: u64) -> Vec<String> {
     let mut table =
         Table::new(&["CALL", "CALLER", "CALLED", "PHASE", "QUEUE", "AGENT", "NODE", "SINCE"]);
     for call in &page.items {
-        let agent = call.agent.as_ref().or(call.offered_to.as_ref());
+        let agent = call.agent.as_ref().or(call.offered_to.first());
         table.add(vec![
             call.id.clone(),
             call.caller.number.clone(),

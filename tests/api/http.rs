@@ -100,7 +100,7 @@ async fn what_is_answered_is_what_is_described() {
     assert_eq!(get("/api/v1/nodes", "/api/v1/nodes").await["items"][0]["reads"], json!([0, 0]));
     assert_eq!(get("/api/v1/members", "/api/v1/members").await["items"][0]["leader"], true);
     let calls = get("/api/v1/calls", "/api/v1/calls?limit=1").await;
-    assert_eq!(calls["items"][0]["offered_to"], "ana");
+    assert_eq!(calls["items"][0]["offered_to"][0], "ana");
     let next = calls["next"].as_str().unwrap();
     let rest = get("/api/v1/calls", &format!("/api/v1/calls?after={next}")).await;
     assert_eq!(rest["items"][0]["phase"], "ended");

@@ -115,8 +115,10 @@ impl Center {
         }
         let destination = self.directory.destination(&to);
         let destination = destination.ok_or_else(|| Rejected::NoWayTo { number: to.clone() })?;
+        self.withdraw_others(turn, id, agent);
         let at = turn.at;
         self.edit_call(turn, id, |call| {
+            call.close_ring(at);
             if let Some(leg) = offer.stage.leg() {
                 call.drop_leg(leg, Cause::Withdrawn);
             }

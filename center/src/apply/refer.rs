@@ -13,6 +13,7 @@ use super::talk::{Talk, transferred};
 use super::{Turn, count};
 use crate::call::{LEG_NUMBERS_MAX, Phase};
 use crate::event::Happened;
+use crate::queue::Place;
 use crate::record::SegmentKind;
 use crate::timeline::What;
 use crate::{
@@ -199,16 +200,25 @@ impl Center {
     /// The call takes the place of the phone in a queue.
     fn takes_place(&mut self, turn: &mut Turn, id: CallId, reached: Reached) {
         let Reached::Place { queue, ticket, since, until, priority } = reached else { return };
-        let Some(live) = self.queues.get_mut(&queue) else { return };
+        let directory = Arc::clone(&self.directory);
+        let (Some(config), Some(live)) =
+            (directory.queues.get(&queue), self.queues.get_mut(&queue))
+        else {
+            return;
+        };
+        let (at, distribution) = (turn.at, &config.distribution);
         live.totals.entered += 1;
-        let ahead = count(live.ahead_of(crate::queue::Place::new(priority, ticket, id)));
+        let place = Place::new(priority, ticket, id).aged(since, distribution.age_seconds);
+        let ahead = count(live.ahead_of(place));
         turn.outcome.touched.queues.insert(queue.clone());
-        let at = turn.at;
+        // Whom the phone waited for in person is not whom the caller knows.
+        let ((ring, widens), wanted) = (distribution.ring_at(since, at), None);
         self.enter(turn, id, SegmentKind::Queue(queue.clone()), |call: &mut Call| {
             call.priority = priority;
             call.queue = Some(queue.clone());
             call.timeline.note(at, What::Enqueued { queue: queue.clone(), ahead });
-            Phase::Queued { queue: queue.clone(), ticket, since, until, offer: None }
+            let (queue, offers) = (queue.clone(), Vec::new());
+            Phase::Queued { queue, ticket, since, until, offers, ring, wanted, widens }
         });
         turn.announce(Happened::CallQueued { call: id, queue, ahead });
     }

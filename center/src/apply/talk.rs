@@ -215,7 +215,7 @@ impl Center {
             }
             call.timeline.note(at, What::ConsultationEnded { leg: *by });
         });
-        let offered = before.offer().map(|offer| &offer.agent);
+        let offered = before.offers().first().map(|offer| &offer.agent);
         let talks = reach.leg().and_then(|leg| before.legs.get(&leg)?.role.agent());
         // An agent whose desk rings has no leg yet.
         let asked = offered.or(talks);
@@ -533,7 +533,7 @@ impl Center {
                 call.let_go(leg, cause);
             }
         });
-        let offered = call.offer().map(|offer| offer.agent.clone());
+        let offered = call.offers().iter().map(|offer| offer.agent.clone());
         // Who waits to be taken back may be an agent, too, and is still in the call.
         let others = call.legs.keys().filter(|leg| **leg != call.served);
         for other in call.agents_of(others).into_iter().chain(offered) {

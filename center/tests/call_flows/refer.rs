@@ -1,12 +1,13 @@
 //! What phones ask for by REFER: transfers to a number, and to whom they have reached in another call.
 
+use tandem_center::directory::{Ring, Skills};
 use tandem_center::record::SegmentKind;
 use tandem_center::{
     Arrived, CallId, CallResult, Cause, Command, Happened, Hears, LegWant, NodeId, Party, Phase,
     Rejected, Reply, Role, Side, Wire,
 };
 
-use crate::script::{NODE, Script, agent, leg, queue};
+use crate::script::{NODE, Script, agent, directory, leg, queue};
 
 impl Script {
     fn refers(&mut self, call: CallId, number: u16, to: &str) -> Result<Reply, Rejected> {
@@ -169,6 +170,34 @@ fn the_caller_takes_the_phones_place_in_a_queue() {
     script.is_ready("bob");
     assert_eq!(script.offered_to(call), Some("bob".into()), "before who came later");
     assert!(script.offered_to(behind).is_none());
+}
+
+#[test]
+fn the_caller_is_in_the_ring_to_which_the_phone_had_waited() {
+    let mut directory = directory();
+    let sales = directory.queues.get_mut(&queue("sales")).unwrap();
+    let later = Ring { after_seconds: 10, ..Ring::default() };
+    let first = Ring { skills: Skills::from([("tax".into(), 1)]), ..Ring::default() };
+    sales.distribution.rings = vec![first, later];
+    directory.agents.get_mut(&agent("ana")).unwrap().skills = Skills::from([("tax".into(), 1)]);
+    let mut script = Script::with(directory);
+    let call = script.talks_with("ana");
+    let other = script.phone_dials("ana", "sales");
+    script.after_seconds(12);
+    assert_eq!(script.refers_with(call, 1, other), Ok(Reply::Done));
+    script.is_ready("bob");
+    assert_eq!(script.offered_to(call), Some("bob".into()), "who knows nothing of taxes");
+}
+
+#[test]
+fn who_is_moved_into_another_call_has_talked_in_both() {
+    let (mut script, call, other) = ana_has_reached_cyd();
+    script.refers_with(call, 1, other).unwrap();
+    script.now = script.now.plus_seconds(30);
+    script.caller_hangs_up(call);
+    let (ana, cyd) = (script.agent("ana").shift, script.agent("cyd").shift);
+    assert_eq!((ana.talk_ms, cyd.talk_ms), (30_000, 50_000));
+    assert_eq!((ana.talks_since, cyd.talks_since), (None, None));
 }
 
 #[test]

@@ -1,13 +1,23 @@
-//! What the call centre of the random commands has, in variants.
+//! Directories that differ in what exists and in how queues distribute.
 
 use std::collections::BTreeMap;
 
 use tandem_center::directory::{
-    AgentConfig, AnswersOn, OutboundRule, PasswordHash, QueueConfig, Role as Duty, TrunkConfig,
+    AgentConfig, AnswersOn, CallerClass, NumberPattern, OutboundRule, PasswordHash, QueueConfig,
+    Ring, Role as Duty, Skills, Staffing, Strategy, TrunkConfig,
 };
-use tandem_center::{Directory, QueueId, Route};
+use tandem_center::{AgentId, Directory, QueueId, Route};
 
-use crate::{agent, queue};
+const STRATEGIES: [Strategy; 8] = [
+    Strategy::RingAll,
+    Strategy::LongestIdle,
+    Strategy::RoundRobin,
+    Strategy::FewestCalls,
+    Strategy::LeastTalkTime,
+    Strategy::Linear,
+    Strategy::WeightedRandom,
+    Strategy::HighestLevel,
+];
 
 const FLOW: &str = r#"
 title = "Random"
@@ -39,8 +49,39 @@ number = "ana"
 do = "hang_up"
 "#;
 
-/// One of several directories that differ in what exists.
-pub(crate) fn directory(variant: u64) -> Directory {
+pub(crate) fn agent(name: &str) -> AgentId {
+    AgentId::parse(name).expect("a good name")
+}
+
+pub(crate) fn queue(name: &str) -> QueueId {
+    QueueId::parse(name).expect("a good name")
+}
+
+fn skill(level: u8) -> Skills {
+    Skills::from([("tax".into(), level)])
+}
+
+/// Every variant has another strategy; most ask for skills at first, and some need staff.
+fn distribute(queues: &mut BTreeMap<QueueId, QueueConfig>, variant: u64) {
+    for (place, config) in (0..).zip(queues.values_mut()) {
+        config.strategy = STRATEGIES[((variant + place) % STRATEGIES.len() as u64) as usize];
+    }
+    let later = Ring { after_seconds: 4, waives_caller: true, ..Ring::default() };
+    let sales = queues.get_mut(&queue("sales")).expect("it is always there");
+    let first = Ring { skills: skill(1), ..Ring::default() };
+    sales.distribution.rings = vec![first, Ring { queues: vec![queue("rest")], ..later }];
+    (sales.distribution.age_seconds, sales.distribution.last_agent_seconds) = (3, 2);
+    sales.distribution.no_answer_penalty = (variant & 4 == 0).then_some(1);
+    if sales.overflow.is_some() {
+        sales.distribution.detours.full = Some(Route::Agent(agent("ana")));
+        if variant & 16 == 0 {
+            sales.distribution.stay_needs = Staffing::SignedIn;
+        }
+    }
+}
+
+/// One queue that flows over or lets go, one that waits for free, and one that comes and goes.
+fn queues(variant: u64) -> BTreeMap<QueueId, QueueConfig> {
     let mut queues: BTreeMap<QueueId, QueueConfig> = BTreeMap::new();
     let sales = QueueConfig {
         ring_seconds: 5,
@@ -57,6 +98,13 @@ pub(crate) fn directory(variant: u64) -> Directory {
     if variant & 2 == 0 {
         queues.insert(queue("extra"), QueueConfig::default());
     }
+    distribute(&mut queues, variant);
+    queues
+}
+
+/// One of several directories that differ in what exists.
+pub(crate) fn directory(variant: u64) -> Directory {
+    let queues = queues(variant);
     let mut numbers = BTreeMap::from([
         ("service".into(), Route::Target("sip:x@y".into())),
         ("sales".into(), Route::Queue(queue("sales"))),
@@ -88,6 +136,7 @@ pub(crate) fn directory(variant: u64) -> Directory {
             always_ready: name == "bot" && variant & 8 == 0,
             queues: serves,
             shows: None,
+            skills: skill(1 + n as u8),
             supervises: Vec::new(),
         };
         if name != "dan" || variant & 4 == 0 {
@@ -98,8 +147,16 @@ pub(crate) fn directory(variant: u64) -> Directory {
     let (prefix, carrier) = ("0".into(), "carrier".into());
     let rule = OutboundRule { prefix, trunk: carrier, strip: 0, add: "".into() };
     let comment = format!("# version {}\n", variant & 16);
+    let gold = CallerClass {
+        name: "gold".into(),
+        called: vec![NumberPattern::Exact("rest".into())],
+        priority: u8::from(variant & 8 == 0),
+        skills: skill(2),
+        ..CallerClass::default()
+    };
     Directory {
         numbers,
+        classes: if variant & 1 == 0 { vec![gold] } else { Vec::new() },
         queues,
         agents,
         trunks: BTreeMap::from([("carrier".into(), trunk)]),

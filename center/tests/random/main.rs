@@ -12,28 +12,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tandem_center::audit::{Ledger, check_state};
 use tandem_center::flow::IvrResult;
-
 use tandem_center::version::{NEWEST, Reads};
 use tandem_center::{
     AgentId, Arrived, CallId, Cause, Center, Command, CommandId, Dial, Happened, HomeId, LegNumber,
-    Millis, NodeId, Party, QueueId, Record, Reply, SessionId, SupervisionMode, WantedState, Wire,
+    Millis, NodeId, Party, Record, Reply, SessionId, SupervisionMode, WantedState, Wire,
 };
 
 use books::Books;
 use dice::Dice;
-use directory::directory;
+use directory::{agent, directory, queue};
 
 /// Seeds of one run; `SEEDS=n` runs more.
-const SEEDS: u64 = 20;
+const SEEDS: u64 = 24;
 const STEPS: u64 = 1_500;
-
-fn agent(name: &str) -> AgentId {
-    AgentId::parse(name).expect("a good name")
-}
-
-fn queue(name: &str) -> QueueId {
-    QueueId::parse(name).expect("a good name")
-}
 
 /// The centre, a replica that reads the log, and what a store holds of it.
 struct World {
@@ -233,7 +224,7 @@ impl World {
         let id = self.any_call();
         let mut agents: Vec<AgentId> = Vec::new();
         if let Some(call) = self.center.call(id) {
-            agents.extend(call.offer().map(|offer| offer.agent.clone()));
+            agents.extend(call.offers().iter().map(|offer| offer.agent.clone()));
             agents.extend(call.legs.values().filter_map(|leg| leg.role.agent()).cloned());
         }
         if agents.is_empty() || self.dice.one_in(10) {
