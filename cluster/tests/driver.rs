@@ -4,7 +4,9 @@ mod world;
 
 use std::collections::BTreeSet;
 use tandem_cluster::driver::{ChangeError, Lost, ProposeError};
-use tandem_cluster::{MembershipChange, MemoryLog, Message, MessageType, Options, ProposalId};
+use tandem_cluster::{
+    Entry, MembershipChange, MemoryLog, Message, MessageType, Options, ProposalId,
+};
 use world::World;
 
 fn data(history: &world::History) -> Vec<&[u8]> {
@@ -161,6 +163,37 @@ fn who_asks_too_soon_whether_it_may_stand_asks_again_and_leads_in_time() {
     }
     // One time-out of the other one, and a question.
     assert!(slowest < 400, "{slowest} ms");
+}
+
+/// As a leader of raft-rs sends it when what a follower lost goes again behind the news of a commit.
+#[test]
+fn entries_that_do_not_follow_what_their_append_says_are_passed_over() {
+    let mut world = World::of(3);
+    let leader = world.elect();
+    for number in 0..20_u8 {
+        world.propose(leader, &[number]);
+    }
+    world.run(500);
+    let follower = leader % 3 + 1;
+    let term = world.driver(leader).role().term;
+    let (last, _) = world.driver(follower).applied();
+    let entry = |index| Entry { index, term, data: vec![7].into(), ..Entry::default() };
+    let mut message = Message {
+        from: leader,
+        to: follower,
+        term,
+        index: last,
+        log_term: term,
+        ..Message::default()
+    };
+    message.set_msg_type(MessageType::MsgAppend);
+    message.set_entries((5..last + 3).map(entry).collect());
+    let now = world.now;
+    world.driver(follower).handle_message(now, message).unwrap();
+    world.propose(leader, b"next");
+    world.run(500);
+    world.check().unwrap();
+    assert_eq!(world.history(follower).last().unwrap().2, b"next");
 }
 
 #[test]

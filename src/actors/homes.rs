@@ -122,10 +122,18 @@ impl State {
     fn look(&mut self) {
         self.yield_others();
         let wanted = self.wanted();
-        let open = self.node.stations.open_homes();
-        for home in open.iter().filter(|home| !wanted.contains_key(home)) {
-            self.close(*home);
+        for home in self.node.stations.open_homes() {
+            match wanted.get(&home) {
+                None => self.close(home),
+                // It was another node's, and what is here of it is from before: its sockets hold
+                // what that one has answered, and the kernel may not have it any more.
+                Some((epoch, _)) if self.node.stations.taken_in(home) != Some(*epoch) => {
+                    drop(self.shut(home));
+                }
+                Some(_) => (),
+            }
         }
+        let open = self.node.stations.open_homes();
         let (listening, missing) = self.node.sockets.open_listeners();
         if missing {
             self.look_again();
@@ -133,7 +141,7 @@ impl State {
         if listening || self.is_anything_unserved() {
             self.node.actors.tell_replica(replica::Message::Listening);
         }
-        for (home, address) in wanted.iter().filter(|(home, _)| !open.contains(home)) {
+        for (home, (_, address)) in wanted.iter().filter(|(home, _)| !open.contains(home)) {
             match ServiceAddress::decode(address) {
                 Some(address) => self.take(*home, address),
                 None => {
@@ -143,8 +151,7 @@ impl State {
         }
     }
 
-    /// An address that was open all the time may have been another node's: then its calls are not
-    /// those that were served here.
+    /// The calls of an address that is open are not served yet.
     fn is_anything_unserved(&self) -> bool {
         let open = self.node.stations.open_homes();
         let held = self.node.homes_held();
@@ -153,14 +160,14 @@ impl State {
         })
     }
 
-    /// What this node is to hold, by the replicated state.
-    fn wanted(&self) -> BTreeMap<HomeId, Wire> {
+    /// What this node is to hold, by the replicated state, and since which epoch.
+    fn wanted(&self) -> BTreeMap<HomeId, (u32, Wire)> {
         let me = self.node.id;
         self.node.replica.read_local(|machine| {
             let yielded = |id, home: &Home| self.yielded.get(&id) == Some(&home.epoch);
             let held = |id, home: &Home| home.holder == me && !yielded(id, home);
             let homes = machine.center().homes().filter(|(id, home)| held(*id, home));
-            homes.map(|(id, home)| (id, home.address.clone())).collect()
+            homes.map(|(id, home)| (id, (home.epoch, home.address.clone()))).collect()
         })
     }
 
@@ -259,9 +266,9 @@ impl State {
             tracing::error!(%home, %error, "the service address is not taken");
             return self.look_again();
         }
-        if !self.wanted().contains_key(&home) {
+        let Some((epoch, _)) = self.wanted().remove(&home) else {
             return self.release(home, address.ips());
-        }
+        };
         let Some(station) = Station::new(Some(home), address) else { return };
         self.promise_ports(home, station.media_ip);
         if let Err(error) = self.node.sockets.open(&station.listens) {
@@ -270,7 +277,7 @@ impl State {
             return self.look_again();
         }
         tracing::info!(%home, address = %station.sip, "this node holds the service address");
-        self.node.stations.opened(home, station);
+        self.node.stations.opened(home, epoch, station);
         self.node.actors.tell_replica(replica::Message::Listening);
     }
 
@@ -285,13 +292,20 @@ impl State {
     }
 
     fn close(&mut self, home: HomeId) {
-        let Some(station) = self.node.stations.closed(home) else { return };
+        if let Some(station) = self.shut(home) {
+            self.release(home, station.ips());
+        }
+    }
+
+    /// Closes the sockets of an address; what it was.
+    fn shut(&mut self, home: HomeId) -> Option<Arc<Station>> {
+        let station = self.node.stations.closed(home)?;
         self.node.sockets.close(&station.listens);
         // Whoever reads a socket keeps it, and it could not be opened again.
         self.node.actors.tell_transport(sip_transport::Message::ReadAll);
         self.node.engine.forget(station.media_ip);
         tracing::info!(%home, address = %station.sip, "this node lets go of the service address");
-        self.release(home, station.ips());
+        Some(station)
     }
 
     fn release(&self, home: HomeId, ips: Vec<IpAddr>) {

@@ -20,8 +20,8 @@ impl State {
             // now. All calls are looked at when it knows.
             return;
         }
-        if self.node.stations.of(call.home).is_none() && self.is_home(&call) {
-            // Its address is not open yet; all calls are looked at when it is.
+        if !self.is_open_for(&call) {
+            // All calls are looked at when it is.
             return;
         }
         let id = call.id;
@@ -58,10 +58,15 @@ impl State {
         }
     }
 
-    /// A call whose home nobody knows any more is served at the node's own address.
-    pub(super) fn is_home(&self, call: &Call) -> bool {
-        let homes = |center: &Center| center.homes().any(|(id, _)| Some(id) == call.home);
-        self.node.replica.read_local(|machine| homes(machine.center()))
+    /// Whether the address of a call is open here, since it came here last. A call whose home nobody
+    /// knows any more is served at the node's own address.
+    pub(super) fn is_open_for(&self, call: &Call) -> bool {
+        let epoch = |center: &Center| {
+            let held = center.homes().find(|(id, _)| Some(*id) == call.home);
+            held.map(|(id, home)| (id, home.epoch))
+        };
+        let held = self.node.replica.read_local(|machine| epoch(machine.center()));
+        held.is_none_or(|(id, epoch)| self.node.stations.taken_in(id) == Some(epoch))
     }
 
     /// Arrivals that were read while another node had their address have ports that its calls need.
