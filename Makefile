@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 # What the node needs to build and to speak, and what the tests and benchmarks use as peers.
 RUN_PACKAGES   := cmake pkg-config espeak-ng
-TEST_PACKAGES  := $(RUN_PACKAGES) sip-tester baresip-core sox prometheus iproute2 iptables libfaketime
+TEST_PACKAGES  := $(RUN_PACKAGES) sip-tester baresip-core sox prometheus iproute2 iptables libfaketime nodejs npm
 BENCH_PACKAGES := $(TEST_PACKAGES) etcd-server
 DRILL_PACKAGES := $(RUN_PACKAGES) iproute2 iptables libfaketime
 
@@ -47,6 +47,9 @@ test:
 	$(call install,$(TEST_PACKAGES))
 	$(MAKE) lint
 	cargo test --workspace --locked
+	cargo build --locked
+	npm --prefix web/client ci
+	TANDEM=$(CURDIR)/target/debug/tandem npm --prefix web/client test
 
 bench:
 	$(call install,$(BENCH_PACKAGES))
