@@ -16,6 +16,7 @@ use crate::directory::AgentConfig;
 use crate::flow::{Flow, FlowName, FlowVersion};
 use crate::marks::{CallMarks, QueuePlace};
 use crate::queue::Waiting;
+use crate::queues::Queues;
 use crate::ranked::Ranked;
 use crate::registration::Registration;
 use crate::seats::{AgentMarks, Seat, seats_of};
@@ -37,7 +38,7 @@ pub struct Center {
     pub(crate) calls: BTreeMap<CallId, Arc<Call>>,
     pub(crate) agents: BTreeMap<AgentId, Arc<Agent>>,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
-    pub(crate) queues: BTreeMap<QueueId, Queue>,
+    pub(crate) queues: Queues,
     pub(crate) results: BTreeMap<AgentId, Results>,
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) homes: BTreeMap<HomeId, Home>,
@@ -348,13 +349,16 @@ impl Center {
                 }
                 turn.outcome.touched.queues.insert(queue);
             }
-            if let Some(QueuePlace { queue: id, place, since, line }) = after.place {
-                let queue = self.queues.entry(id.clone()).or_insert_with(|| Queue::new(id.clone()));
+            if let Some(QueuePlace { queue: id, place, since, priority, line }) = after.place {
+                if !self.queues.contains(&id) {
+                    self.queues.insert(Queue::new(id.clone()));
+                }
+                let Some(queue) = self.queues.get_mut(&id) else { return };
                 if line.is_some() {
                     turn.opened.entry(id.clone()).or_default().insert(place);
                 }
                 queue.memory.next_since.get_or_insert(turn.at);
-                queue.enter(place, Waiting { call: place.call, since }, line);
+                queue.enter(place, Waiting { call: place.call, since, priority }, line);
                 turn.outcome.touched.queues.insert(id);
             }
         }
@@ -435,18 +439,18 @@ impl Center {
             texts.map(|(name, text)| (name.clone(), FlowVersion::of(text))).collect();
         let served = self.served.iter().map(|(number, served)| (served.at, number.clone()));
         self.served_order = served.collect();
-        self.seats = seats_of(&self.directory);
-        for (id, queue) in &mut self.queues {
-            let config = self.directory.queues.get(id);
+        self.seats = seats_of(&self.directory, &self.queues);
+        for queue in self.queues.rows_mut() {
+            let config = self.directory.queues.get(&queue.id);
             let rings = config.map_or(1, |config| config.distribution.ring_count());
             let (totals, memory) = (queue.totals, std::mem::take(&mut queue.memory));
             let pools = vec![Ranked::default(); rings];
-            *queue = Queue { totals, memory, pools, ..Queue::new(id.clone()) };
+            *queue = Queue { totals, memory, pools, ..Queue::new(queue.id.clone()) };
         }
         let deserted = self
             .queues
-            .iter()
-            .filter_map(|(id, queue)| Some((queue.memory.deserted?, Due::Queue(id.clone()))));
+            .values()
+            .filter_map(|queue| Some((queue.memory.deserted?, Due::Queue(queue.id.clone()))));
         self.deadlines.extend(deserted);
         for node in self.nodes.values_mut() {
             node.calls = 0;
