@@ -173,6 +173,9 @@ pub enum Command {
         relayed: u16,
         retry_after_seconds: Option<u32>,
     },
+    /// A trunk answers the probes of this node, or does not: calls of the node leave by others then,
+    /// if any is reached.
+    TrunkSeen { node: NodeId, trunk: Arc<str>, reached: bool },
 }
 
 /// An INVITE that came in.
@@ -320,6 +323,7 @@ impl Command {
             | Self::Drain { .. }
             | Self::Resume { .. }
             | Self::Reads { .. }
+            | Self::TrunkSeen { .. }
             | Self::Supervise { .. }
             | Self::TakeOver { .. }
             | Self::ForceState { .. }
@@ -367,6 +371,7 @@ impl Command {
             | Self::Drain { .. }
             | Self::Resume { .. }
             | Self::Reads { .. }
+            | Self::TrunkSeen { .. }
             | Self::Agree { .. }
             | Self::Consult { .. }
             | Self::Alternate { .. }
@@ -460,6 +465,7 @@ impl Command {
             | Self::Drain { .. }
             | Self::Resume { .. }
             | Self::Reads { .. }
+            | Self::TrunkSeen { .. }
             | Self::Agree { .. }
             | Self::Referred { .. }
             | Self::Owned { .. } => None,
