@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tandem_center::{CallId, Center, Command, Millis, NodeId, RecordingId, SessionId};
+use tandem_cluster::driver::MembershipChange;
 
 use crate::actors::supervisor::Serves;
 use crate::alarms::Alarms;
@@ -25,7 +26,7 @@ use crate::config::sections::MemberRole;
 use crate::node::{Node, unix_ms};
 use crate::recordings::{Download, NoRecording, Recordings};
 use crate::records;
-use crate::replica::ProposalError;
+use crate::replica::{ChangeFailed, Place, ProposalError};
 
 /// A node without a lease for that long is cut off: no election takes as long. Its desks go on at
 /// another node while their sessions still wait for them.
@@ -201,16 +202,15 @@ impl Backend for NodeBackend {
             let members = &self.node.config.cluster.member;
             members.iter().find(|known| u64::from(known.id.get()) == id)
         };
-        let http = |id: u64| Some(known(id)?.http?.to_string());
+        // What the file says comes before what the log was told: a node may move.
         let member = |(id, voter)| {
             let peer = status.peers.iter().find(|peer| peer.node == id);
-            let address = status.members.addresses.get(&id);
+            let told = status.members.addresses.get(&id).and_then(|bytes| Place::decode(bytes));
+            let http = known(id).and_then(|known| known.http).or(told.and_then(|told| told.http));
             Member {
                 node: NodeId(id),
-                address: address
-                    .map(|bytes| String::from_utf8_lossy(bytes).into())
-                    .unwrap_or_default(),
-                http: http(id),
+                address: told.map(|told| told.cluster.to_string()).unwrap_or_default(),
+                http: http.map(|http| http.to_string()),
                 voter,
                 witness: known(id).is_some_and(|member| member.role == MemberRole::Witness),
                 reachable: id == self.node.id.0 || peer.is_some_and(|peer| peer.recently_active),
@@ -272,5 +272,9 @@ impl Backend for NodeBackend {
     fn transfer_leader(&self, to: NodeId) -> Answer<'_, Result<(), Unavailable>> {
         self.node.replica.transfer_leader(to.0);
         Box::pin(async { Ok(()) })
+    }
+
+    fn change_members(&self, change: MembershipChange) -> Answer<'_, Result<(), ChangeFailed>> {
+        Box::pin(async { self.node.replica.change(change).await })
     }
 }

@@ -23,7 +23,9 @@ impl Node {
     pub fn measure(&self) {
         let _alone = MEASURING.lock().unwrap_or_else(PoisonError::into_inner);
         let metrics = &self.metrics;
-        metrics.calls_owned.set(self.router.calls_active() as i64);
+        let ended = self.router.calls_ended();
+        metrics.calls_owned.set(self.router.calls_active().saturating_sub(ended) as i64);
+        metrics.calls_ending.set(ended as i64);
         metrics.task_delay_seconds.set(self.lag.get().as_secs_f64());
         metrics.lease_held.set(self.lease.holds().into());
         raise(&metrics.leases_total, self.replica.lease_number());

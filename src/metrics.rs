@@ -64,6 +64,8 @@ metrics! {
         "Calls of the cluster by phase", ["phase"];
     calls_owned: IntGauge, "tandem_calls_owned",
         "Calls that this node drives";
+    calls_ending: IntGauge, "tandem_calls_ending",
+        "Calls of this node that are over, and of which somebody may still repeat a message";
     answer_seconds: Histogram, "tandem_answer_seconds",
         "From an INVITE to its 200, for calls answered without a person";
     talk_seconds: Histogram, "tandem_talk_seconds",
@@ -121,6 +123,8 @@ metrics! {
         "How long the first caller has been waiting", ["queue"];
     queue_ready_agents: IntGaugeVec, "tandem_queue_ready_agents",
         "Agents whom the queue could offer a call", ["queue"];
+    queue_expected_wait_seconds: GaugeVec, "tandem_queue_expected_wait_seconds",
+        "How long a caller who enters now behind all others is expected to wait", ["queue"];
     queue_entered: IntGaugeVec, "tandem_queue_entered",
         "Calls that entered the queue since it was configured", ["queue"];
     queue_answered: IntGaugeVec, "tandem_queue_answered",

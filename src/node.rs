@@ -24,7 +24,7 @@ use crate::actors::call::LegNames;
 use crate::actors::replica::{CenterMachine, Message as ReplicaMessage};
 use crate::actors::router::Router;
 use crate::actors::sip_sockets::SipSockets;
-use crate::actors::sip_transport::{Dispatcher, Lag};
+use crate::actors::sip_transport::{Dispatcher, Lag, Leaseless};
 use crate::actors::supervisor::Actors;
 use crate::address::AddressBackend;
 use crate::alarms::Alarms;
@@ -50,11 +50,6 @@ const ARRIVALS_UNCOMMITTED_MAX: usize = 256;
 /// counts. Each stays for 32 s (Timer H) if its caller never acknowledges: 500 such callers a
 /// second. Past it new callers are told to come again later.
 const CALLS_ENDED_MAX: usize = 16_384;
-
-/// How often, and in which steps, a port is tried again that is still held here: a packet thread
-/// closes what it is told within a millisecond or two.
-const HOLD_TRIES: u32 = 20;
-const HOLD_EVERY: Duration = Duration::from_millis(5);
 
 /// A node without a lease for that long is cut off, and new callers are sent elsewhere. Less is an
 /// election: callers wait for its end, as they do for any commit.
@@ -121,6 +116,8 @@ pub struct Node {
     pub alarms: Arc<Alarms>,
     /// The delay of tasks.
     pub lag: Lag,
+    /// For how long it had no lease.
+    pub leaseless: Leaseless,
     /// New calls are refused: the node is about to stop, and nobody takes over from it.
     pub draining: AtomicBool,
     /// Becomes true when this node drains, and false when it resumes: desks are to go elsewhere.
@@ -203,7 +200,7 @@ impl Node {
         let ended = self.router.calls_ended();
         if self.draining.load(Ordering::Relaxed) {
             Err(NoPlace::Draining)
-        } else if self.lease.lapsed() > ELECTION_MAX {
+        } else if self.is_cut_off() {
             Err(NoPlace::CutOff)
         } else if self.has_no_room() {
             Err(NoPlace::DiskFull)
@@ -218,6 +215,11 @@ impl Node {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether it has been without a lease for longer than an election takes.
+    pub fn is_cut_off(&self) -> bool {
+        !self.lease.holds() && self.leaseless.get() > ELECTION_MAX
     }
 
     /// Whether the disk has too little room for what another call would write.
@@ -278,6 +280,36 @@ impl Node {
         }
     }
 
+    /// The addresses that the node holds by the replicated state, with their epochs.
+    pub fn homes_held(&self) -> Vec<(HomeId, u32)> {
+        self.replica.read_local(|machine| {
+            let homes = machine.center().homes().filter(|(_, home)| home.holder == self.id);
+            homes.map(|(id, home)| (id, home.epoch)).collect()
+        })
+    }
+
+    /// Whether it can be said here of a dialog that nobody knows it. Not at an address that may be
+    /// another node's, nor before all calls are served that came with it.
+    pub fn knows_dialogs_at(&self, local: SocketAddr) -> bool {
+        let moves = self.stations.at(local).home.is_some();
+        (self.lease.holds() || !moves) && self.serves_calls_at(local)
+    }
+
+    /// Whether all calls are served that the address has by what is applied here, be that old or
+    /// not. Until then an INVITE that comes there may be of one of them.
+    pub fn serves_calls_at(&self, local: SocketAddr) -> bool {
+        let Some(home) = self.stations.at(local).home else {
+            // An address that moves is closed, and was read a moment too long.
+            return self.address.is_none();
+        };
+        let served = self.stations.served(home);
+        let is_served = |id, held: &tandem_center::Home| {
+            id == home && held.holder == self.id && Some(held.epoch) == served
+        };
+        self.replica
+            .read_local(|machine| machine.center().homes().any(|(id, held)| is_served(id, held)))
+    }
+
     /// Who we are on a leg that lives at this address.
     pub fn identity(&self, names: &LegNames, station: &Station) -> Identity {
         Identity {
@@ -316,19 +348,13 @@ impl Node {
 
     /// Sees to it that a leg has this very port: after the death of an actor it still has, on
     /// another node or after a restart of the process it is bound anew. It may be on its way to be
-    /// closed here, when the call was another node's for a moment: then it is tried again soon.
+    /// closed here, when the call was another node's for a moment.
     pub fn hold_port(&self, key: PortKey, ip: IpAddr, rtp_port: u16) {
-        let Err(error) = self.bind_port(key, ip, rtp_port) else { return };
-        tracing::debug!(%error, rtp_port, "the port is held already");
-        let engine = self.engine.clone();
-        tokio::spawn(async move {
-            for _ in 0..HOLD_TRIES {
-                tokio::time::sleep(HOLD_EVERY).await;
-                if let Ok(reservation) = engine.reserve_exact(ip, rtp_port) {
-                    return engine.attach(key, reservation);
-                }
-            }
-        });
+        // Here, since packets wait while a packet thread binds.
+        if let Err(error) = self.bind_port(key, ip, rtp_port) {
+            tracing::debug!(%error, rtp_port, "the port is held already");
+            self.engine.hold(key, ip, rtp_port);
+        }
     }
 
     fn bind_port(&self, key: PortKey, ip: IpAddr, rtp_port: u16) -> Result<(), ReserveError> {
@@ -407,7 +433,7 @@ impl Node {
             return;
         }
         let node = Arc::clone(self);
-        self.propose_then(&self.is_up(true), move |outcome| {
+        self.propose_caught_up(self.is_up(true), move |outcome| {
             if outcome.is_err() {
                 node.announced.store(false, Ordering::Relaxed);
                 node.actors.tell_replica(ReplicaMessage::LookAtRoleSoon);
@@ -444,6 +470,23 @@ impl Node {
             Ok(bytes) => self.replica.propose_then(bytes, then),
             Err(_) => then(Err(ProposalError::NotYet)),
         }
+    }
+
+    /// The same, when what was committed before is applied here. Whoever holds an address gives it
+    /// back when its own node says that it is up: a node that still has to learn what was decided
+    /// meanwhile would leave its callers without audio for so long. To be called on the runtime.
+    pub fn propose_caught_up(
+        self: &Arc<Self>,
+        command: Command,
+        then: impl FnOnce(Result<Answer<Result<Reply, Rejected>>, ProposalError>) + Send + 'static,
+    ) {
+        let node = Arc::clone(self);
+        tokio::spawn(async move {
+            match node.replica.read_linear(|_| ()).await {
+                Ok(()) => node.propose_then(&command, then),
+                Err(_) => then(Err(ProposalError::NoLeader)),
+            }
+        });
     }
 
     /// Whether this node is to be stopped, as the cluster knows.

@@ -180,9 +180,8 @@ impl Running {
             ..replica_config(&config)?
         };
         let (handle, replica) = Replica::start(replica_config, machine)?;
-        let (told, kept) = (Arc::clone(&outlet), Arc::clone(&recordings));
         let leases = (handle.lease(), directory_lease.clone());
-        let engine = start_engine(&config, leases, told, kept)?;
+        let engine = start_engine(&config, leases, Arc::clone(&outlet), Arc::clone(&recordings))?;
         let prompts = Arc::new(prompts(&config, voice)?);
         let (folder, directory) = directory(&config, &prompts);
         let node = Arc::new(Node {
@@ -209,6 +208,7 @@ impl Running {
             ringback: sounds::ringback(),
             alarms: Default::default(),
             lag: Default::default(),
+            leaseless: Default::default(),
             draining: AtomicBool::new(false),
             desks_go: tokio::sync::watch::Sender::new(false),
             disk_full: AtomicBool::new(false),

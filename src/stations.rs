@@ -87,13 +87,16 @@ fn ips(sip: &[SocketAddr], media_ip: IpAddr) -> Vec<IpAddr> {
 #[derive(Debug)]
 pub struct Stations {
     own: Arc<Station>,
-    open: RwLock<BTreeMap<HomeId, Arc<Station>>>,
+    /// Those that are open, and in which epoch each was taken.
+    open: RwLock<BTreeMap<HomeId, (Arc<Station>, u32)>>,
+    /// Of which epoch of an address the calls are served.
+    served: RwLock<BTreeMap<HomeId, u32>>,
 }
 
 impl Stations {
     /// A node with this address of its own.
     pub fn new(own: Station) -> Self {
-        Self { own: Arc::new(own), open: RwLock::default() }
+        Self { own: Arc::new(own), open: RwLock::default(), served: RwLock::default() }
     }
 
     /// The node's own address, whether or not it moves.
@@ -105,15 +108,20 @@ impl Stations {
     pub fn of(&self, home: Option<HomeId>) -> Option<Arc<Station>> {
         match home {
             None => Some(self.own()),
-            Some(home) => self.read().get(&home).cloned(),
+            Some(home) => self.read().get(&home).map(|(station, _)| Arc::clone(station)),
         }
+    }
+
+    /// In which epoch an address that is open was taken.
+    pub fn taken_in(&self, home: HomeId) -> Option<u32> {
+        self.read().get(&home).map(|(_, epoch)| *epoch)
     }
 
     /// The address that a message came to.
     pub fn at(&self, local: SocketAddr) -> Arc<Station> {
         let open = self.read();
-        let found = open.values().find(|station| station.listens.contains(&local));
-        found.cloned().unwrap_or_else(|| self.own())
+        let found = open.values().find(|(station, _)| station.listens.contains(&local));
+        found.map_or_else(|| self.own(), |(station, _)| Arc::clone(station))
     }
 
     /// Those that are open.
@@ -121,18 +129,30 @@ impl Stations {
         self.read().keys().copied().collect()
     }
 
-    /// From now on it is open.
-    pub fn opened(&self, home: HomeId, station: Station) {
+    /// From now on it is open, as whoever took it in this epoch.
+    pub fn opened(&self, home: HomeId, epoch: u32, station: Station) {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        open.insert(home, Arc::new(station));
+        open.insert(home, (Arc::new(station), epoch));
+    }
+
+    /// The calls that the address had when it came here in this epoch are served.
+    pub fn serves(&self, home: HomeId, epoch: u32) {
+        self.served.write().unwrap_or_else(PoisonError::into_inner).insert(home, epoch);
+    }
+
+    /// The last epoch of an address of which that was said since it was opened.
+    pub fn served(&self, home: HomeId) -> Option<u32> {
+        self.served.read().unwrap_or_else(PoisonError::into_inner).get(&home).copied()
     }
 
     /// From now on it is not; what it was.
     pub fn closed(&self, home: HomeId) -> Option<Arc<Station>> {
-        self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&home)
+        self.served.write().unwrap_or_else(PoisonError::into_inner).remove(&home);
+        let was = self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&home);
+        was.map(|(station, _)| station)
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<HomeId, Arc<Station>>> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<HomeId, (Arc<Station>, u32)>> {
         self.open.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -161,10 +181,11 @@ mod tests {
         let stations = Stations::new(Station::new(None, &own).unwrap());
         let home = HomeId(7);
         assert_eq!(stations.of(Some(home)), None);
-        stations.opened(home, Station::new(Some(home), &address()).unwrap());
+        stations.opened(home, 3, Station::new(Some(home), &address()).unwrap());
         assert_eq!(stations.at("10.0.0.5:5070".parse().unwrap()).home, Some(home));
         assert_eq!(stations.at("10.0.0.1:5060".parse().unwrap()).home, None);
         assert_eq!(stations.of(Some(home)).unwrap().host, "10.0.0.5:5060");
+        assert_eq!(stations.taken_in(home), Some(3));
         assert_eq!(address().ips().len(), 2);
         stations.closed(home);
         assert_eq!(stations.of(Some(home)), None);

@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use support::cluster::{Cluster, others};
 use support::inside::Inside;
 use support::line::Line;
-use support::side::{Side, both_hear, is_heard_by, is_over, only_is_heard_by, picks_up};
+use support::side::{
+    Side, both_hear, is_heard_by, is_over, only_is_heard_by, picks_up, talks_through_sales,
+};
 use support::{get, request, wait_until};
 use tandem_center::{AgentId, CallId, Command, CommandId, QueueId, Rejected, SupervisionMode};
 
@@ -72,16 +74,8 @@ fn sue_listens(ip: &str) -> (Inside, CallId, [Side; 3]) {
          always_ready = true\nrole = \"supervisor\"\n"
     );
     let node = Inside::start(ip, &entries, &[]);
-    let (mut caller, mut ana, mut sue) = (node.phone(), node.phone_at(5070), node.phone_at(5072));
-    let offer = caller.sdp("sendrecv");
-    caller.calls("alice", "sales", &offer);
-    let answered = caller.is_told(200);
-    caller.acks("");
-    let (ana_audio, _) = picks_up(&mut ana);
-    let call = node.looks_at(|center| center.calls().next().unwrap().id);
-    let mut caller = Side { line: caller, audio: answered.audio(), voice: VOICES[CALLER] };
-    let mut ana = Side { line: ana, audio: ana_audio, voice: VOICES[ANA] };
-    both_hear(&mut caller, &mut ana);
+    let mut sue = node.phone_at(5072);
+    let (call, caller, ana) = talks_through_sales(&node, VOICES[CALLER], VOICES[ANA]);
     let refused = supervises(&node, "bob", SupervisionMode::Listen);
     assert!(matches!(refused, Err(Rejected::NotYourAgent { .. })), "{refused:?}");
     supervises(&node, "sue", SupervisionMode::Listen).unwrap();

@@ -122,3 +122,52 @@ fn a_call_goes_on_when_the_node_that_carries_it_is_frozen_and_wakes_again() {
         cluster.records_are(node, 1);
     }
 }
+
+#[test]
+fn who_called_a_frozen_node_is_answered_by_the_adopter_and_not_refused_when_it_wakes() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let cluster = Cluster::start("127.0.0.19", 15);
+    let leader = cluster.leader();
+    let [carrier, other] = others(leader);
+    let mut alice = Line::new("127.0.0.201", cluster.sip(carrier));
+    let offer = alice.sdp("sendrecv");
+    cluster.nodes[carrier - 1].freeze();
+    // It waits at the frozen node, too.
+    alice.calls("alice", "echo", &offer);
+    let told = alice.repeats_until(&[200, 503], HALF_A_MINUTE);
+    assert_eq!(told.status(), 200, "{told:?}");
+    // It is said until the ACK comes.
+    alice.is_told(200);
+    alice.acks("");
+    cluster.nodes[carrier - 1].thaw();
+    cluster.wait_for_owned_call(&[carrier]);
+    assert!(!alice.hears_within(503, Duration::from_secs(1)), "one has answered");
+    alice.hangs_up();
+    for node in [leader, carrier, other] {
+        cluster.records_are(node, 1);
+    }
+}
+
+/// While a node wakes up its address is closed, comes back, and its calls after it. At no moment of
+/// that may a repetition be taken for a new call.
+#[test]
+fn an_invite_repeated_while_its_node_wakes_begins_no_second_call() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let cluster = Cluster::start("127.0.0.22", 15);
+    let leader = cluster.leader();
+    let [carrier, other] = others(leader);
+    let mut alice = Line::new("127.0.0.201", cluster.sip(carrier));
+    let offer = alice.sdp("sendrecv");
+    cluster.nodes[carrier - 1].freeze();
+    alice.calls("alice", "echo", &offer);
+    alice.repeats_until(&[200], HALF_A_MINUTE);
+    cluster.nodes[carrier - 1].thaw();
+    alice.repeats_for(Duration::from_secs(1));
+    alice.is_told(200);
+    alice.acks("");
+    cluster.wait_for_owned_call(&[carrier]);
+    alice.hangs_up();
+    for node in [leader, carrier, other] {
+        cluster.records_are(node, 1);
+    }
+}

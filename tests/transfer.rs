@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use support::inside::Inside;
 use support::line::Line;
-use support::side::{Side, all_hear_each_other, both_hear, is_kept_from, is_over, picks_up};
+use support::side::{
+    Side, all_hear_each_other, both_hear, is_kept_from, is_over, picks_up, talks_through_sales,
+};
 use support::wait_until;
 use tandem_center::{AgentId, CallId, Command, CommandId};
 
@@ -44,19 +46,9 @@ impl Talk {
              always_ready = true\n"
         );
         let node = Inside::start(ip, &entries, &[]);
-        let (mut caller, mut ana) = (node.phone(), node.phone_at(5070));
         let bob = node.phone_at(5071);
-        let offer = caller.sdp("sendrecv");
-        caller.calls("alice", "sales", &offer);
-        let answered = caller.is_told(200);
-        caller.acks("");
-        let (ana_audio, _) = picks_up(&mut ana);
-        let call = node.looks_at(|center| center.calls().next().unwrap().id);
-        let caller = Side { line: caller, audio: answered.audio(), voice: CALLER };
-        let ana = Side { line: ana, audio: ana_audio, voice: ANA };
-        let mut talk = Self { node, call, caller, ana, bob, commands: 0 };
-        both_hear(&mut talk.caller, &mut talk.ana);
-        talk
+        let (call, caller, ana) = talks_through_sales(&node, CALLER, ANA);
+        Self { node, call, caller, ana, bob, commands: 0 }
     }
 
     /// A command of ana's desk that must be taken.

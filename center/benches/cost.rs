@@ -48,6 +48,7 @@ impl Bench {
             owner: NODE,
             home: None,
             trunk: None,
+            phone: None,
             caller: Party { number: "13800138000".into(), name: Some("Caller".into()) },
             called: called.into(),
             wire: Wire::from(vec![7; 1_200]),
@@ -126,6 +127,7 @@ fn contact_center() {
                 .map(|q| QueueId::parse(&format!("q{}", (a + q * 97) % 1_000)).expect("good"))
                 .collect(),
             shows: None,
+            skills: BTreeMap::new(),
             supervises: Vec::new(),
         };
         directory.agents.insert(AgentId::parse(&format!("a{a:05}")).expect("good"), config);
@@ -139,7 +141,7 @@ fn contact_center() {
         for n in 0..busy {
             let call = bench.arrives(n, &format!("q{}", n % 1_000));
             bench.now = bench.now.plus_ms(1);
-            if bench.center.call(call).is_some_and(|call| call.offer().is_some()) {
+            if bench.center.call(call).is_some_and(|call| !call.offers().is_empty()) {
                 bench.answers(call);
             }
         }

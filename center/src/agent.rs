@@ -63,6 +63,29 @@ pub struct Agent {
     pub idle_since: Millis,
     /// Calls taken since the agent was configured.
     pub calls: u32,
+    /// What strategies compare, counted since the agent signed in.
+    pub shift: Shift,
+}
+
+/// What an agent did since signing in; one who needs no desk, since being configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shift {
+    /// Conversations that began.
+    pub calls: u32,
+    /// Milliseconds in conversations that are over, holds among them.
+    pub talk_ms: u64,
+    /// When the present conversation began. Who dials or supervises is in none.
+    pub talks_since: Option<Millis>,
+    /// What unanswered offers put on top of the penalties in queues.
+    pub penalty: u8,
+}
+
+impl Shift {
+    /// Counts the conversation until now, if there is one.
+    pub(crate) fn ends_talk(&mut self, at: Millis) {
+        let since = self.talks_since.take();
+        self.talk_ms += since.map_or(0, |since| at.since_ms(since));
+    }
 }
 
 /// Free for what.
@@ -210,7 +233,14 @@ impl Agent {
             last_call: None,
             idle_since: at,
             calls: 0,
+            shift: Shift::default(),
         }
+    }
+
+    /// Here, whatever they are free for; one who needs no desk always is.
+    #[must_use]
+    pub fn is_signed_in(&self) -> bool {
+        !matches!(self.state, AgentState::LoggedOut { .. })
     }
 
     /// The next time at which something happens to this agent by itself.

@@ -6,8 +6,8 @@
 //!
 //! `arrive` begins calls and routes them, `ivr` walks them through flows, `offer` is about
 //! agents and calls finding each other, `legs` hears what nodes report, `end` ends calls and
-//! writes their records, `desk`, `talk`, `control`, `park` and `dial` obey agents, `supervise`
-//! supervisors, `time` handles what is due, `nodes` and `configure` handle the world changing,
+//! writes their records, `desk`, `talk`, `control`, `park` and `dial` obey agents, `refer` their
+//! phones, `supervise` supervisors, `time` handles what is due, `nodes` and `configure` handle the world changing,
 //! `trunks` chooses ways out.
 
 mod arrive;
@@ -21,18 +21,20 @@ mod legs;
 mod nodes;
 mod offer;
 mod park;
+mod refer;
 mod session;
 mod supervise;
 mod talk;
 mod time;
 mod trunks;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::agent::Remembered;
 use crate::call::{TEXT_BYTES_MAX, WIRE_BYTES_MAX, Wire};
 use crate::event::{Audience, Event, Happened, Screen};
+use crate::queue::Place;
 use crate::record::Ended;
 use crate::registration::Registration;
 use crate::timeline::What;
@@ -49,16 +51,23 @@ pub(crate) struct Turn {
     /// When what the command reports was seen, if it could not be reported at once.
     pub(crate) seen: Option<Millis>,
     pub(crate) outcome: Outcome,
-    /// Queues that gained a ready agent or a caller who is offered to nobody.
-    pub(crate) unmatched: BTreeSet<QueueId>,
+    /// Queues of agents who came, left, or went on a break.
+    pub(crate) restaffed: BTreeSet<QueueId>,
+    /// Agents who became ready, or stand elsewhere among the ready.
+    pub(crate) freed: BTreeSet<AgentId>,
+    /// Those of them who stand in no pool yet: most are offered a call before they would.
+    pub(crate) unseated: BTreeSet<AgentId>,
+    /// The places of callers who came to be offered to nobody, or whom others may take now.
+    pub(crate) opened: BTreeMap<QueueId, BTreeSet<Place>>,
     /// Routes that this command followed, to end circles.
     pub(crate) routes: usize,
 }
 
 impl Turn {
     pub(crate) fn new(index: Index, at: Millis) -> Self {
-        let unmatched = BTreeSet::new();
-        Self { index, at, seen: None, outcome: Outcome::default(), unmatched, routes: 0 }
+        let (freed, unseated, opened) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        let (seen, outcome, restaffed) = (None, Outcome::default(), BTreeSet::new());
+        Self { index, at, seen, outcome, restaffed, freed, unseated, opened, routes: 0 }
     }
 
     /// Says something to an agent, and to supervisors.
@@ -109,6 +118,7 @@ impl Center {
             turn.outcome.touched.results.insert((agent, slot));
         }
         self.settle_supervisions(&mut turn);
+        self.note_deserted(&mut turn);
         self.distribute(&mut turn);
         self.stamp_timelines(&mut turn);
         self.announce_queues(&mut turn);
@@ -191,6 +201,9 @@ impl Center {
             Command::Park { agent, call, .. } => self.park(turn, &agent, call),
             Command::PickUp { agent, slot, .. } => self.pick_up(turn, &agent, slot),
             Command::Referred { call, leg, to } => self.referred(turn, call, leg, to),
+            Command::ReferredWith { call, leg, other } => {
+                self.referred_with(turn, (call, leg), other)
+            }
             Command::Supervise { agent, of, mode, .. } => self.supervise(turn, &agent, &of, mode),
             Command::TakeOver { agent, of, .. } => self.take_over(turn, &agent, &of),
             Command::ForceState { agent, of, state, .. } => {

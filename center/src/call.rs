@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::directory::Destination;
+use crate::directory::{Destination, Skills};
 use crate::flow::{Action, FlowName, FlowVersion, Position, Variables};
 use crate::ids::{AgentId, CallId, HomeId, Index, LegNumber, Millis, NodeId, QueueId};
 pub use crate::leg::{Attempt, Cause, Keys, Leg, LegState, Role, Wire};
@@ -33,6 +33,10 @@ pub const CALLS_MAX: usize = 200_000;
 /// Legs that a call may have in its life. A call that was offered so often without success is
 /// given up; numbers of legs are never used again.
 pub const LEG_NUMBERS_MAX: u16 = 60_000;
+
+/// Agents who are asked at once to take a call. With the caller's leg and those of the round
+/// before, which are being ended, it stays within [`LEGS_MAX`].
+pub const RING_ALL_MAX: usize = 7;
 
 /// How long an ended call is kept that its node does not clear, in seconds. RFC 3261 knows no
 /// transaction that lasts longer than timer C, three minutes.
@@ -104,6 +108,10 @@ pub struct Call {
     pub data: BTreeMap<String, String>,
     /// Served first when higher.
     pub priority: u8,
+    /// What the caller's class adds to the priority in every queue.
+    pub class_priority: u8,
+    /// What the agent must know for this caller in person, beside what the queue asks for.
+    pub needs: Arc<Skills>,
     /// The flow that it went through last, by name.
     pub flow: Option<Arc<str>>,
     /// The queue that it was in last.
@@ -130,6 +138,10 @@ pub struct Call {
     pub supervision: Option<Supervision>,
     /// Everybody who supervised it, at most [`crate::supervision::SUPERVISORS_MAX`].
     pub supervisors: BTreeSet<AgentId>,
+    /// The agent whose phone began it, by itself and not by a command.
+    pub dialled_by: Option<AgentId>,
+    /// A leg of it that another call has now: whoever has it here lets go of it without a word.
+    pub moved: Option<LegNumber>,
 }
 
 /// Who began a call.
@@ -178,8 +190,14 @@ pub enum Phase {
         since: Millis,
         /// When it has waited too long, if there is such a time.
         until: Option<Millis>,
-        /// The agent who is asked to take it, if one is.
-        offer: Option<Offer>,
+        /// The agents who are asked to take it; none while it waits.
+        offers: Vec<Offer>,
+        /// The queue's ring of agents who may take it.
+        ring: u8,
+        /// Only this agent may take it, until `widens`.
+        wanted: Option<AgentId>,
+        /// When more agents may take it, if there is such a time.
+        widens: Option<Millis>,
     },
     /// A certain agent is asked to take it, without a queue.
     Direct { offer: Offer },
@@ -338,8 +356,8 @@ impl Call {
         match &self.phase {
             Phase::Arriving => "arriving",
             Phase::Ivr { .. } => "in a flow",
-            Phase::Queued { offer: None, .. } => "waiting",
-            Phase::Queued { offer: Some(_), .. } | Phase::Direct { .. } => "offered",
+            Phase::Queued { offers, .. } if offers.is_empty() => "waiting",
+            Phase::Queued { .. } | Phase::Direct { .. } => "offered",
             Phase::Dialing { .. } => "dialling",
             Phase::Bridged { consultation: Some(_), .. } => "consulting",
             Phase::Bridged { parties, .. } if parties.len() > 2 => "in a conference",
@@ -359,8 +377,11 @@ impl Call {
 
     fn deadline_of_phase(&self) -> Option<Millis> {
         match &self.phase {
-            Phase::Queued { offer: Some(offer), .. } | Phase::Direct { offer } => Some(offer.until),
-            Phase::Queued { offer: None, until, .. } => *until,
+            Phase::Queued { offers, until, widens, .. } if offers.is_empty() => {
+                until.iter().chain(widens).min().copied()
+            }
+            Phase::Queued { offers, .. } => offers.iter().map(|offer| offer.until).min(),
+            Phase::Direct { offer } => Some(offer.until),
             Phase::Dialing { until, .. }
             | Phase::Ivr { until, .. }
             | Phase::Parked { until, .. } => Some(*until),
@@ -380,35 +401,53 @@ impl Call {
         matches!(self.phase, Phase::Ended { .. })
     }
 
-    /// The offer that is open, if one is.
+    /// The offers that are open.
     #[must_use]
-    pub fn offer(&self) -> Option<&Offer> {
+    pub fn offers(&self) -> &[Offer] {
         match &self.phase {
-            Phase::Queued { offer, .. } => offer.as_ref(),
-            Phase::Direct { offer } => Some(offer),
+            Phase::Queued { offers, .. } => offers,
+            Phase::Direct { offer } => std::slice::from_ref(offer),
             Phase::Bridged {
                 consultation: Some(Consultation { reach: Reach::Offered(offer), .. }),
                 ..
-            } => Some(offer),
+            } => std::slice::from_ref(offer),
             Phase::Arriving
             | Phase::Ivr { .. }
             | Phase::Dialing { .. }
             | Phase::Bridged { .. }
             | Phase::Parked { .. }
             | Phase::Echo
-            | Phase::Ended { .. } => None,
+            | Phase::Ended { .. } => &[],
         }
     }
 
-    /// The open offer, to be changed.
-    pub(crate) fn offer_mut(&mut self) -> Option<&mut Offer> {
+    /// Whether it waits for just this agent.
+    pub(crate) fn waits_for(&self, agent: &AgentId) -> bool {
+        matches!(&self.phase, Phase::Queued { wanted: Some(wanted), .. } if wanted == agent)
+    }
+
+    /// The open offer to this agent.
+    #[must_use]
+    pub fn offer_to(&self, agent: &AgentId) -> Option<&Offer> {
+        self.offers().iter().find(|offer| offer.agent == *agent)
+    }
+
+    /// The open offer that this leg belongs to.
+    #[must_use]
+    pub fn offer_at(&self, leg: LegNumber) -> Option<&Offer> {
+        self.offers().iter().find(|offer| offer.stage.leg() == Some(leg))
+    }
+
+    /// The open offer to this agent, to be changed.
+    pub(crate) fn offer_to_mut(&mut self, agent: &AgentId) -> Option<&mut Offer> {
+        let is_theirs = |offer: &&mut Offer| offer.agent == *agent;
         match &mut self.phase {
-            Phase::Queued { offer, .. } => offer.as_mut(),
-            Phase::Direct { offer } => Some(offer),
+            Phase::Queued { offers, .. } => offers.iter_mut().find(is_theirs),
+            Phase::Direct { offer } => Some(offer).filter(is_theirs),
             Phase::Bridged {
                 consultation: Some(Consultation { reach: Reach::Offered(offer), .. }),
                 ..
-            } => Some(offer),
+            } => Some(offer).filter(is_theirs),
             Phase::Arriving
             | Phase::Ivr { .. }
             | Phase::Dialing { .. }

@@ -173,6 +173,9 @@ pub enum Command {
         relayed: u16,
         retry_after_seconds: Option<u32>,
     },
+    /// The phone of a leg asks for a transfer to whom it reached in another call of its own (REFER
+    /// with Replaces, RFC 3891). Its node has checked that the phone is in that dialog.
+    ReferredWith { call: CallId, leg: LegNumber, other: CallId },
     /// A trunk answers the probes of this node, or does not: calls of the node leave by others then,
     /// if any is reached.
     TrunkSeen { node: NodeId, trunk: Arc<str>, reached: bool },
@@ -193,6 +196,8 @@ pub struct Arrived {
     pub home: Option<(HomeId, u32)>,
     /// The trunk that it came by, if its sender is one.
     pub trunk: Option<Arc<str>>,
+    /// The agent whose phone calls, if it is one.
+    pub phone: Option<AgentId>,
     /// Who calls.
     pub caller: Party,
     /// The user part of the request URI.
@@ -305,6 +310,7 @@ impl Command {
             | Self::Deflect { call, .. }
             | Self::Park { call, .. }
             | Self::Referred { call, .. }
+            | Self::ReferredWith { call, .. }
             | Self::Dispose { call, .. } => Some(*call),
             Self::Owned { report, .. } => report.reported_call(),
             Self::Configure(_)
@@ -345,6 +351,7 @@ impl Command {
             | Self::LegHeld { call, .. }
             | Self::WireChanged { call, .. }
             | Self::Referred { call, .. }
+            | Self::ReferredWith { call, .. }
             | Self::Ivr { call, .. }
             | Self::IvrProgress { call, .. } => Some(*call),
             Self::Configure(_)
@@ -468,6 +475,7 @@ impl Command {
             | Self::TrunkSeen { .. }
             | Self::Agree { .. }
             | Self::Referred { .. }
+            | Self::ReferredWith { .. }
             | Self::Owned { .. } => None,
         }
     }

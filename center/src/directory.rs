@@ -6,6 +6,7 @@
 //! checked as a whole before it is taken: a name that leads nowhere refuses all of it.
 
 mod check;
+mod distribution;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +15,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use check::{DirectoryError, OVERFLOWS_MAX, SECONDS_MAX, TRUNKS_OF_PREFIX_MAX};
+pub use distribution::{
+    CallerClass, Detours, Distribution, LEVEL_MAX, Member, RINGS_MAX, Ring, SKILLS_MAX, Skills,
+    Staffing, WEIGHT_MAX, meets,
+};
 
 use crate::flow::FlowName;
 use crate::ids::{AgentId, NodeId, QueueId};
@@ -51,6 +56,8 @@ pub struct Directory {
     pub reasons: BTreeMap<Arc<str>, Arc<str>>,
     /// How long a session may be without its desk before its agent is logged out, in seconds.
     pub session_grace_seconds: u32,
+    /// Kinds of callers; the first that a caller belongs to counts.
+    pub classes: Vec<CallerClass>,
 }
 
 /// Where a number leads.
@@ -68,6 +75,17 @@ pub enum Route {
     Agent(AgentId),
     /// Nowhere: refused with this SIP status (400 to 699).
     Reject(u16),
+}
+
+impl Route {
+    /// The queue that it leads to, if it leads to one.
+    #[must_use]
+    pub fn queue(&self) -> Option<&QueueId> {
+        match self {
+            Self::Queue(queue) => Some(queue),
+            Self::Flow(_) | Self::Target(_) | Self::Echo | Self::Agent(_) | Self::Reject(_) => None,
+        }
+    }
 }
 
 /// Which callers are let in. Checked when a call arrives, before its route.
@@ -130,6 +148,8 @@ pub struct QueueConfig {
     pub record: bool,
     /// What an agent may say about a call afterwards: code and label. Empty: anything.
     pub dispositions: BTreeMap<Arc<str>, Arc<str>>,
+    /// Who takes which caller when, beyond the strategy.
+    pub distribution: Distribution,
 }
 
 impl Default for QueueConfig {
@@ -146,6 +166,7 @@ impl Default for QueueConfig {
             answer: true,
             record: false,
             dispositions: BTreeMap::new(),
+            distribution: Distribution::default(),
         }
     }
 }
@@ -156,6 +177,22 @@ pub enum Strategy {
     /// Who has been ready longest; then the lowest name.
     #[default]
     LongestIdle,
+    /// Who follows the one asked last, in the order of ranks and names, round and round.
+    RoundRobin,
+    /// All at once, up to [`crate::call::RING_ALL_MAX`]; the first to accept takes the call.
+    RingAll,
+    /// Who took the fewest calls since signing in; then who has been ready longest.
+    FewestCalls,
+    /// Who talked the least since signing in; then who has been ready longest.
+    LeastTalkTime,
+    /// The lowest rank, then the lowest name.
+    Linear,
+    /// By lot, with chances as the members' weights. The lot follows from the call and the
+    /// commit, so that every replica draws the same.
+    WeightedRandom,
+    /// The highest sum of levels in the skills that the queue's first ring asks for; then who has
+    /// been ready longest.
+    HighestLevel,
 }
 
 /// A person who signs in.
@@ -178,6 +215,8 @@ pub struct AgentConfig {
     pub queues: Vec<QueueId>,
     /// The number that outbound calls show. None: the trunk's.
     pub shows: Option<Arc<str>>,
+    /// What the person knows, and how well.
+    pub skills: Skills,
     /// The queues whose agents and callers a supervisor supervises. Empty: all.
     pub supervises: Vec<QueueId>,
 }
@@ -286,6 +325,12 @@ impl Directory {
     #[must_use]
     pub fn hash(&self) -> u64 {
         crate::hash::of_value(self)
+    }
+
+    /// The class of a caller with this number who dialled that one.
+    #[must_use]
+    pub fn class_of(&self, caller: &str, called: &str) -> Option<&CallerClass> {
+        self.classes.iter().find(|class| class.is_of(caller, called))
     }
 
     /// Where a number leads that an agent or a flow dials: a number of ours, else the longest

@@ -333,6 +333,8 @@ pub enum OfferEnd {
     CallerLeft,
     /// The call ended otherwise.
     CallEnded,
+    /// Another agent who was asked at the same time accepted it or sent it on first.
+    TakenByAnother,
     /// The agent sent it to another number.
     Deflected,
 }

@@ -4,17 +4,18 @@
 //! violation is counted and logged: a panic in `apply` would stop all replicas at the same
 //! entry.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::agent::RESULTS_MAX;
 use crate::apply::Turn;
-use crate::call::{LEGS_MAX, LegState, PARTIES_MAX, Reach, Stage};
-use crate::queue::Totals;
+use crate::call::{LEGS_MAX, LegState, Offer, PARTIES_MAX, RING_ALL_MAX, Reach, Stage};
+use crate::directory::meets;
+use crate::queue::{Line, Totals};
 use crate::record::SEGMENTS_MAX;
 use crate::supervision::SupervisionStage;
 use crate::{
-    Agent, AgentId, AgentState, Call, CallId, Center, Counts, HomeId, LegNumber, NodeId, Phase,
-    Queue, QueueId, SessionId,
+    Agent, AgentId, AgentState, Call, CallId, Center, Counts, HomeId, Index, LegNumber, NodeId,
+    Phase, Queue, QueueId, SessionId,
 };
 
 /// A claim that does not hold.
@@ -29,6 +30,9 @@ pub enum Violation {
     /// A caller waits while somebody is ready.
     #[error("queue {queue} has a ready agent and a caller who is offered to nobody")]
     UnmatchedQueue { queue: QueueId },
+    /// Two callers of one priority stand in another order than they entered.
+    #[error("queue {queue}: call {call} stands before {before}, who entered earlier")]
+    Overtaken { queue: QueueId, call: CallId, before: CallId },
     /// A phase names a leg that is not in the state that the phase needs.
     #[error("call {call} is {phase}, but leg {leg} is {is}")]
     WrongLeg { call: CallId, phase: &'static str, leg: LegNumber, is: String },
@@ -77,6 +81,7 @@ impl Violation {
             | Self::CallWithoutAgent { call, .. }
             | Self::WrongLeg { call, .. }
             | Self::WrongPhase { call, .. }
+            | Self::Overtaken { call, .. }
             | Self::Strayed { call, .. } => Some(*call),
             Self::UnmatchedQueue { .. }
             | Self::TooMany { .. }
@@ -117,13 +122,28 @@ impl Center {
             }
         }
         for (id, queue) in &self.queues {
-            if !queue.ready.is_empty() && !queue.unoffered.is_empty() {
+            if self.has_match(queue) {
                 return Err(Violation::UnmatchedQueue { queue: id.clone() });
             }
+            check_order(queue, self)?;
             check_balance(queue)?;
         }
         self.check_counts()?;
         self.check_indexes()
+    }
+
+    /// Somebody waits in this queue for whom an agent is ready.
+    fn has_match(&self, queue: &Queue) -> bool {
+        queue.lines.keys().any(|line| match line {
+            Line::Wanted(agent) => {
+                self.agent_marks.get(agent).is_some_and(|marks| marks.standing.is_some())
+            }
+            Line::Ring(ring, needs) => queue.pool(*ring).is_some_and(|pool| {
+                pool.iter().any(|((_, agent), _)| {
+                    self.config_of(agent).is_some_and(|config| meets(&config.skills, needs))
+                })
+            }),
+        })
     }
 
     pub(crate) fn check_counts(&self) -> Result<(), Violation> {
@@ -139,7 +159,7 @@ impl Center {
     pub(crate) fn check_agents_of(&self, call: &Call) -> Result<(), Violation> {
         let alive = call.legs.values().filter(|leg| leg.state.is_alive());
         let held = alive.filter_map(|leg| leg.role.agent());
-        for agent in held.chain(call.offer().map(|offer| &offer.agent)) {
+        for agent in held.chain(call.offers().iter().map(|offer| &offer.agent)) {
             let state = self.agents.get(agent).map(|agent| &agent.state);
             if state.and_then(AgentState::call) != Some(call.id) {
                 let is = state.map_or("not there", AgentState::name);
@@ -185,13 +205,16 @@ impl Center {
     fn check_agent(&self, agent: &Agent) -> Result<(), Violation> {
         if let Some(call) = agent.state.call() {
             let held = self.calls.get(&call).is_some_and(|call| {
-                call.leg_of(&agent.id).is_some()
-                    || call.offer().is_some_and(|offer| offer.agent == agent.id)
+                call.leg_of(&agent.id).is_some() || call.offer_to(&agent.id).is_some()
             });
             if !held {
                 let (agent, is) = (agent.id.clone(), agent.state.name());
                 return Err(Violation::AgentWithoutCall { agent, is, call });
             }
+        }
+        if agent.shift.talks_since.is_some() && agent.state.call().is_none() {
+            let (what, of) = ("the conversation of agent", agent.id.to_string());
+            return Err(Violation::Misplaced { what, of });
         }
         if let Some(session) = agent.session
             && self.sessions.get(&session).is_none_or(|session| session.agent != agent.id)
@@ -227,6 +250,23 @@ impl Center {
     }
 }
 
+/// Of one priority, who entered earlier stands before who entered later, with ageing, too.
+fn check_order(queue: &Queue, center: &Center) -> Result<(), Violation> {
+    let mut last: BTreeMap<u8, (Index, CallId)> = BTreeMap::new();
+    for waiting in queue.waiting() {
+        let Some(call) = center.call(waiting.call) else { continue };
+        let Phase::Queued { ticket, .. } = &call.phase else { continue };
+        let mine = (*ticket, call.id);
+        if let Some(before) = last.insert(call.priority, mine)
+            && before > mine
+        {
+            let (queue, call, before) = (queue.id.clone(), before.1, call.id);
+            return Err(Violation::Overtaken { queue, call, before });
+        }
+    }
+    Ok(())
+}
+
 /// Offered is answered, abandoned, flowed out and waiting.
 pub(crate) fn check_balance(queue: &Queue) -> Result<(), Violation> {
     let Totals { entered, answered, abandoned, overflowed, .. } = queue.totals;
@@ -257,10 +297,20 @@ fn check_phase(call: &Call) -> Result<(), Violation> {
         }
         Phase::Queued { .. } | Phase::Direct { .. } => {
             needs(call.served, LegState::is_alive)?;
-            match call.offer().map(|offer| offer.stage) {
-                Some(Stage::Accepted(leg) | Stage::Phone(leg)) => needs(leg, invited),
-                Some(Stage::Desk) | None => Ok(()),
+            for offer in call.offers() {
+                match offer.stage {
+                    Stage::Accepted(leg) | Stage::Phone(leg) => needs(leg, invited)?,
+                    Stage::Desk => {}
+                }
             }
+            // Who accepted is alone.
+            let is_accepted = |offer: &Offer| matches!(offer.stage, Stage::Accepted(_));
+            if call.offers().len() > RING_ALL_MAX
+                || call.offers().len() > 1 && call.offers().iter().any(is_accepted)
+            {
+                return Err(wrong());
+            }
+            Ok(())
         }
         Phase::Dialing { leg, .. } => {
             needs(call.served, LegState::is_alive)?;

@@ -39,6 +39,9 @@ pub struct Leg {
     pub muted: bool,
     /// The keys that were pressed last for who is there.
     pub keys: Option<Keys>,
+    /// How many owners it had in another call, from which it came, until its far end has been told
+    /// where it is now and that is committed. 0: it is at home here.
+    pub lives_elsewhere: u32,
 }
 
 /// Keys for a far end, sent as telephone-events (RFC 4733).

@@ -6,7 +6,8 @@
 //!
 //! Read in this order: `ids`, `directory` (what the operator configured), `call` and `wants`
 //! (what a call is, and what it wants of its node), `agent`, `queue`, `command`, `outcome` and
-//! `event`, then `apply/`, which decides, `acd`, which chooses, and `store`, which saves. `flow`
+//! `event`, then `apply/`, which decides, `acd`, which chooses (among the
+//! `seats` of agents, in `ranked` sets), and `store`, which saves. `flow`
 //! is the IVR's language. `audit` judges what all of this did, from outside.
 
 mod acd;
@@ -26,8 +27,11 @@ mod leg;
 mod marks;
 mod outcome;
 pub mod queue;
+mod ranked;
 pub mod record;
 mod registration;
+mod seats;
+mod served;
 mod state;
 mod store;
 pub mod supervision;
@@ -51,6 +55,7 @@ pub use outcome::{Outcome, Rejected, Reply, Touched};
 pub use queue::Queue;
 pub use record::{CallResult, Cdr, Record, Side};
 pub use registration::Registration;
+pub use served::{SERVED_MAX, Served};
 pub use state::{Center, Counts, Node};
 pub use store::{Change, LoadError};
 pub use supervision::{Supervision, SupervisionMode, SupervisionStage};

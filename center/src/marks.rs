@@ -2,8 +2,11 @@
 //!
 //! Owns no index: [`crate::Center`] moves a call from one set of marks to the next.
 
+use std::sync::Arc;
+
 use crate::call::FlowKey;
-use crate::queue::{Place, Totals};
+use crate::directory::Directory;
+use crate::queue::{Line, Place, Totals};
 use crate::trunk::TrunkMarks;
 use crate::{Call, Millis, NodeId, Phase, QueueId, Side};
 
@@ -48,18 +51,28 @@ pub(crate) struct QueuePlace {
     pub(crate) queue: QueueId,
     pub(crate) place: Place,
     pub(crate) since: Millis,
-    pub(crate) offered: bool,
+    /// Nothing while it is offered.
+    pub(crate) line: Option<Line>,
 }
 
 impl CallMarks {
-    pub(crate) fn of(call: &Call) -> Self {
+    pub(crate) fn of(call: &Call, directory: &Directory) -> Self {
         let place = match &call.phase {
-            Phase::Queued { queue, ticket, since, offer, .. } => Some(QueuePlace {
-                queue: queue.clone(),
-                place: Place::new(call.priority, *ticket, call.id),
-                since: *since,
-                offered: offer.is_some(),
-            }),
+            Phase::Queued { queue, ticket, since, offers, ring, wanted, .. } => {
+                let config = directory.queues.get(queue);
+                let age = config.map_or(0, |config| config.distribution.age_seconds);
+                let line = match (wanted, config) {
+                    (Some(agent), _) => Line::Wanted(agent.clone()),
+                    (None, Some(config)) => config.line(*ring, &call.needs),
+                    (None, None) => Line::Ring(*ring, Arc::clone(&call.needs)),
+                };
+                Some(QueuePlace {
+                    queue: queue.clone(),
+                    place: Place::new(call.priority, *ticket, call.id).aged(*since, age),
+                    since: *since,
+                    line: offers.is_empty().then_some(line),
+                })
+            }
             Phase::Arriving
             | Phase::Ivr { .. }
             | Phase::Direct { .. }

@@ -65,6 +65,8 @@ pub struct Touched {
     pub flows: BTreeSet<FlowKey>,
     /// Agents whose phones registered or left.
     pub registrations: BTreeSet<AgentId>,
+    /// Callers whose last agent changed, by number.
+    pub served: BTreeSet<Arc<str>>,
     /// What trunks carried lately, and which rest.
     pub trunks: BTreeSet<Arc<str>>,
     /// The directory.
@@ -86,6 +88,7 @@ impl Touched {
         self.homes.extend(&more.homes);
         self.flows.extend(more.flows.iter().cloned());
         self.registrations.extend(more.registrations.iter().cloned());
+        self.served.extend(more.served.iter().cloned());
         self.trunks.extend(more.trunks.iter().cloned());
         self.directory |= more.directory;
         self.version |= more.version;

@@ -129,6 +129,8 @@ impl Cdr {
         match next.map(|next| &next.kind) {
             Some(SegmentKind::Talk(_)) if waits => SegmentEnd::Answered,
             Some(_) => SegmentEnd::FlowedOut,
+            // Another call has its place.
+            None if waits && self.cause == Cause::Transferred => SegmentEnd::FlowedOut,
             None if waits && self.ended_by == Side::Caller => SegmentEnd::Abandoned,
             None if waits => SegmentEnd::Refused,
             None => SegmentEnd::Ended,

@@ -108,6 +108,7 @@ mod tests {
             always_ready: false,
             queues: Vec::new(),
             shows: None,
+            skills: crate::directory::Skills::new(),
             supervises: Vec::new(),
         }
     }

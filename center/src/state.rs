@@ -9,20 +9,22 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::acd;
-use crate::agent::{Link, Results};
+use crate::agent::Results;
 use crate::apply::Turn;
 use crate::call::FlowKey;
 use crate::directory::AgentConfig;
 use crate::flow::{Flow, FlowName, FlowVersion};
 use crate::marks::{CallMarks, QueuePlace};
-use crate::queue::{Rank, Waiting};
+use crate::queue::Waiting;
+use crate::ranked::Ranked;
 use crate::registration::Registration;
+use crate::seats::{AgentMarks, Seat, seats_of};
+use crate::served::Served;
 use crate::trunk::{Trunk, TrunkCalls};
 use crate::version::{OLDEST, Reads};
 use crate::{
-    Agent, AgentId, AgentState, Call, CallId, Directory, Home, HomeId, Index, Millis, NodeId,
-    Queue, QueueId, Session, SessionId,
+    Agent, AgentId, Call, CallId, Directory, Home, HomeId, Index, Millis, NodeId, Queue, QueueId,
+    Session, SessionId,
 };
 
 /// The replicated contact centre.
@@ -43,6 +45,7 @@ pub struct Center {
     pub(crate) flows: BTreeMap<FlowKey, FlowEntry>,
     pub(crate) trunks: BTreeMap<Arc<str>, Trunk>,
     pub(crate) counts: Counts,
+    pub(crate) served: BTreeMap<Arc<str>, Served>,
     /// What is written, see [`Center::version`]; 0 before the first command.
     pub(crate) version: u8,
     /// Commands that were applied in version 4: what the rehearsal of an upgrade does differently.
@@ -56,6 +59,10 @@ pub struct Center {
     pub(crate) deadlines: BTreeSet<(Millis, Due)>,
     /// Index: how each agent stands in the other indexes.
     pub(crate) agent_marks: BTreeMap<AgentId, AgentMarks>,
+    /// Index: callers who are remembered, the oldest first.
+    pub(crate) served_order: BTreeSet<(Index, Arc<str>)>,
+    /// Index: where each agent can be offered calls.
+    pub(crate) seats: BTreeMap<AgentId, Arc<[Seat]>>,
     /// Index: the calls on each trunk.
     pub(crate) trunk_calls: BTreeMap<Arc<str>, TrunkCalls>,
 }
@@ -104,14 +111,8 @@ pub(crate) enum Due {
     Agent(AgentId),
     /// The grace of a lost desk.
     Session(SessionId),
-}
-
-/// How an agent stands in the indexes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct AgentMarks {
-    deadline: Option<Millis>,
-    /// Set when the agent can be offered calls.
-    idle_since: Option<Millis>,
+    /// Its callers are to be sent on.
+    Queue(QueueId),
 }
 
 impl Center {
@@ -201,6 +202,16 @@ impl Center {
         self.queues.get(id)
     }
 
+    /// The place of a waiting call, counted from 1, and how long it is expected to wait from now
+    /// on, in milliseconds, where that can be said: see [`Queue::expected_wait_ms`].
+    #[must_use]
+    pub fn position(&self, call: &Call) -> Option<(usize, Option<u64>)> {
+        let QueuePlace { queue, place, .. } = CallMarks::of(call, &self.directory).place?;
+        let queue = self.queues.get(&queue)?;
+        let ahead = queue.ahead_of(place);
+        Some((ahead + 1, queue.expected_wait_ms(ahead)))
+    }
+
     /// All queues by name.
     pub fn queues(&self) -> impl ExactSizeIterator<Item = &Queue> {
         self.queues.values()
@@ -261,7 +272,7 @@ impl Center {
     pub(crate) fn insert_call(&mut self, turn: &mut Turn, call: Call) {
         let id = call.id;
         self.counts.begun += 1;
-        let after = CallMarks::of(&call);
+        let after = CallMarks::of(&call, &self.directory);
         self.calls.insert(id, Arc::new(call));
         turn.outcome.touched.calls.insert(id);
         self.move_call(turn, id, CallMarks::default(), after);
@@ -276,9 +287,9 @@ impl Center {
         edit: impl FnOnce(&mut Call) -> T,
     ) -> T {
         let call = self.calls.get_mut(&id).expect("the command was checked against the call");
-        let before = CallMarks::of(call);
+        let before = CallMarks::of(call, &self.directory);
         let result = edit(Arc::make_mut(call));
-        let after = CallMarks::of(call);
+        let after = CallMarks::of(call, &self.directory);
         turn.outcome.touched.calls.insert(id);
         self.move_call(turn, id, before, after);
         result
@@ -287,7 +298,8 @@ impl Center {
     pub(crate) fn remove_call(&mut self, turn: &mut Turn, id: CallId) {
         if let Some(call) = self.calls.remove(&id) {
             turn.outcome.touched.calls.insert(id);
-            self.move_call(turn, id, CallMarks::of(&call), CallMarks::default());
+            let before = CallMarks::of(&call, &self.directory);
+            self.move_call(turn, id, before, CallMarks::default());
         }
     }
 
@@ -322,26 +334,27 @@ impl Center {
             }
         }
         if before.place != after.place {
-            if let Some(QueuePlace { queue, place, .. }) = before.place {
-                // With another priority it is where it was; only who enters gets a ticket.
+            if let Some(QueuePlace { queue, place, line, .. }) = before.place {
+                // With another priority it is where it was; only who enters a queue leaves another.
                 let stays = after.place.as_ref().is_some_and(|after| {
                     after.queue == queue && after.place.ticket == place.ticket
                 });
                 if let Some(queue) = self.queues.get_mut(&queue) {
-                    queue.leave(&place);
+                    queue.leave(&place, line.as_ref());
                     if !stays {
                         after.exit.count(&mut queue.totals);
+                        queue.departed(turn.at);
                     }
                 }
                 turn.outcome.touched.queues.insert(queue);
             }
-            if let Some(QueuePlace { queue: id, place, since, offered }) = after.place {
+            if let Some(QueuePlace { queue: id, place, since, line }) = after.place {
                 let queue = self.queues.entry(id.clone()).or_insert_with(|| Queue::new(id.clone()));
-                queue.enter(place, Waiting { call: place.call, since });
-                if !offered {
-                    queue.unoffered.insert(place);
-                    turn.unmatched.insert(id.clone());
+                if line.is_some() {
+                    turn.opened.entry(id.clone()).or_default().insert(place);
                 }
+                queue.memory.next_since.get_or_insert(turn.at);
+                queue.enter(place, Waiting { call: place.call, since }, line);
                 turn.outcome.touched.queues.insert(id);
             }
         }
@@ -360,7 +373,7 @@ impl Center {
         self.flow_versions.get(&key.name) == Some(&key.version)
     }
 
-    fn move_deadline(
+    pub(crate) fn move_deadline(
         &mut self,
         due: impl Fn() -> Due,
         before: Option<Millis>,
@@ -394,66 +407,6 @@ impl Center {
         self.move_agent(turn, id);
     }
 
-    /// Brings the indexes up to date with an agent, their session and their configuration.
-    pub(crate) fn move_agent(&mut self, turn: &mut Turn, id: &AgentId) {
-        let after = self.marks_of(id);
-        let before = self.agent_marks.get(id).copied().unwrap_or_default();
-        if before == after {
-            return;
-        }
-        if after == AgentMarks::default() {
-            self.agent_marks.remove(id);
-        } else {
-            self.agent_marks.insert(id.clone(), after);
-        }
-        self.move_deadline(|| Due::Agent(id.clone()), before.deadline, after.deadline);
-        if before.idle_since == after.idle_since {
-            return;
-        }
-        let directory = Arc::clone(&self.directory);
-        let Some(config) = directory.agents.get(id) else { return };
-        for queue_id in &config.queues {
-            let Some(strategy) = directory.queues.get(queue_id).map(|queue| queue.strategy) else {
-                continue;
-            };
-            let Some(queue) = self.queues.get_mut(queue_id) else { continue };
-            if let Some(since) = before.idle_since {
-                queue.ready.remove(&(acd::rank(strategy, since), id.clone()));
-            }
-            if let Some(since) = after.idle_since {
-                queue.ready.insert((acd::rank(strategy, since), id.clone()));
-                turn.unmatched.insert(queue_id.clone());
-            }
-            turn.outcome.touched.queues.insert(queue_id.clone());
-        }
-    }
-
-    fn marks_of(&self, id: &AgentId) -> AgentMarks {
-        let Some(agent) = self.agents.get(id) else { return AgentMarks::default() };
-        let idle_since = match agent.state {
-            AgentState::Ready { .. } if self.can_be_offered(agent) => Some(agent.idle_since),
-            AgentState::Ready { .. }
-            | AgentState::LoggedOut { .. }
-            | AgentState::NotReady { .. }
-            | AgentState::Reserved { .. }
-            | AgentState::Ringing { .. }
-            | AgentState::Talking { .. }
-            | AgentState::Held { .. }
-            | AgentState::WrapUp { .. } => None,
-        };
-        AgentMarks { deadline: agent.deadline(), idle_since }
-    }
-
-    /// Has a phone, and a desk that is there or none that is needed.
-    pub(crate) fn can_be_offered(&self, agent: &Agent) -> bool {
-        let Some(config) = self.config_of(&agent.id) else { return false };
-        let is_there = match agent.session.and_then(|session| self.sessions.get(&session)) {
-            Some(session) => session.link == Link::Live,
-            None => config.always_ready,
-        };
-        is_there && !config.device.is_empty()
-    }
-
     pub(crate) fn insert_session(&mut self, turn: &mut Turn, session: Session) {
         let before = self.sessions.get(&session.id).and_then(Session::deadline);
         self.move_deadline(|| Due::Session(session.id), before, session.deadline());
@@ -480,17 +433,32 @@ impl Center {
         let texts = self.directory.flows.iter();
         self.flow_versions =
             texts.map(|(name, text)| (name.clone(), FlowVersion::of(text))).collect();
-        for queue in self.queues.values_mut() {
-            *queue = Queue { totals: queue.totals, ..Queue::new(queue.id.clone()) };
+        let served = self.served.iter().map(|(number, served)| (served.at, number.clone()));
+        self.served_order = served.collect();
+        self.seats = seats_of(&self.directory);
+        for (id, queue) in &mut self.queues {
+            let config = self.directory.queues.get(id);
+            let rings = config.map_or(1, |config| config.distribution.ring_count());
+            let (totals, memory) = (queue.totals, std::mem::take(&mut queue.memory));
+            let pools = vec![Ranked::default(); rings];
+            *queue = Queue { totals, memory, pools, ..Queue::new(id.clone()) };
         }
+        let deserted = self
+            .queues
+            .iter()
+            .filter_map(|(id, queue)| Some((queue.memory.deserted?, Due::Queue(id.clone()))));
+        self.deadlines.extend(deserted);
         for node in self.nodes.values_mut() {
             node.calls = 0;
         }
         for entry in self.flows.values_mut() {
             entry.calls = 0;
         }
-        let calls: Vec<_> =
-            self.calls.values().map(|call| (call.id, CallMarks::of(call))).collect();
+        let calls: Vec<_> = self
+            .calls
+            .values()
+            .map(|call| (call.id, CallMarks::of(call, &self.directory)))
+            .collect();
         for (id, marks) in calls {
             self.move_call(turn, id, CallMarks::default(), marks);
         }
@@ -503,13 +471,6 @@ impl Center {
         for id in &agents {
             self.move_agent(turn, id);
         }
-    }
-}
-
-impl Rank {
-    /// Earlier is better.
-    #[must_use]
-    pub fn earliest(at: Millis) -> Self {
-        Self(at.0)
+        self.seat_freed(turn);
     }
 }

@@ -16,7 +16,7 @@ use crate::apply::Turn;
 use crate::call::FlowKey;
 use crate::flow::{Flow, FlowVersion};
 use crate::hash::Hash;
-use crate::queue::Totals;
+use crate::queue::{Memory, Totals};
 use crate::state::{Counts, FlowEntry, Node};
 use crate::version::{self, Foreign};
 use crate::{
@@ -84,6 +84,7 @@ mod tag {
     pub(super) const RESULT: u8 = b'r';
     pub(super) const REGISTRATION: u8 = b'p';
     pub(super) const COUNTS: u8 = b't';
+    pub(super) const SERVED: u8 = b'l';
     pub(super) const TRUNK: u8 = b'k';
     /// Of version 4.
     #[cfg(feature = "next-version")]
@@ -113,8 +114,8 @@ impl Center {
             pairs.push((key_u64(tag::SESSION, id.0), self.sessions.get(id).map(encode)));
         }
         for id in &touched.queues {
-            let totals = self.queues.get(id).map(|queue| encode(&queue.totals));
-            pairs.push((key(tag::QUEUE, id.as_str()), totals));
+            let own = self.queues.get(id).map(|queue| encode(&(&queue.totals, &queue.memory)));
+            pairs.push((key(tag::QUEUE, id.as_str()), own));
         }
         for id in &touched.nodes {
             let node = self.nodes.get(id).map(|node| encode_node(self.version(), node));
@@ -126,6 +127,9 @@ impl Center {
         for id in &touched.registrations {
             let registration = self.registrations.get(id).map(encode);
             pairs.push((key(tag::REGISTRATION, id.as_str()), registration));
+        }
+        for number in &touched.served {
+            pairs.push((key(tag::SERVED, number), self.served.get(number).map(encode)));
         }
         for name in &touched.trunks {
             pairs.push((key(tag::TRUNK, name), self.trunks.get(name).map(encode)));
@@ -179,6 +183,7 @@ impl Center {
             homes: self.homes.keys().copied().collect(),
             flows: self.flows.keys().cloned().collect(),
             registrations: self.registrations.keys().cloned().collect(),
+            served: self.served.keys().cloned().collect(),
             trunks: self.trunks.keys().cloned().collect(),
             directory: true,
             version: false,
@@ -284,8 +289,8 @@ impl Loader {
             }
             tag::QUEUE => {
                 let id = QueueId::parse(text(id)?).map_err(|error| corrupt(&error.to_string()))?;
-                let totals: Totals = decode("totals", value)?;
-                center.queues.insert(id.clone(), Queue { totals, ..Queue::new(id) });
+                let (totals, memory): (Totals, Memory) = decode("queue", value)?;
+                center.queues.insert(id.clone(), Queue { totals, memory, ..Queue::new(id) });
             }
             tag::NODE => {
                 let node = decode_node(center.version(), value)?;
@@ -297,6 +302,9 @@ impl Loader {
             tag::REGISTRATION => {
                 let id = AgentId::parse(text(id)?).map_err(|error| corrupt(&error.to_string()))?;
                 center.registrations.insert(id, decode("registration", value)?);
+            }
+            tag::SERVED => {
+                center.served.insert(text(id)?.into(), decode("served caller", value)?);
             }
             tag::TRUNK => {
                 center.trunks.insert(text(id)?.into(), decode("trunk", value)?);

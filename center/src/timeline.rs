@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::Cause;
 use crate::flow::{FlowName, FlowVersion};
-use crate::ids::{AgentId, Index, LegNumber, Millis, NodeId, QueueId};
+use crate::ids::{AgentId, CallId, Index, LegNumber, Millis, NodeId, QueueId};
 use crate::record::{CallResult, Side};
 use crate::supervision::SupervisionMode;
 
@@ -109,6 +109,14 @@ pub enum What {
     Transfers { leg: LegNumber, to: Option<Arc<str>> },
     /// It could not go where it was transferred: this agent gets it back.
     Recalled { agent: AgentId },
+    /// It waits for this agent first, who talked with the caller last.
+    WaitsFor { agent: AgentId },
+    /// It has waited so long that the agents of this ring of its queue may take it.
+    Widened { queue: QueueId, ring: u8 },
+    /// Too few agents of this queue are there to wait for.
+    NoAgents { queue: QueueId },
+    /// The caller is of this class.
+    Classed { class: Arc<str> },
     /// A leg's agent is not heard, or is heard again.
     Muted { leg: LegNumber, muted: bool },
     /// So many keys were pressed for those who hear the leg. Which is nobody's business.
@@ -137,6 +145,10 @@ pub enum What {
     TrunkFull { trunk: Arc<str> },
     /// Every trunk to this number carries what it may, or rests.
     NoTrunkFree { number: Arc<str> },
+    /// This leg came from another call, in which its phone asked for that.
+    CameFrom { leg: LegNumber, call: CallId },
+    /// Whoever its phone talked or waited with goes on in this call.
+    WentTo { call: CallId },
 }
 
 /// Why this agent was chosen.
@@ -154,6 +166,43 @@ pub enum Why {
     Consulted,
     /// The agent transferred it, and it came back.
     Recalled,
+    /// The next in turn of so many ready agents; `after` was asked last.
+    RoundRobin { after: Option<AgentId>, ready: u32 },
+    /// So many agents are asked at once, of so many ready ones.
+    RingAll { agents: u32, ready: u32 },
+    /// Drawn by lot: this one fell to the agent, of a total of the ready agents' weights.
+    WeightedRandom { lot: u64, total: u64, ready: u32 },
+    /// The best by what the queue's strategy compares, among so many ready agents with this or a
+    /// higher penalty; `next` would have been the next ones, in this order.
+    Best { by: Figure, penalty: u16, ready: u32, next: Vec<Rival> },
+    /// The caller waits for this agent, who talked with them last.
+    LastAgent,
+}
+
+/// What a strategy compares of an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Figure {
+    /// Since when they were idle.
+    IdleSince(Millis),
+    /// Calls since they signed in.
+    Calls(u64),
+    /// Milliseconds of conversation since they signed in.
+    TalkMs(u64),
+    /// Their rank in the queue.
+    Rank(u64),
+    /// Their levels in what the queue asks for, added up.
+    Level(u64),
+}
+
+/// A ready agent who was not the best.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rival {
+    /// Who.
+    pub agent: AgentId,
+    /// What was compared.
+    pub by: Figure,
+    /// Compared before that.
+    pub penalty: u16,
 }
 
 /// A ready agent who was not chosen.
@@ -265,6 +314,10 @@ impl fmt::Display for What {
             Self::Transfers { leg, to: None } => {
                 write!(f, "leg {leg} leaves the call to the one who was asked")
             }
+            Self::WaitsFor { agent } => write!(f, "waits for {agent}, who talked with them last"),
+            Self::Widened { queue, ring } => write!(f, "came to ring {ring} of queue {queue}"),
+            Self::NoAgents { queue } => write!(f, "nobody of queue {queue} is there to wait for"),
+            Self::Classed { class } => write!(f, "the caller is of class {class}"),
             Self::Recalled { agent } => write!(f, "came back to {agent}, who transferred it"),
             Self::Muted { leg, muted: true } => write!(f, "leg {leg} is muted"),
             Self::Muted { leg, muted: false } => write!(f, "leg {leg} is heard again"),
@@ -284,6 +337,8 @@ impl fmt::Display for What {
             Self::GoesBy { leg, trunk } => write!(f, "leg {leg} leaves by trunk {trunk}"),
             Self::TrunkFull { trunk } => write!(f, "trunk {trunk} has all calls that it may bring"),
             Self::NoTrunkFree { number } => write!(f, "no trunk to {number} takes a call"),
+            Self::CameFrom { leg, call } => write!(f, "leg {leg} came from call {call}"),
+            Self::WentTo { call } => write!(f, "goes on in call {call}"),
         }
     }
 }
@@ -305,7 +360,47 @@ impl fmt::Display for Why {
             Self::Called => f.write_str("the agent's number was dialled"),
             Self::Consulted => f.write_str("another agent asks"),
             Self::Recalled => f.write_str("a transfer by this agent failed"),
+            Self::RoundRobin { after: Some(after), ready } => {
+                write!(f, "next in turn after {after}, of {ready} ready")
+            }
+            Self::RoundRobin { after: None, ready } => write!(f, "first in turn, of {ready} ready"),
+            Self::RingAll { agents, ready } => {
+                write!(f, "one of {agents} asked at once, of {ready} ready")
+            }
+            Self::WeightedRandom { lot, total, ready } => {
+                write!(f, "drawn by lot {lot} of {total} among {ready} ready")
+            }
+            Self::Best { by, penalty, ready, next } => {
+                write!(f, "{by}{}, of {ready} ready", Penalty(*penalty))?;
+                for (place, Rival { agent, by, penalty }) in next.iter().enumerate() {
+                    let before = if place == 0 { "; then" } else { "," };
+                    write!(f, "{before} {agent} with {by}{}", Penalty(*penalty))?;
+                }
+                Ok(())
+            }
+            Self::LastAgent => f.write_str("talked with this caller last"),
         }
+    }
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::IdleSince(since) => write!(f, "idle since {since}"),
+            Self::Calls(calls) => write!(f, "{calls} calls taken"),
+            Self::TalkMs(ms) => write!(f, "{} s talked", ms / 1_000),
+            Self::Rank(rank) => write!(f, "rank {rank}"),
+            Self::Level(level) => write!(f, "level {level}"),
+        }
+    }
+}
+
+/// A penalty in words, unless there is none.
+struct Penalty(u16);
+
+impl fmt::Display for Penalty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 { Ok(()) } else { write!(f, " and penalty {}", self.0) }
     }
 }
 

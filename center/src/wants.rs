@@ -28,6 +28,8 @@ pub struct Wants {
     pub keys: BTreeMap<LegNumber, Keys>,
     /// Legs whose voices are not in the recording.
     pub off_record: BTreeSet<LegNumber>,
+    /// A leg that another call has now: nothing is said to it any more.
+    pub moved: Option<LegNumber>,
 }
 
 /// What a call wants of a leg.
@@ -120,6 +122,7 @@ impl Call {
             record: self.records(),
             off_record: self.off_the_record(),
             keys: self.keys(),
+            moved: self.moved,
         }
     }
 

@@ -15,6 +15,7 @@ fn arrived() -> Command {
         owner: NodeId(1),
         home: None,
         trunk: None,
+        phone: None,
         caller: Party { number: "100".into(), name: Some("Alice".into()) },
         called: "echo".into(),
         wire: Wire::from(vec![1; 20]),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tandem_center::agent::Agent;
+use tandem_center::directory::{Skills, Strategy};
 use tandem_center::event::{Happened, OfferEnd};
 use tandem_center::hash::Hash;
 use tandem_center::timeline::Returned;
@@ -55,7 +56,6 @@ struct Entry {
 /// An offer that is open.
 #[derive(Clone, Debug)]
 struct Open {
-    agent: AgentId,
     until: Millis,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Model {
     /// Calls that began, and the commit that ended each.
     began: BTreeMap<CallId, Index>,
     cdrs: Ledger,
-    offers: BTreeMap<CallId, Open>,
+    offers: BTreeMap<CallId, BTreeMap<AgentId, Open>>,
     /// Who answered which call from a queue or directly.
     answered: BTreeMap<CallId, AgentId>,
     replies: BTreeMap<(AgentId, CommandId), Reply>,
@@ -89,6 +89,8 @@ pub struct Counts {
     pub calls: u64,
     /// Offers to agents.
     pub offers: u64,
+    /// Of them, to an agent beside others.
+    pub at_once: u64,
     /// Conversations with agents.
     pub answered: u64,
     /// Offers that came back because nobody answered.
@@ -232,10 +234,11 @@ impl Model {
                 Some(call) => drop(self.calls.insert(*id, Arc::clone(call))),
                 None => drop(self.calls.remove(id)),
             }
-            if let Some(open) = self.offers.get_mut(id)
-                && let Some(offer) = step.center.call(*id).and_then(|call| call.offer())
-            {
-                open.until = offer.until;
+            let Some(open) = self.offers.get_mut(id) else { continue };
+            for offer in step.center.call(*id).iter().flat_map(|call| call.offers()) {
+                if let Some(open) = open.get_mut(&offer.agent) {
+                    open.until = offer.until;
+                }
             }
         }
         if !outcome.touched.calls.is_empty() || !outcome.touched.agents.is_empty() {
@@ -293,11 +296,11 @@ impl Model {
     fn offers_open_and_close_once(&mut self, step: &Step<'_>) -> Result<(), Broken> {
         for event in step.events() {
             if let Happened::Offered { agent, call, until, .. } = event {
-                self.open_offer(call.call, Open { agent: agent.clone(), until: *until })?;
+                self.open_offer(step, call.call, agent, Open { until: *until })?;
             } else if let Happened::OfferEnded { agent, call, why } = event {
                 self.close_offer(step, agent, *call, Some(*why))?;
             } else if let Happened::Established { agent, call, .. } = event
-                && self.offers.get(&call.call).is_some_and(|open| open.agent == *agent)
+                && self.offers.get(&call.call).is_some_and(|open| open.contains_key(agent))
             {
                 self.close_offer(step, agent, call.call, None)?;
             }
@@ -305,14 +308,23 @@ impl Model {
         Ok(())
     }
 
-    fn open_offer(&mut self, call: CallId, open: Open) -> Result<(), Broken> {
+    /// Several agents only where the queue rings all at once, and then each once.
+    fn open_offer(
+        &mut self,
+        step: &Step<'_>,
+        call: CallId,
+        agent: &AgentId,
+        open: Open,
+    ) -> Result<(), Broken> {
         self.counts.offers += 1;
-        let agent = open.agent.clone();
-        if let Some(before) = self.offers.insert(call, open) {
-            let why = format!("{call} is offered to {} and {agent}", before.agent);
+        let mine = self.offers.entry(call).or_default();
+        let is_repeated = mine.insert(agent.clone(), open).is_some();
+        if is_repeated || (mine.len() > 1 && !rings_all(step.center, call)) {
+            let why = format!("{call} is offered to {:?}, then to {agent}", mine.keys());
             return Err(broken("no_call_is_offered_to_two_agents", why));
         }
-        let to_them = self.offers.iter().filter(|(_, open)| open.agent == agent);
+        self.counts.at_once += u64::from(mine.len() > 1);
+        let to_them = self.offers.iter().filter(|(_, open)| open.contains_key(agent));
         let to_them: Vec<_> = to_them.map(|(call, _)| call.to_string()).collect();
         if to_them.len() > 1 {
             let why = format!("{agent} is offered {to_them:?}");
@@ -328,7 +340,7 @@ impl Model {
         call: CallId,
         end: Option<OfferEnd>,
     ) -> Result<(), Broken> {
-        let Some(open) = self.offers.remove(&call).filter(|open| open.agent == *agent) else {
+        let Some(open) = self.offers.get_mut(&call).and_then(|open| open.remove(agent)) else {
             let why = format!("the offer of {call} to {agent} ends, and is not open");
             return Err(broken("an_offer_ends_once", why));
         };
@@ -365,16 +377,21 @@ impl Model {
         Ok(())
     }
 
-    /// Higher priority first, then the earlier commit. An offer that came back keeps the place.
+    /// Higher priority first, then the earlier commit, among those whom the same agents may take.
+    /// An offer that came back keeps the place.
     fn callers_are_offered_in_their_order(&self, step: &Step<'_>) -> Result<(), Broken> {
         for event in step.events() {
             let Happened::Offered { call, .. } = event else { continue };
             let Some(offered) = step.center.call(call.call) else { continue };
-            let Some((queue, place)) = place_of(offered) else { continue };
+            let Some((queue, _)) = place_of(offered) else { continue };
+            let Some(place) = order_of(step.center, offered) else { continue };
             let Some(live) = step.center.queue(queue) else { continue };
             let others = live.waiting().filter_map(|waiting| step.center.call(waiting.call));
-            for other in others.filter(|other| other.offer().is_none()) {
-                if place_of(other).is_some_and(|(_, before)| before < place) {
+            let alike = |other: &&Arc<Call>| {
+                other.offers().is_empty() && may_be_taken_by(other) == may_be_taken_by(offered)
+            };
+            for other in others.filter(alike) {
+                if order_of(step.center, other).is_some_and(|before| before < place) {
                     let why = format!("{} is offered before {}", offered.id, other.id);
                     return Err(broken("callers_are_offered_in_their_order", why));
                 }
@@ -442,6 +459,34 @@ fn place_of(call: &Call) -> Option<(&tandem_center::QueueId, (u8, Index, CallId)
     Some((queue, (u8::MAX - call.priority, *ticket, call.id)))
 }
 
+/// What decides who may take a waiting call, besides the queue.
+fn may_be_taken_by(call: &Call) -> Option<(u8, &Option<AgentId>, &Skills)> {
+    let Phase::Queued { ring, wanted, .. } = &call.phase else { return None };
+    Some((*ring, wanted, &call.needs))
+}
+
+/// Whether the call waits in a queue that asks several agents at once.
+fn rings_all(center: &Center, call: CallId) -> bool {
+    let Some(Phase::Queued { queue, .. }) = center.call(call).map(|call| &call.phase) else {
+        return false;
+    };
+    let config = center.directory().queues.get(queue);
+    config.is_some_and(|config| config.strategy == Strategy::RingAll)
+}
+
+/// The order of service in a queue: with ageing, as if a caller had come earlier by so much for
+/// each step of priority.
+fn order_of(center: &Center, call: &Call) -> Option<(i128, Index, CallId)> {
+    let Phase::Queued { queue, ticket, since, .. } = &call.phase else { return None };
+    let step = center.directory().queues.get(queue)?.distribution.age_seconds;
+    let priority = i128::from(call.priority);
+    let key = match step {
+        0 => -priority,
+        step => i128::from(since.0) - priority * i128::from(step) * 1_000,
+    };
+    Some((key, *ticket, call.id))
+}
+
 fn nodes_apply_the_same_log(index: Index, known: Entry, mine: Entry) -> Result<(), Broken> {
     if known.content == mine.content {
         return Ok(());
@@ -463,7 +508,7 @@ fn no_agent_has_two_calls<'a>(of: impl Iterator<Item = &'a Arc<Call>>) -> Result
     for call in of {
         let alive = call.legs.values().filter(|leg| leg.state.is_alive());
         let mut agents: Vec<_> = alive.filter_map(|leg| leg.role.agent()).collect();
-        agents.extend(call.offer().map(|offer| &offer.agent));
+        agents.extend(call.offers().iter().map(|offer| &offer.agent));
         agents.sort_unstable();
         agents.dedup();
         for agent in agents {

@@ -252,7 +252,7 @@ impl Desk {
     /// It rings at the desk: some accept, some decline, some are not there.
     fn consider(&mut self, view: &View<'_>, id: CallId, random: &mut Random) -> Option<Command> {
         let call = view.center.call(id)?;
-        let offer = call.offer().filter(|offer| offer.agent == self.agent)?;
+        let offer = call.offer_to(&self.agent)?;
         if offer.stage != Stage::Desk {
             return None;
         }

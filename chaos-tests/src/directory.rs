@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tandem_center::directory::{
-    AgentConfig, AnswersOn, OutboundRule, PasswordHash, QueueConfig, Role, TrunkConfig,
+    AgentConfig, AnswersOn, CallerClass, Member, NumberPattern, OutboundRule, PasswordHash,
+    QueueConfig, Ring, Role, Skills, Strategy, TrunkConfig,
 };
 use tandem_center::{AgentId, Directory, QueueId, Route};
 
@@ -78,8 +79,56 @@ fn person(answers_on: AnswersOn, queues: &[&str]) -> AgentConfig {
         always_ready: false,
         queues: queues.iter().map(|name| queue(name)).collect(),
         shows: None,
+        skills: BTreeMap::new(),
         supervises: Vec::new(),
     }
+}
+
+fn skill(name: &str, level: u8) -> Skills {
+    Skills::from([(name.into(), level)])
+}
+
+/// What the queues say of their distribution. The strategies change with the version, so that
+/// callers wait and agents ring while another one begins.
+fn distribute(directory: &mut Directory, version: u64) {
+    let strategies = [
+        Strategy::RingAll,
+        Strategy::LongestIdle,
+        Strategy::RoundRobin,
+        Strategy::FewestCalls,
+        Strategy::LeastTalkTime,
+        Strategy::Linear,
+        Strategy::WeightedRandom,
+        Strategy::HighestLevel,
+    ];
+    for (place, config) in (0..).zip(directory.queues.values_mut()) {
+        config.strategy = strategies[((version + place) % strategies.len() as u64) as usize];
+        let asks = skill("talk", 1);
+        let last = Ring { after_seconds: 9, waives_caller: true, ..Ring::default() };
+        config.distribution.rings = vec![Ring { skills: asks, ..Ring::default() }, last];
+    }
+    for (name, known) in [("ana", 3), ("bob", 1), ("dan", 2), ("eve", 1), ("bot1", 1), ("bot2", 1)]
+    {
+        if let Some(person) = directory.agents.get_mut(&agent(name)) {
+            person.skills = skill("talk", known);
+        }
+    }
+    let sales = directory.queues.get_mut(&queue("sales")).expect("it is always there");
+    sales.distribution.age_seconds = 5;
+    sales.distribution.last_agent_seconds = 4;
+    sales.distribution.rings[1].queues = vec![queue("quiet")];
+    let (aside, first) =
+        (Member { penalty: 1, ..Member::default() }, Member { preference: 1, ..Member::default() });
+    sales.distribution.members = BTreeMap::from([(agent("bob"), aside), (agent("dan"), first)]);
+    let quiet = directory.queues.get_mut(&queue("quiet")).expect("it is always there");
+    quiet.distribution.no_answer_penalty = Some(1);
+    directory.classes = vec![CallerClass {
+        name: "gold".into(),
+        called: vec![NumberPattern::Exact("sales".into())],
+        priority: u8::try_from(version % 3).unwrap_or_default(),
+        skills: skill("talk", 2),
+        ..CallerClass::default()
+    }];
 }
 
 fn agents() -> BTreeMap<AgentId, AgentConfig> {
@@ -145,6 +194,7 @@ pub(crate) fn directory(version: u64) -> Directory {
         session_grace_seconds: 8,
         ..Directory::default()
     };
+    distribute(&mut directory, version);
     if !version.is_multiple_of(2) {
         let flow = MENU.replace(r#"queue = "support""#, r#"queue = "quiet""#);
         directory.flows.insert("menu".into(), flow.into());

@@ -116,11 +116,11 @@ pub(crate) fn wrap(mutant: Option<Mutant>, center: &Center) -> Option<Arc<Call>>
 fn offer_twice(center: &Center) -> Option<Call> {
     let mut agents = center.agents();
     let agent = agents.find(|agent| matches!(agent.state, AgentState::Ringing { .. }))?;
-    let is_free = |call: &&Arc<Call>| matches!(call.phase, Phase::Queued { offer: None, .. });
+    let is_free = |call: &&Arc<Call>| matches!(&call.phase, Phase::Queued { offers, .. } if offers.is_empty());
     let mut call = Call::clone(center.calls().find(is_free)?);
-    if let Phase::Queued { offer, .. } = &mut call.phase {
+    if let Phase::Queued { offers, .. } = &mut call.phase {
         let (since, until) = (center.at(), center.at().plus_seconds(5));
-        *offer = Some(Offer { agent: agent.id.clone(), since, until, stage: Stage::Desk });
+        offers.push(Offer { agent: agent.id.clone(), since, until, stage: Stage::Desk });
     }
     Some(call)
 }
@@ -130,7 +130,9 @@ fn turn_round(center: &Center) -> Option<Call> {
     for queue in center.queues().filter(|queue| queue.length() > 1) {
         let last = queue.waiting().last()?;
         let mut call = Call::clone(center.call(last.call)?);
-        if let Phase::Queued { ticket, offer: None, .. } = &mut call.phase {
+        if let Phase::Queued { ticket, offers, .. } = &mut call.phase
+            && offers.is_empty()
+        {
             *ticket = 1;
             return Some(call);
         }

@@ -191,6 +191,7 @@ impl World {
                 Where::Node(_) => None,
             },
             trunk: None,
+            phone: None,
             caller: Party { number: "100".into(), name: None },
             called,
             wire: wire_of(end),

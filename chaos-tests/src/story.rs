@@ -282,7 +282,7 @@ impl Seen<'_> {
         let (agent, call) = (directory::agent(name), self.call);
         self.world.runs_until("it is offered", |world| {
             let value = world.value(call);
-            value.is_some_and(|call| call.offer().is_some_and(|offer| offer.agent == agent))
+            value.is_some_and(|call| call.offer_to(&agent).is_some())
         });
     }
 

@@ -313,11 +313,15 @@ impl World {
             .map_err(|error| broken("entries_are_readable", error.to_string()))?;
         let (mutant, keeps_lines) = (self.plan.mutant, self.plan.keeps_lines);
         let (now, clock) = (self.now, self.nodes[id as usize - 1].clock_ms(self.now));
+        let moment = self.nodes[id as usize - 1].moment(now);
         let Some(running) = &mut self.node(id).running else { return Ok(()) };
         let before = running.center.index();
         let line = keeps_lines.then(|| format!("node {id} #{index} {}", shortened(&command)));
         let (is_tick, given_by) = Step::kind(&command);
         let (at, command) = mutants::twist(mutant, (Millis(committed.at), clock), command, index);
+        if let Command::NodeUp { node, .. } = &command {
+            running.presence.handle_return(moment, node.0);
+        }
         let result = running.center.apply(index, at, command);
         mutants::corrupt(mutant, &mut running.center);
         running.keep(index, &result);

@@ -9,12 +9,13 @@
 //!
 //! Read in this order: [`entry`] (what is in a log entry), [`driver`] (the machine), [`log`] (its
 //! disk), [`store`] (the directory), [`snapshot`], [`cache`] (applied state), [`records`],
-//! [`wire`] (frames and handshake between nodes), [`presence`] (who is there, and who may act),
-//! [`replay`] (all of it, read again later), [`shared`] (two machines over one directory),
-//! [`recovery`] (what is done when a majority is lost).
+//! [`wire`] (frames, handshake and datagrams between nodes), [`presence`] (who is there, and who may
+//! act), [`copies`] (messages that go both ways), [`replay`] (all of it, read again later),
+//! [`shared`] (two machines over one directory), [`recovery`] (what is done when a majority is lost).
 
 pub mod cache;
 pub mod clock;
+pub mod copies;
 pub mod driver;
 pub mod entry;
 pub mod log;

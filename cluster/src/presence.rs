@@ -106,8 +106,17 @@ struct Peer {
     last: Beat,
     /// When its last beat came, by our clock.
     heard: Option<Moment>,
+    /// When the log last said that it is there.
+    back: Option<Moment>,
     /// Its machine refused a connection that was begun then: there was no process.
     refused: Option<Moment>,
+}
+
+impl Peer {
+    /// When it last showed itself, in whichever way.
+    fn seen(&self) -> Option<Moment> {
+        self.heard.max(self.back)
+    }
 }
 
 /// A beat that is to be sent.
@@ -143,6 +152,23 @@ impl Presence {
     /// This node.
     pub fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// This process.
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// The process of a peer that was heard last; `None` if there was none.
+    pub fn incarnation_of(&self, node: NodeId) -> Option<u64> {
+        self.peers.get(&node).filter(|peer| peer.heard.is_some()).map(|peer| peer.last.incarnation)
+    }
+
+    /// This process and the peer's, if the peer's beats say that it knows this one.
+    pub fn acquainted(&self, node: NodeId) -> Option<(u64, u64)> {
+        let last = self.peers.get(&node)?.last;
+        let knows = last.echo > 0 && last.echo_of == self.incarnation;
+        knows.then_some((self.incarnation, last.incarnation))
     }
 
     /// The members are these; `others` are voters and learners without this node.
@@ -196,9 +222,17 @@ impl Presence {
         if !newer {
             return;
         }
-        let peer = Peer { last: beat, heard: Some(now), refused: None };
+        let peer = Peer { last: beat, heard: Some(now), refused: None, ..peer };
         self.peers.insert(from, peer);
         self.renew(now);
+    }
+
+    /// It is applied here that this peer is there. It proposed that itself, so there was a process
+    /// not long ago.
+    pub fn handle_return(&mut self, now: Moment, node: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.back = Some(now);
+        }
     }
 
     /// The machine of this peer refused a connection that was begun at that moment. It says
@@ -277,15 +311,15 @@ impl Presence {
             return Vec::new();
         };
         let is_missed = |peer: &Peer| {
-            let heard = peer.heard.unwrap_or(since).max(since);
-            // Who was never heard has no process that could have been refused: it is not there yet.
+            let seen = peer.seen();
+            // Who was never seen has no process that could have been refused: it is not there yet.
             let refused = peer.refused.filter(|refused| *refused >= self.role_since);
-            refused > peer.heard && peer.heard.is_some_and(|heard| now > heard)
-                || now.saturating_sub(heard) >= self.timing.loss_ms
+            refused > seen && seen.is_some_and(|seen| now > seen)
+                || now.saturating_sub(seen.unwrap_or(since).max(since)) >= self.timing.loss_ms
         };
         let missed = self.peers.iter().filter(|(_, peer)| is_missed(peer));
         missed
-            .map(|(node, peer)| (*node, now.saturating_sub(peer.heard.unwrap_or(since))))
+            .map(|(node, peer)| (*node, now.saturating_sub(peer.seen().unwrap_or(since))))
             .collect()
     }
 

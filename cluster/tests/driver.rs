@@ -4,7 +4,9 @@ mod world;
 
 use std::collections::BTreeSet;
 use tandem_cluster::driver::{ChangeError, Lost, ProposeError};
-use tandem_cluster::{MembershipChange, MemoryLog, Message, MessageType, Options, ProposalId};
+use tandem_cluster::{
+    Entry, MembershipChange, MemoryLog, Message, MessageType, Options, ProposalId,
+};
 use world::World;
 
 fn data(history: &world::History) -> Vec<&[u8]> {
@@ -139,6 +141,59 @@ fn a_new_leader_is_elected_within_two_timeouts() {
     world.crash(old, 0);
     world.run(700);
     assert!(world.leader().is_some_and(|leader| leader != old));
+}
+
+#[test]
+fn who_asks_too_soon_whether_it_may_stand_asks_again_and_leads_in_time() {
+    let mut slowest = 0;
+    for seed in 0..60 {
+        let mut world = World::seeded(3, seed);
+        let old = world.elect();
+        world.run(1_000);
+        // One of the others does not hear the leader's last heartbeats.
+        let first = (old + seed % 2) % 3 + 1;
+        world.cut_links.insert((old, first));
+        world.run(150);
+        world.crash(old, 0);
+        let died = world.now;
+        while world.leader().is_none_or(|leader| leader == old) {
+            world.run(1);
+        }
+        slowest = slowest.max(world.now - died);
+    }
+    // One time-out of the other one, and a question.
+    assert!(slowest < 400, "{slowest} ms");
+}
+
+/// As a leader of raft-rs sends it when what a follower lost goes again behind the news of a commit.
+#[test]
+fn entries_that_do_not_follow_what_their_append_says_are_passed_over() {
+    let mut world = World::of(3);
+    let leader = world.elect();
+    for number in 0..20_u8 {
+        world.propose(leader, &[number]);
+    }
+    world.run(500);
+    let follower = leader % 3 + 1;
+    let term = world.driver(leader).role().term;
+    let (last, _) = world.driver(follower).applied();
+    let entry = |index| Entry { index, term, data: vec![7].into(), ..Entry::default() };
+    let mut message = Message {
+        from: leader,
+        to: follower,
+        term,
+        index: last,
+        log_term: term,
+        ..Message::default()
+    };
+    message.set_msg_type(MessageType::MsgAppend);
+    message.set_entries((5..last + 3).map(entry).collect());
+    let now = world.now;
+    world.driver(follower).handle_message(now, message).unwrap();
+    world.propose(leader, b"next");
+    world.run(500);
+    world.check().unwrap();
+    assert_eq!(world.history(follower).last().unwrap().2, b"next");
 }
 
 #[test]

@@ -10,22 +10,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tandem_center::{Command, Home, HomeId, Wire};
+use tandem_center::{Call, CallId, Command, Home, HomeId, Wire};
 
 use super::{call, replica, sip_transport};
 use crate::address::{AddressBackend, AddressError};
+use crate::media_engine::PortKey;
 use crate::node::Node;
 use crate::stations::{ServiceAddress, Station};
 
 /// How often an address that could not be opened is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
 
-/// From the closing of an address until nothing is on its way from it any more: call actors and packet
-/// threads take what they are told within a millisecond or two.
-const SETTLE: Duration = Duration::from_millis(20);
+/// How often it is looked whether the call actors of an address that goes have let go of it: they
+/// take a millisecond or two, on a busy machine more.
+const SETTLE: Duration = Duration::from_millis(5);
+
+/// How long those actors may take. One that hangs does not keep the address from its own node.
+const SETTLED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Renewals of an address within its lifetime: the kernel withdraws it up to half a second early.
 const RENEWALS: u32 = 4;
@@ -39,8 +43,10 @@ pub enum Message {
     TryAgain,
     /// The network knows that an address is here, or it does not.
     Taken(HomeId, ServiceAddress, Result<(), AddressError>),
-    /// Nothing is sent from this address any more: it may go, if this is still its epoch.
-    Yield(HomeId, u32),
+    /// The calls of this address are told to let go, since then: it may go when they have.
+    Yield(HomeId, u32, Instant),
+    /// Nothing is sent from this address any more: it goes, if this is still its epoch.
+    Quiet(HomeId, u32),
     /// It is time to renew what is held.
     Renew,
     /// The renewal of an address failed.
@@ -97,7 +103,8 @@ impl Actor for HomesActor {
                 state.look();
             }
             Message::Taken(home, address, taken) => state.taken(home, &address, taken),
-            Message::Yield(home, epoch) => state.yields(home, epoch),
+            Message::Yield(home, epoch, since) => state.yields(home, epoch, since),
+            Message::Quiet(home, epoch) => state.yielded(home, epoch),
             Message::Renew => state.renew(),
             Message::NotRenewed(home, error) => {
                 tracing::error!(%home, %error, "the service address is not renewed");
@@ -113,22 +120,28 @@ impl Actor for HomesActor {
 
 impl State {
     fn look(&mut self) {
-        let mut closed = self.yield_others();
+        self.yield_others();
         let wanted = self.wanted();
-        let open = self.node.stations.open_homes();
-        for home in open.iter().filter(|home| !wanted.contains_key(home)) {
-            self.close(*home);
-            closed = true;
+        for home in self.node.stations.open_homes() {
+            match wanted.get(&home) {
+                None => self.close(home),
+                // It was another node's, and what is here of it is from before: its sockets hold
+                // what that one has answered, and the kernel may not have it any more.
+                Some((epoch, _)) if self.node.stations.taken_in(home) != Some(*epoch) => {
+                    drop(self.shut(home));
+                }
+                Some(_) => (),
+            }
         }
+        let open = self.node.stations.open_homes();
         let (listening, missing) = self.node.sockets.open_listeners();
         if missing {
             self.look_again();
         }
-        if closed || listening {
-            // Whoever reads a socket keeps it.
-            self.node.actors.tell_transport(sip_transport::Message::ReadAll);
+        if listening || self.is_anything_unserved() {
+            self.node.actors.tell_replica(replica::Message::Listening);
         }
-        for (home, address) in wanted.iter().filter(|(home, _)| !open.contains(home)) {
+        for (home, (_, address)) in wanted.iter().filter(|(home, _)| !open.contains(home)) {
             match ServiceAddress::decode(address) {
                 Some(address) => self.take(*home, address),
                 None => {
@@ -138,23 +151,31 @@ impl State {
         }
     }
 
-    /// What this node is to hold, by the replicated state.
-    fn wanted(&self) -> BTreeMap<HomeId, Wire> {
+    /// The calls of an address that is open are not served yet.
+    fn is_anything_unserved(&self) -> bool {
+        let open = self.node.stations.open_homes();
+        let held = self.node.homes_held();
+        held.iter().any(|(home, epoch)| {
+            open.contains(home) && self.node.stations.served(*home) != Some(*epoch)
+        })
+    }
+
+    /// What this node is to hold, by the replicated state, and since which epoch.
+    fn wanted(&self) -> BTreeMap<HomeId, (u32, Wire)> {
         let me = self.node.id;
         self.node.replica.read_local(|machine| {
             let yielded = |id, home: &Home| self.yielded.get(&id) == Some(&home.epoch);
             let held = |id, home: &Home| home.holder == me && !yielded(id, home);
             let homes = machine.center().homes().filter(|(id, home)| held(*id, home));
-            homes.map(|(id, home)| (id, home.address.clone())).collect()
+            homes.map(|(id, home)| (id, (home.epoch, home.address.clone()))).collect()
         })
     }
 
     /// Lets go of addresses whose own node is up again, or of all if this node is draining: first
-    /// nothing is done for their calls any more, then they go. Far ends never hear two. True if
-    /// anything was closed.
-    fn yield_others(&mut self) -> bool {
+    /// nothing is done for their calls any more, then they go. Far ends never hear two.
+    fn yield_others(&mut self) {
         if !self.node.lease.holds() {
-            return false;
+            return;
         }
         let me = self.node.id;
         let due: Vec<(HomeId, u32)> = self.node.replica.read_local(|machine| {
@@ -164,32 +185,51 @@ impl State {
             due.map(|(id, home)| (id, home.epoch)).collect()
         });
         self.yielded.retain(|id, epoch| due.contains(&(*id, *epoch)));
-        let mut closed = false;
+        let now = Instant::now();
         for (home, epoch) in due {
             if self.yielded.insert(home, epoch).is_none() {
                 self.close(home);
-                self.forsake_calls_of(home);
-                closed = true;
-                drop(self.me.send_after(SETTLE, move || Message::Yield(home, epoch)));
+                for call in self.ports_of(home).keys().filter_map(|id| self.node.router.call(*id)) {
+                    drop(call.send_message(call::Message::Forsake));
+                }
+                drop(self.me.send_after(SETTLE, move || Message::Yield(home, epoch, now)));
             } else {
                 // Said before, and not committed yet.
-                drop(self.me.send_after(TRY_AGAIN, move || Message::Yield(home, epoch)));
+                drop(self.me.send_after(TRY_AGAIN, move || Message::Yield(home, epoch, now)));
             }
         }
-        closed
     }
 
-    fn forsake_calls_of(&self, home: HomeId) {
-        let calls: Vec<_> = self.node.replica.read_local(|machine| {
+    /// The calls that live at an address, and the media ports that they have here.
+    fn ports_of(&self, home: HomeId) -> BTreeMap<CallId, Vec<PortKey>> {
+        self.node.replica.read_local(|machine| {
             let calls = machine.center().calls().filter(|call| call.home == Some(home));
-            calls.map(|call| call.id).collect()
-        });
-        for call in calls.into_iter().filter_map(|id| self.node.router.call(id)) {
-            drop(call.send_message(call::Message::Forsake));
+            let ports = |call: &Call| {
+                call.legs.keys().map(|leg| PortKey { call: call.id.0, leg: leg.0 }).collect()
+            };
+            calls.map(|call| (call.id, ports(call))).collect()
+        })
+    }
+
+    /// The next holder speaks as soon as it knows. Before that the call actors have let go, and then
+    /// the packet threads, which do what they are told in order.
+    fn yields(&mut self, home: HomeId, epoch: u32, since: Instant) {
+        if self.yielded.get(&home) != Some(&epoch) {
+            return;
+        }
+        let ports = self.ports_of(home);
+        let is_served = ports.keys().any(|call| self.node.router.call(*call).is_some());
+        if is_served && since.elapsed() < SETTLED_WITHIN {
+            return drop(self.me.send_after(SETTLE, move || Message::Yield(home, epoch, since)));
+        }
+        let last = Arc::new(LastOne { me: self.me.clone(), home, epoch });
+        for port in ports.into_values().flatten() {
+            let last = Arc::clone(&last);
+            self.node.engine.export(port, move |_closed| drop(last));
         }
     }
 
-    fn yields(&mut self, home: HomeId, epoch: u32) {
+    fn yielded(&mut self, home: HomeId, epoch: u32) {
         if self.yielded.get(&home) == Some(&epoch) {
             let command = Command::HomeYielded { home, epoch };
             self.node.propose_then(&command, |_| ());
@@ -226,9 +266,9 @@ impl State {
             tracing::error!(%home, %error, "the service address is not taken");
             return self.look_again();
         }
-        if !self.wanted().contains_key(&home) {
+        let Some((epoch, _)) = self.wanted().remove(&home) else {
             return self.release(home, address.ips());
-        }
+        };
         let Some(station) = Station::new(Some(home), address) else { return };
         self.promise_ports(home, station.media_ip);
         if let Err(error) = self.node.sockets.open(&station.listens) {
@@ -237,9 +277,8 @@ impl State {
             return self.look_again();
         }
         tracing::info!(%home, address = %station.sip, "this node holds the service address");
-        self.node.stations.opened(home, station);
-        self.node.actors.tell_transport(sip_transport::Message::ReadAll);
-        self.node.actors.tell_replica(replica::Message::LookAtAll);
+        self.node.stations.opened(home, epoch, station);
+        self.node.actors.tell_replica(replica::Message::Listening);
     }
 
     /// Callers reach the address before all its calls are served here: their ports are theirs.
@@ -253,11 +292,20 @@ impl State {
     }
 
     fn close(&mut self, home: HomeId) {
-        let Some(station) = self.node.stations.closed(home) else { return };
+        if let Some(station) = self.shut(home) {
+            self.release(home, station.ips());
+        }
+    }
+
+    /// Closes the sockets of an address; what it was.
+    fn shut(&mut self, home: HomeId) -> Option<Arc<Station>> {
+        let station = self.node.stations.closed(home)?;
         self.node.sockets.close(&station.listens);
+        // Whoever reads a socket keeps it, and it could not be opened again.
+        self.node.actors.tell_transport(sip_transport::Message::ReadAll);
         self.node.engine.forget(station.media_ip);
         tracing::info!(%home, address = %station.sip, "this node lets go of the service address");
-        self.release(home, station.ips());
+        Some(station)
     }
 
     fn release(&self, home: HomeId, ips: Vec<IpAddr>) {
@@ -289,6 +337,19 @@ impl State {
         if !std::mem::replace(&mut self.again, true) {
             drop(self.me.send_after(TRY_AGAIN, || Message::TryAgain));
         }
+    }
+}
+
+/// Says that an address is quiet when all have let go of this.
+struct LastOne {
+    me: ActorRef<Message>,
+    home: HomeId,
+    epoch: u32,
+}
+
+impl Drop for LastOne {
+    fn drop(&mut self) {
+        drop(self.me.send_message(Message::Quiet(self.home, self.epoch)));
     }
 }
 

@@ -5,6 +5,8 @@
 //! thread and only hands on; what must be started or batched is the work of [`ReplicaActor`],
 //! which looks at the whole state when it starts, so nothing is lost with it.
 
+mod serving;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
@@ -19,7 +21,7 @@ use tandem_center::{
 use tandem_cluster::{Committed, Index, Role};
 
 use super::version::Versions;
-use super::{agent, call, homes, queue, witness};
+use super::{agent, call, homes, queue, sip_transport, witness};
 use crate::alarms::ClockWatch;
 use crate::api::events::EventLog;
 use crate::node::{Node, unix_ms};
@@ -131,6 +133,11 @@ impl Machine for CenterMachine {
             Err(error) => return self.unreadable(entry.index, &error),
         };
         self.center.begin(entry.data.first().copied().unwrap_or(OLDEST));
+        if let Command::NodeUp { node, .. } = &command
+            && let Some(own) = self.actors()
+        {
+            own.replica.is_back(node.0);
+        }
         match self.center.apply(entry.index, Millis(entry.at), command) {
             Ok(Outcome { reply, touched, events, records }) => {
                 self.uncached.merge(&touched);
@@ -312,6 +319,8 @@ pub enum Message {
     LookAtRoleSoon,
     /// The state was replaced, or this actor is new: look at every value.
     LookAtAll,
+    /// A service address is open: its calls are served, and then it is read.
+    Listening,
     /// A test of the supervision: die.
     Panic,
 }
@@ -382,6 +391,16 @@ impl Actor for ReplicaActor {
                 drop(me.send_after(PROPOSE_AGAIN, move || Message::RoleChanged(role)));
             }
             Message::LookAtAll => state.look_at_all(),
+            Message::Listening => {
+                // What comes in between is looked at with the next epoch.
+                let held = state.node.homes_held();
+                state.look_at_arrivals();
+                state.look_at_all();
+                for (home, epoch) in held {
+                    state.node.stations.serves(home, epoch);
+                }
+                state.node.actors.tell_transport(sip_transport::Message::ReadAll);
+            }
             #[expect(clippy::panic, reason = "the hook that tests of the supervision pull")]
             Message::Panic => panic!("the test hook was pulled"),
         }
@@ -390,44 +409,6 @@ impl Actor for ReplicaActor {
 }
 
 impl State {
-    fn serve(&self, call: Arc<Call>) {
-        if call.owner != self.node.id || self.node.router.call(call.id).is_some() {
-            return;
-        }
-        if !self.node.lease.has_held() {
-            // What this node had on its disk when it started may be old, and its calls another's by
-            // now. All calls are looked at when it knows.
-            return;
-        }
-        if self.node.stations.of(call.home).is_none() && self.is_home(&call) {
-            // Its address is not open yet; all calls are looked at when it is.
-            return;
-        }
-        let id = call.id;
-        if call.epoch == 0 && self.node.router.was_refused(id) {
-            tracing::info!(call = %id, "committed after its caller was refused: it is ended");
-            self.node.propose_then(&call::end_of_refused(id), |_| ());
-            return;
-        }
-        let arguments = call::Arguments::Committed { node: Arc::clone(&self.node), call };
-        self.node.actors.start_call(&self.node, id, arguments);
-        // What was committed meanwhile found no actor to be told.
-        self.node.replica.read_local(|machine| {
-            if let (Some(actor), Some(call)) =
-                (self.node.router.call(id), machine.center().call(id))
-            {
-                drop(actor.send_message(call::Message::Changed(Arc::clone(call))));
-            }
-        });
-    }
-
-    fn serve_if_ours(&self, id: CallId) {
-        let call = self.node.replica.read_local(|machine| machine.center().call(id).cloned());
-        if let Some(call) = call {
-            self.serve(call);
-        }
-    }
-
     fn propose_cleared(&mut self) {
         let calls: Vec<_> = std::mem::take(&mut self.cleared).into_iter().collect();
         if calls.is_empty() {
@@ -455,18 +436,13 @@ impl State {
         self.node.announce();
     }
 
-    /// A call whose home nobody knows any more is served at the node's own address.
-    fn is_home(&self, call: &Call) -> bool {
-        let homes = |center: &Center| center.homes().any(|(id, _)| Some(id) == call.home);
-        self.node.replica.read_local(|machine| homes(machine.center()))
-    }
-
     /// The leader says whom it misses; a node that was missed and is here says so.
     fn look_at_presence(&mut self) {
         let me = self.node.id;
-        let missed = self.node.replica.missed();
         let (up, missed, (draining, is_bare)) = self.node.replica.read_local(|machine| {
             let center = machine.center();
+            // Asked for while nothing is applied: who comes back meanwhile is not missed.
+            let missed = self.node.replica.missed();
             let is_up = |node| center.node(node).is_some_and(|node| node.up);
             // Who was removed from the cluster is missed by nobody, and may own calls.
             let known = center.nodes().map(|(node, _)| node.0);
@@ -481,7 +457,11 @@ impl State {
             let silent_ms = u32::try_from(silent_ms).unwrap_or(u32::MAX);
             let node = NodeId(node);
             if self.may_propose(node) {
-                tracing::error!(%node, silent_ms, "a node is missed: others take its calls over");
+                if self.node.replica.is_gone(node.0) {
+                    tracing::info!(%node, "a node that was removed has no part any more");
+                } else {
+                    tracing::error!(%node, silent_ms, "a node is missed: others take its calls over");
+                }
                 self.propose_presence(Command::NodeLost { node, silent_ms });
             }
         }
@@ -536,17 +516,19 @@ impl State {
         if !announced || !self.may_propose(self.node.id) {
             return;
         }
-        if !up {
-            tracing::warn!("this node was missed and is back");
-        }
         let node = Arc::clone(&self.node);
-        self.node.propose_then(&self.node.is_up(false), move |outcome| {
+        let confirm = move |outcome: Result<_, _>| {
             if let (Ok(_), Some(lease)) = (outcome, lease) {
                 node.replica.confirm_lease(lease);
                 // Now it is known which calls are here, and each describes its ports.
                 node.actors.tell_replica(Message::LookAtAll);
             }
-        });
+        };
+        if up {
+            return self.node.propose_then(&self.node.is_up(false), confirm);
+        }
+        tracing::warn!("this node was missed and is back");
+        self.node.propose_caught_up(self.node.is_up(false), confirm);
     }
 
     fn may_propose(&mut self, about: NodeId) -> bool {
@@ -562,32 +544,5 @@ impl State {
     fn propose_presence(&self, command: Command) {
         // What is not committed is seen again at the next look.
         self.node.propose_then(&command, |_| ());
-    }
-
-    fn look_at_all(&self) {
-        let node = self.node.id;
-        let (unserved, queues, agents) = self.node.replica.read_local(|machine| {
-            let center = machine.center();
-            let ours = center.calls().filter(|call| call.owner == node);
-            // Told while nothing is applied: a newer value must not come to an actor before an older.
-            let unserved: Vec<_> = ours
-                .filter(|call| match self.node.router.call(call.id) {
-                    Some(actor) => {
-                        drop(actor.send_message(call::Message::Changed(Arc::clone(call))));
-                        false
-                    }
-                    None => true,
-                })
-                .cloned()
-                .collect();
-            let queues: Vec<_> = center.queues().map(|queue| queue.id.clone()).collect();
-            let agents: Vec<_> = center.agents().map(|agent| agent.id.clone()).collect();
-            (unserved, queues, agents)
-        });
-        for call in unserved {
-            self.serve(call);
-        }
-        self.node.actors.follow_directory(&self.node, &queues, &agents);
-        self.node.actors.tell_homes(homes::Message::Look);
     }
 }

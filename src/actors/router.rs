@@ -34,7 +34,7 @@ const REFUSED_MAX: usize = 4_096;
 const HUNG_UP_MAX: usize = 512;
 
 /// How long a BYE is repeated (RFC 3261 §17.1.2.2).
-const BYE_REPEATED: Duration = Duration::from_millis(GIVE_UP_MS);
+pub const BYE_REPEATED: Duration = Duration::from_millis(GIVE_UP_MS);
 
 /// The routing table of one node.
 #[derive(Debug)]
@@ -78,8 +78,12 @@ impl Default for Router {
 impl Router {
     /// The actor that owns the dialog with this SIP Call-ID.
     pub fn by_sip_call_id(&self, sip_call_id: &[u8]) -> Option<ActorRef<call::Message>> {
-        let call = *self.dialogs(sip_call_id).get(sip_call_id)?;
-        self.call(call)
+        self.call(self.bound(sip_call_id)?)
+    }
+
+    /// The call that messages with this SIP Call-ID go to, whether it has an actor or not.
+    pub fn bound(&self, sip_call_id: &[u8]) -> Option<CallId> {
+        self.dialogs(sip_call_id).get(sip_call_id).copied()
     }
 
     /// The actor of a call.
@@ -87,15 +91,29 @@ impl Router {
         self.calls_of(call).get(&call).map(|served| served.actor.clone())
     }
 
+    /// All calls that have an actor.
+    pub fn served(&self) -> Vec<(CallId, ActorRef<call::Message>)> {
+        let of = |shard: &Mutex<HashMap<CallId, Served>>| {
+            let calls = locked(shard);
+            calls.iter().map(|(id, served)| (*id, served.actor.clone())).collect::<Vec<_>>()
+        };
+        self.calls.iter().flat_map(of).collect()
+    }
+
     /// Messages with this SIP Call-ID go to `call` from now on.
     pub fn bind(&self, sip_call_id: &[u8], call: CallId) {
         self.dialogs(sip_call_id).insert(sip_call_id.into(), call);
     }
 
-    /// The leg with this SIP Call-ID is gone. The BYE that ended it gets its answer again if it
-    /// comes again; another BYE does not.
-    pub fn leave(&self, sip_call_id: &[u8], bye: Option<(Asked, Answer)>) {
-        self.dialogs(sip_call_id).remove(sip_call_id);
+    /// The leg of `call` with this SIP Call-ID is gone. It may be another call's by now: the leg went
+    /// there, or a woken process had read the INVITE of a call that then came here. The BYE that ended
+    /// it gets its answer again if it comes again; another BYE does not.
+    pub fn leave(&self, sip_call_id: &[u8], call: CallId, bye: Option<(Asked, Answer)>) {
+        let mut dialogs = self.dialogs(sip_call_id);
+        if dialogs.get(sip_call_id) == Some(&call) {
+            dialogs.remove(sip_call_id);
+        }
+        drop(dialogs);
         if let Some((bye, answer)) = bye {
             locked(&self.left).keep(Instant::now(), bye, answer);
         }
@@ -158,11 +176,9 @@ impl Router {
         refused.push_back(call);
     }
 
-    /// Whether it was; asked once.
+    /// Whether it was.
     pub fn was_refused(&self, call: CallId) -> bool {
-        let mut refused = locked(&self.refused);
-        let at = refused.iter().position(|id| *id == call);
-        at.and_then(|at| refused.remove(at)).is_some()
+        locked(&self.refused).contains(&call)
     }
 
     /// The end of `call` is committed, or it was refused before it was a call: it takes no place

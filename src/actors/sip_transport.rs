@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -45,6 +45,9 @@ const RETRY_AFTER_SECONDS: &str = "2";
 
 /// How often the delay of the runtime's tasks is measured.
 const LAG_EVERY: Duration = Duration::from_millis(50);
+
+/// A task that runs so late was not kept from it by load: the process was stopped.
+const STOPPED: Duration = Duration::from_secs(1);
 
 /// How often the answers to BYEs that nobody can repeat any more are given up.
 const ANSWERS_FORGOTTEN_EVERY: Duration = Duration::from_secs(1);
@@ -116,6 +119,7 @@ async fn measure_lag(node: Arc<Node>) {
         let due = Instant::now() + LAG_EVERY;
         tokio::time::sleep_until(due.into()).await;
         node.lag.observe(due.elapsed());
+        node.leaseless.observe(node.lease.holds());
     }
 }
 
@@ -127,6 +131,26 @@ async fn forget_answers(node: Arc<Node>) {
     }
 }
 
+/// For how long the node has been awake without a lease. While the process is stopped another node
+/// may have taken its addresses, and nothing is known of that when it wakes up: it is not cut off
+/// for that.
+#[derive(Debug, Default)]
+pub struct Leaseless {
+    ticks: AtomicU32,
+}
+
+impl Leaseless {
+    fn observe(&self, holds: bool) {
+        let before = self.ticks.load(Ordering::Relaxed);
+        self.ticks.store(if holds { 0 } else { before.saturating_add(1) }, Ordering::Relaxed);
+    }
+
+    /// To a twentieth of a second.
+    pub fn get(&self) -> Duration {
+        LAG_EVERY * self.ticks.load(Ordering::Relaxed)
+    }
+}
+
 /// The delay of the runtime's tasks, smoothed.
 #[derive(Debug, Default)]
 pub struct Lag {
@@ -134,8 +158,12 @@ pub struct Lag {
 }
 
 impl Lag {
-    /// Rises at once, falls by halves: load that was just shed should not come back at once.
+    /// Rises at once, falls by halves: load that was just shed should not come back at once. A
+    /// process that was stopped has no load, and what it read before may be another node's.
     fn observe(&self, late: Duration) {
+        if late > STOPPED {
+            return;
+        }
         let late = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
         let before = self.micros.load(Ordering::Relaxed);
         self.micros.store(late.max(before / 2), Ordering::Relaxed);
@@ -199,11 +227,24 @@ impl Dispatcher {
             | Method::Refer
             | Method::Message
             | Method::Update
-            | Method::Other(_) => self.node.answer_unknown_dialog(&request, &peer),
+            | Method::Other(_) => self.stray(&request, &peer),
+        }
+    }
+
+    /// Nobody here knows the dialog. Where that says nothing, the far end repeats itself, here or to
+    /// who has the address by then.
+    fn stray(&self, request: &Request, peer: &Peer) {
+        if self.node.knows_dialogs_at(peer.local) {
+            self.node.answer_unknown_dialog(request, peer);
         }
     }
 
     fn arrival(&self, invite: Request, peer: Peer) {
+        // With a lease or without: a node that wakes up has sockets full of what another one has
+        // answered meanwhile.
+        if !self.node.serves_calls_at(peer.local) || self.is_coming(&invite) {
+            return;
+        }
         if let Err(no_place) = self.node.admit() {
             self.node.metrics.calls_refused_total.with_label_values(&[no_place.reason()]).inc();
             return self.respond(&no_place_for(&invite, no_place).build(), &invite, &peer);
@@ -215,6 +256,15 @@ impl Dispatcher {
         let arguments =
             call::Arguments::Arriving { node: Arc::clone(&self.node), call: id, invite, peer };
         self.node.actors.start_call(&self.node, id, arguments);
+    }
+
+    /// The INVITE is of a call that is known and whose actor is not here yet. It will be repeated; to
+    /// take it for a new call would be to call its far end twice.
+    fn is_coming(&self, invite: &Request) -> bool {
+        let call = self.node.router.bound(invite.call_id().as_bytes());
+        let is_known =
+            |call| self.node.replica.read_local(|machine| machine.center().call(call).is_some());
+        call.is_some_and(is_known)
     }
 
     fn options(&self, request: &Request, peer: &Peer) {

@@ -3,7 +3,7 @@
 //! Reads presence, the replicated state and the figures of other parts, and changes none of them.
 //! How long something has to be so before it matters is the board's business.
 
-use tandem_center::{Center, NodeId};
+use tandem_center::{Center, Home, NodeId};
 
 use super::Kind;
 use super::board::Condition;
@@ -93,7 +93,11 @@ fn of_the_cluster(node: &Node) -> Vec<Condition> {
     let (missed, status) = (node.replica.missed(), node.replica.status());
     let mut found = node.replica.read_local(|machine| {
         let center = machine.center();
-        let mut found = lost_nodes(center, |node| machine.lost_at(node));
+        let members = &status.members;
+        // Who was removed from the cluster is not missed, and its address stays where it is.
+        let is_member =
+            |node: NodeId| members.voters.contains(&node.0) || members.learners.contains(&node.0);
+        let mut found = lost_nodes(center, is_member, |node| machine.lost_at(node));
         // A member that never had calls is not in the state, and is missed all the same. Of the
         // others the log says it in a moment, with the mark that all nodes see.
         for (id, ms) in missed {
@@ -107,7 +111,7 @@ fn of_the_cluster(node: &Node) -> Vec<Condition> {
                 });
             }
         }
-        found.extend(moved_homes(center));
+        found.extend(moved_homes(center, is_member));
         found
     });
     for peer in status.peers.iter().filter(|peer| status.role.leading && peer.recently_active) {
@@ -121,8 +125,12 @@ fn of_the_cluster(node: &Node) -> Vec<Condition> {
     found
 }
 
-fn lost_nodes(center: &Center, lost_at: impl Fn(NodeId) -> Option<u64>) -> Vec<Condition> {
-    let lost = center.nodes().filter(|(_, node)| !node.up && !node.witness);
+fn lost_nodes(
+    center: &Center,
+    is_member: impl Fn(NodeId) -> bool,
+    lost_at: impl Fn(NodeId) -> Option<u64>,
+) -> Vec<Condition> {
+    let lost = center.nodes().filter(|(id, node)| !node.up && !node.witness && is_member(*id));
     let condition = |(id, _): (NodeId, _)| Condition {
         kind: Kind::NodeMissed,
         about: Some(id.0),
@@ -132,8 +140,12 @@ fn lost_nodes(center: &Center, lost_at: impl Fn(NodeId) -> Option<u64>) -> Vec<C
     lost.map(condition).collect()
 }
 
-fn moved_homes(center: &Center) -> impl Iterator<Item = Condition> {
-    let moved = center.homes().filter(|(_, home)| home.holder != home.natural);
+fn moved_homes(
+    center: &Center,
+    is_member: impl Fn(NodeId) -> bool,
+) -> impl Iterator<Item = Condition> {
+    let is_moved = move |home: &Home| home.holder != home.natural && is_member(home.natural);
+    let moved = center.homes().filter(move |(_, home)| is_moved(home));
     moved.map(|(_, home)| Condition {
         kind: Kind::TakenOver,
         about: Some(home.natural.0),

@@ -12,6 +12,7 @@ use tandem_center::{
     AgentId, CallId, CallResult, Cdr, Center, Command, Index, Millis, NodeId, QueueId, RecordingId,
     Rejected, Reply, SessionId,
 };
+use tandem_cluster::driver::MembershipChange;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -22,6 +23,7 @@ use crate::audit::story::Story;
 use crate::recordings::{Download, NoRecording, Recordings};
 use crate::records;
 use crate::records::condition::Condition;
+use crate::replica::ChangeFailed;
 
 /// A future of the backend. It may be awaited on any thread.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -96,6 +98,9 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// Hands the leadership to another node.
     fn transfer_leader(&self, to: NodeId) -> Answer<'_, Result<(), Unavailable>>;
+
+    /// One safe step of a change of the members, which only the leader takes.
+    fn change_members(&self, change: MembershipChange) -> Answer<'_, Result<(), ChangeFailed>>;
 }
 
 /// A command that was applied.
@@ -247,6 +252,14 @@ pub struct Cluster {
     pub applied: Index,
     /// Every member.
     pub members: Vec<Member>,
+}
+
+impl Cluster {
+    /// Whether this node is a member.
+    #[must_use]
+    pub fn has(&self, node: NodeId) -> bool {
+        self.members.iter().any(|member| member.node == node)
+    }
 }
 
 /// One member of the cluster.

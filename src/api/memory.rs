@@ -13,6 +13,7 @@ use tandem_center::{
     CallId, Cdr, Center, Command, Directory, Index, Millis, NodeId, Outcome, Record, RecordingId,
     Rejected, SessionId, audit,
 };
+use tandem_cluster::driver::{ChangeError, MembershipChange};
 
 use super::backend::{
     Answer, Applied, Backend, CdrQuery, CdrRow, Cluster, Freshness, Member, Reader, Readiness,
@@ -24,6 +25,7 @@ use crate::audit::report::{Evidence, Finding, Report};
 use crate::audit::story::Story;
 use crate::recordings::{Download, NoRecording, Recordings};
 use crate::records;
+use crate::replica::ChangeFailed;
 
 /// Where the clock of a new one stands: a round time in 2026.
 pub const START: Millis = Millis(1_780_000_000_000);
@@ -268,6 +270,21 @@ impl Backend for MemoryBackend {
     fn transfer_leader(&self, to: NodeId) -> Answer<'_, Result<(), Unavailable>> {
         let result = if to == Self::NODE { Ok(()) } else { Err(Unavailable::NoLeader) };
         Box::pin(async move { result })
+    }
+
+    /// A node alone can neither be joined nor leave.
+    fn change_members(&self, change: MembershipChange) -> Answer<'_, Result<(), ChangeFailed>> {
+        let own = Self::NODE.0;
+        let error = match change {
+            MembershipChange::AddLearner { node, .. } if node == own => {
+                ChangeError::Member { node }
+            }
+            MembershipChange::AddLearner { .. } => ChangeError::UnderWay,
+            MembershipChange::Promote { node } => ChangeError::NotLearner { node },
+            MembershipChange::Remove { node } if node == own => ChangeError::LastVoter { node },
+            MembershipChange::Remove { node } => ChangeError::NotMember { node },
+        };
+        Box::pin(async move { Err(error.into()) })
     }
 }
 

@@ -17,6 +17,7 @@ pub mod events;
 pub mod frame;
 pub mod happened;
 mod login;
+mod members;
 pub mod memory;
 mod nodes;
 mod openapi;
@@ -34,8 +35,9 @@ mod wishes;
 pub mod words;
 
 pub use login::hash as hash_password;
+pub use members::MemberView;
 pub use nodes::NodeView;
 pub use recordings::{PartView, RecordingView};
-pub use routes::{LoginAnswer, MemberView, Status};
+pub use routes::{LoginAnswer, Status};
 pub use server::{ApiConfig, ApiHandle, Patience, serve};
 pub use trunks::{Load, TrunkView};

@@ -64,9 +64,13 @@ impl NodeView {
     }
 }
 
-async fn views(api: &Api, freshness: Freshness) -> Result<Vec<NodeView>, ErrorBody> {
-    let leader = api.backend.cluster().leader;
-    Ok(read(&*api.backend, freshness, move |center| NodeView::all(center, leader)).await?)
+/// Who was removed from the cluster and is missed for good is none of its nodes.
+pub(super) async fn views(api: &Api, freshness: Freshness) -> Result<Vec<NodeView>, ErrorBody> {
+    let cluster = api.backend.cluster();
+    let leader = cluster.leader;
+    let all = read(&*api.backend, freshness, move |center| NodeView::all(center, leader)).await?;
+    let is_here = |view: &NodeView| view.up || cluster.has(NodeId(view.node));
+    Ok(all.into_iter().filter(is_here).collect())
 }
 
 pub(super) async fn nodes(api: web::Data<Api>, _: Who) -> Result<HttpResponse, ErrorBody> {

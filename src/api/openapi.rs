@@ -14,11 +14,12 @@ use super::cdr_view::CdrView;
 use super::cti;
 use super::error::ErrorBody;
 use super::frame::{CommandFrame, ReplyFrame};
+use super::members::{self, MemberView, NewMember};
 use super::nodes::{self, NodeView};
 use super::page::{CallsQuery, CdrsQuery, Page, ReadQuery};
 use super::recordings::{self, RecordingQuery, RecordingView};
 use super::records::{self, CallbacksQuery, ExportQuery};
-use super::routes::{self, LeaderRequest, LoginAnswer, LoginRequest, MemberView, Status};
+use super::routes::{self, LeaderRequest, LoginAnswer, LoginRequest, Status};
 use super::trunks::{self, TrunkView};
 use super::view::{Agent, CallDetail, CallView, QueueView};
 use super::words::{Role, word};
@@ -47,6 +48,7 @@ pub(super) struct Entry {
 pub(super) enum Method {
     Get,
     Post,
+    Delete,
 }
 
 /// What a success holds.
@@ -70,6 +72,10 @@ const fn get(path: &'static str, summary: &'static str, handler: fn() -> Route) 
 
 const fn post(path: &'static str, summary: &'static str, handler: fn() -> Route) -> Entry {
     Entry { method: Method::Post, ..get(path, summary, handler) }
+}
+
+const fn delete(path: &'static str, summary: &'static str, handler: fn() -> Route) -> Entry {
+    Entry { method: Method::Delete, ..get(path, summary, handler) }
 }
 
 impl Entry {
@@ -120,9 +126,31 @@ pub(super) const TABLE: &[Entry] = &[
     .of_role(Role::Agent)
     .asks(|schemas| schemas.subschema_for::<ReadQuery>())
     .gives(Content::Json(|schemas| schemas.subschema_for::<Status>())),
-    get("/api/v1/members", "The nodes of the cluster", || web::get().to(routes::members))
+    get("/api/v1/members", "The nodes of the cluster", || web::get().to(members::members))
         .of_role(Role::Agent)
         .gives(Content::Json(|schemas| schemas.subschema_for::<Page<MemberView>>())),
+    post(
+        "/api/v1/members",
+        "Adds a node that receives and does not vote yet; the leader takes it",
+        || web::post().to(members::add),
+    )
+    .of_role(Role::Administrator)
+    .takes(|schemas| schemas.subschema_for::<NewMember>())
+    .gives(Content::Nothing),
+    post(
+        "/api/v1/members/{node}/promote",
+        "Lets an added node vote, once it has caught up; the leader takes it",
+        || web::post().to(members::promote),
+    )
+    .of_role(Role::Administrator)
+    .gives(Content::Nothing),
+    delete(
+        "/api/v1/members/{node}",
+        "Removes a node that is drained or lost; the leader takes it",
+        || web::delete().to(members::remove),
+    )
+    .of_role(Role::Administrator)
+    .gives(Content::Nothing),
     get("/api/v1/calls", "Calls that are there now, the oldest first", || {
         web::get().to(routes::calls)
     })
@@ -253,6 +281,7 @@ fn description() -> Value {
         let method = match entry.method {
             Method::Get => "get",
             Method::Post => "post",
+            Method::Delete => "delete",
         };
         let path = paths.entry(entry.path).or_insert_with(|| json!({}));
         path[method] = operation(entry, &mut schemas);

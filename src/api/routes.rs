@@ -249,44 +249,6 @@ pub(super) async fn status(
     }))
 }
 
-/// One member of the cluster.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct MemberView {
-    /// Which.
-    pub node: u64,
-    /// Where the others reach it.
-    pub address: String,
-    /// Its HTTP address.
-    pub http: Option<String>,
-    /// Whether it votes.
-    pub voter: bool,
-    /// Whether it is there to vote and has no calls and desks.
-    #[serde(default)]
-    pub witness: bool,
-    /// Whether it leads.
-    pub leader: bool,
-    /// Whether the node that answers hears from it.
-    pub reachable: bool,
-    /// The last index that the leader knows it to have; only the leader knows.
-    pub matched: Option<u64>,
-}
-
-pub(super) async fn members(api: web::Data<Api>, _: Who) -> HttpResponse {
-    let cluster = api.backend.cluster();
-    let view = |member: &super::backend::Member| MemberView {
-        node: member.node.0,
-        address: member.address.clone(),
-        http: member.http.clone(),
-        voter: member.voter,
-        witness: member.witness,
-        leader: cluster.leader == Some(member.node),
-        reachable: member.reachable,
-        matched: member.matched,
-    };
-    let items = cluster.members.iter().map(view).collect();
-    HttpResponse::Ok().json(Page { items, next: None })
-}
-
 pub(super) async fn calls(
     api: web::Data<Api>,
     who: Who,
@@ -298,7 +260,7 @@ pub(super) async fn calls(
     let page = read(&*api.backend, query.freshness(), move |center: &Center| {
         let is_behind = |call: &CallId| after.is_none_or(|after| *call > after);
         let behind = center.calls().filter(|call| is_behind(&call.id));
-        Page::of(behind.map(|call| CallView::of(call)), limit, |call| call.id.clone())
+        Page::of(behind.map(|call| CallView::of(call, center)), limit, |call| call.id.clone())
     });
     Ok(HttpResponse::Ok().json(page.await?))
 }
@@ -311,7 +273,7 @@ pub(super) async fn call(
     require(&who.0, Role::Supervisor)?;
     let id = CallId::parse(&id)?;
     let call = read(&*api.backend, Freshness::Local, move |center: &Center| {
-        center.call(id).map(|call| CallDetail::of(call))
+        center.call(id).map(|call| CallDetail::of(call, center))
     });
     let missing = || ErrorBody::not_found(format!("there is no call {id}; see its record"));
     Ok(HttpResponse::Ok().json(call.await?.ok_or_else(missing)?))

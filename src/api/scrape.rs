@@ -26,6 +26,7 @@ pub(super) struct QueueCounts {
     pub(super) waiting: usize,
     first_since: Option<Millis>,
     ready: usize,
+    expected_wait_ms: Option<u64>,
     totals: [u64; 4],
 }
 
@@ -79,6 +80,7 @@ impl Counts {
                 waiting: queue.length(),
                 first_since: queue.first_since(),
                 ready: queue.ready_count(),
+                expected_wait_ms: queue.wait_of_next_ms(),
                 totals: [
                     queue.totals.entered,
                     queue.totals.answered,
@@ -112,6 +114,7 @@ impl Counts {
         metrics.queue_waiting.reset();
         metrics.queue_longest_wait_seconds.reset();
         metrics.queue_ready_agents.reset();
+        metrics.queue_expected_wait_seconds.reset();
         for queue in &self.queues {
             queue.show(metrics, now);
         }
@@ -125,6 +128,10 @@ impl QueueCounts {
         let wait = self.first_since.map_or(0, |since| now.since_ms(since));
         metrics.queue_longest_wait_seconds.with_label_values(&label).set(wait as f64 / 1000.0);
         metrics.queue_ready_agents.with_label_values(&label).set(self.ready as i64);
+        if let Some(ms) = self.expected_wait_ms {
+            let expected = &metrics.queue_expected_wait_seconds;
+            expected.with_label_values(&label).set(ms as f64 / 1000.0);
+        }
         let totals = [
             &metrics.queue_entered,
             &metrics.queue_answered,

@@ -34,8 +34,8 @@ impl Snapshot {
             calls: calls
                 .take(CALLS_MAX)
                 .map(|call| match own {
-                    Some(own) => CallView::of_own(call, own),
-                    None => CallView::of(call),
+                    Some(own) => CallView::of_own(call, own, center),
+                    None => CallView::of(call, center),
                 })
                 .collect(),
             queues: queues.map(|queue| QueueView::of(queue, center)).collect(),
@@ -50,5 +50,5 @@ fn concerns(call: &Call, agent: &AgentId) -> bool {
         .legs
         .get(&LegNumber::FIRST)
         .is_some_and(|leg| matches!(&leg.role, Role::Agent(of) if of == agent));
-    dials || call.offer().is_some_and(|offer| offer.agent == *agent) || call.leg_of(agent).is_some()
+    dials || call.offer_to(agent).is_some() || call.leg_of(agent).is_some()
 }

@@ -150,9 +150,15 @@ pub struct CallView {
     /// The agent who talks or talked last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
-    /// The agent who is asked to take it.
+    /// The agents who are asked to take it: several where a queue rings all at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub offered_to: Vec<String>,
+    /// Its place in the queue, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub offered_to: Option<String>,
+    pub position: Option<usize>,
+    /// How long it is expected to wait from now on, in milliseconds, where that can be said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_wait_ms: Option<u64>,
     /// When it began.
     pub arrived: u64,
     /// When it was answered.
@@ -254,8 +260,11 @@ pub struct Note {
 impl CallView {
     /// What is shown of a call.
     #[must_use]
-    pub fn of(call: &Call) -> Self {
+    pub fn of(call: &Call, center: &Center) -> Self {
+        let position = center.position(call);
         Self {
+            position: position.map(|(position, _)| position),
+            expected_wait_ms: position.and_then(|(_, expected)| expected),
             id: call.id.to_string(),
             direction: call.direction.into(),
             caller: Caller::of(&call.caller),
@@ -263,7 +272,7 @@ impl CallView {
             phase: Phase::from(&call.phase),
             queue: call.queue.as_ref().map(ToString::to_string),
             agent: call.agent.as_ref().map(ToString::to_string),
-            offered_to: call.offer().map(|offer| offer.agent.to_string()),
+            offered_to: call.offers().iter().map(|offer| offer.agent.to_string()).collect(),
             arrived: call.arrived.0,
             answered: call.answered.map(|at| at.0),
             owner: call.owner.0,
@@ -296,8 +305,8 @@ impl CallView {
 
     /// The same for an agent in it, who is not to see a supervisor.
     #[must_use]
-    pub fn of_own(call: &Call, agent: &AgentId) -> Self {
-        let mut view = Self::of(call);
+    pub fn of_own(call: &Call, agent: &AgentId, center: &Center) -> Self {
+        let mut view = Self::of(call, center);
         if let Some(supervision) = view.supervision.take_if(|one| one.by != agent.as_str()) {
             view.legs.retain(|leg| leg.number != supervision.leg);
         }
@@ -308,11 +317,11 @@ impl CallView {
 impl CallDetail {
     /// A call with its timeline.
     #[must_use]
-    pub fn of(call: &Call) -> Self {
+    pub fn of(call: &Call, center: &Center) -> Self {
         let note =
             |note: &center::timeline::Note| Note { at: note.at.0, what: note.what.to_string() };
         Self {
-            call: CallView::of(call),
+            call: CallView::of(call, center),
             timeline: call.timeline.notes().map(note).collect(),
             notes_dropped: call.timeline.dropped(),
         }
@@ -346,6 +355,14 @@ pub struct QueueView {
     pub first_since: Option<u64>,
     /// Agents whom it could offer a call.
     pub ready: usize,
+    /// Agents who serve it and are signed in.
+    pub signed_in: u32,
+    /// Of them, those who are not set not ready: ready, in a call or in wrap-up.
+    pub available: u32,
+    /// How long a caller who enters now behind all others is expected to wait, in milliseconds,
+    /// where that can be said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_wait_ms: Option<u64>,
     /// Calls that entered since it was configured.
     pub entered: u64,
     /// Of them, answered by an agent.
@@ -372,6 +389,9 @@ impl QueueView {
             waiting: queue.length(),
             first_since: queue.first_since().map(|since| since.0),
             ready: queue.ready_count(),
+            signed_in: queue.staff().signed_in,
+            available: queue.staff().available,
+            expected_wait_ms: queue.wait_of_next_ms(),
             entered: totals.entered,
             answered: totals.answered,
             abandoned: totals.abandoned,

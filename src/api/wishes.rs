@@ -29,7 +29,7 @@ pub struct Supervise {
 pub struct Prioritise {
     /// The call's id.
     pub call: String,
-    /// Higher is served first; without it: one more than the highest of those who wait.
+    /// Higher is served first; without it: as high as it takes to be the first who waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
 }

@@ -217,6 +217,8 @@ words!(
         CallerLeft,
         /// The call ended otherwise.
         CallEnded,
+        /// Another agent who was asked at the same time accepted it or sent it on first.
+        TakenByAnother,
         /// The agent sent it to another number.
         Deflected,
     }
@@ -419,6 +421,7 @@ impl From<OfferEnd> for OfferEnded {
             OfferEnd::Returned(Returned::SignedOut) => Self::SignedOut,
             OfferEnd::Returned(Returned::Reconfigured) => Self::Reconfigured,
             OfferEnd::CallerLeft => Self::CallerLeft,
+            OfferEnd::TakenByAnother => Self::TakenByAnother,
             OfferEnd::CallEnded => Self::CallEnded,
             OfferEnd::Deflected => Self::Deflected,
         }

@@ -8,7 +8,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tandem_center::record::CallResult;
-use tandem_center::timeline::{Candidate, NOTES_FIRST, Note, Timeline, What, Why};
+use tandem_center::timeline::{Candidate, NOTES_FIRST, Note, Rival, Timeline, What, Why};
 use tandem_center::{Call, CallId, Cdr, LegNumber, Party};
 
 /// The story of a call.
@@ -185,6 +185,10 @@ impl Fold {
             | What::Step { .. }
             | What::ActionFailed { .. }
             | What::QueueFull { .. }
+            | What::WaitsFor { .. }
+            | What::Widened { .. }
+            | What::NoAgents { .. }
+            | What::Classed { .. }
             | What::WaitedTooLong { .. }
             | What::Accepted { .. }
             | What::Invited { .. }
@@ -192,6 +196,8 @@ impl Fold {
             | What::GoesBy { .. }
             | What::TrunkFull { .. }
             | What::NoTrunkFree { .. }
+            | What::CameFrom { .. }
+            | What::WentTo { .. }
             | What::Answered { .. }
             | What::LegFailed { .. }
             | What::LegEnded { .. }
@@ -228,12 +234,18 @@ impl Fold {
             | What::ActionFailed { .. }
             | What::SentOn { .. }
             | What::Recalled { .. }
+            | What::Classed { .. }
             | What::GoesBy { .. }
             | What::TrunkFull { .. }
             | What::NoTrunkFree { .. }
+            | What::CameFrom { .. }
+            | What::WentTo { .. }
             | What::TakenOver { .. } => (Lane::Node, Lane::Node),
             What::Enqueued { .. } => (Lane::Node, Lane::Queue),
-            What::QueueFull { .. } | What::WaitedTooLong { .. } => (Lane::Queue, Lane::Node),
+            What::WaitsFor { .. } | What::Widened { .. } => (Lane::Queue, Lane::Queue),
+            What::QueueFull { .. } | What::WaitedTooLong { .. } | What::NoAgents { .. } => {
+                (Lane::Queue, Lane::Node)
+            }
             What::Offered { why: Why::Called | Why::Consulted | Why::Recalled, .. } => {
                 (Lane::Node, Lane::Agent)
             }
@@ -308,5 +320,31 @@ fn reasons(why: &Why, at: u64) -> Vec<String> {
         Why::Consulted => vec!["another agent asked for this one by name".to_owned()],
         Why::Recalled => vec!["this agent had transferred the call".to_owned()],
         Why::Called => vec!["the agent's own number was dialled".to_owned()],
+        Why::LastAgent => vec!["this agent talked with the caller last".to_owned()],
+        Why::RoundRobin { after: Some(after), ready } => vec![format!(
+            "{ready} agents were ready; {after} was asked before, and this one follows by rank and \
+             name"
+        )],
+        Why::RoundRobin { after: None, ready } => {
+            vec![format!("{ready} agents were ready; the first by rank and name begins the round")]
+        }
+        Why::RingAll { agents, ready } => vec![format!(
+            "{ready} agents were ready; the strategy asks {agents} of them at once, and the first to \
+             accept takes the call"
+        )],
+        Why::WeightedRandom { lot, total, ready } => vec![format!(
+            "{ready} agents were ready; with their weights laid end to end in the order of names, \
+             lot {lot} of {total} fell to this one"
+        )],
+        Why::Best { by, penalty, ready, next } => {
+            let mut lines = vec![format!(
+                "{ready} agents were ready; the strategy takes the best after penalties: {by}, \
+                 penalty {penalty}"
+            )];
+            lines.extend(next.iter().map(|Rival { agent, by, penalty }| {
+                format!("not {agent}: {by}, penalty {penalty}")
+            }));
+            lines
+        }
     }
 }

@@ -179,7 +179,9 @@ impl Wire {
                     ),
                 );
             }
-            if let (Some((at, status)), true) = (call.refused, is_known) {
+            // Nobody knew whether its arrival would be committed. If it was, it ended with that.
+            let went_on = records.get(&id).map_or(is_known, |record| record.answered);
+            if let (Some((at, status)), true) = (call.refused, went_on) {
                 say(id, format!("was refused with {status} at {at} as no call, and is one"));
             }
             if call.finals.len() > 1 {

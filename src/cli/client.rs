@@ -129,6 +129,14 @@ impl Server {
         self.ask(self.request(Method::POST, path).json(body)).await
     }
 
+    /// Removes a resource.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.ask(self.request(Method::DELETE, path)).await
+    }
+
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.base));
         match &self.token {

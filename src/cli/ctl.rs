@@ -10,6 +10,7 @@ use tandem_center::flow::Surroundings;
 use tokio::time::sleep;
 
 use super::client::{Login, Server, on_one_thread};
+use super::members::Change;
 use super::screen;
 use super::table::{Table, ago};
 use crate::api::page::Page;
@@ -38,8 +39,11 @@ pub(super) struct Arguments {
 enum What {
     /// The node and its cluster in a few numbers.
     Status,
-    /// The nodes of the cluster.
-    Members,
+    /// The nodes of the cluster, and changing who they are.
+    Members {
+        #[command(subcommand)]
+        change: Option<Change>,
+    },
     /// Calls that are there now.
     Calls,
     /// Everybody and their states.
@@ -90,7 +94,8 @@ impl Arguments {
         let server = self.login.server().await?;
         let answer: Value = match &self.what {
             What::Status => server.get("/api/v1/status?linear=false").await?,
-            What::Members => server.get("/api/v1/members").await?,
+            What::Members { change: None } => server.get("/api/v1/members").await?,
+            What::Members { change: Some(change) } => change.make(&server).await?,
             What::Calls => all_calls(&server).await?,
             What::Agents => server.get("/api/v1/agents").await?,
             What::Queues => server.get("/api/v1/queues").await?,
@@ -116,7 +121,7 @@ impl Arguments {
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64);
         Ok(match self.what {
             What::Status => status(&serde_json::from_value(answer)?),
-            What::Members => members(&serde_json::from_value(answer)?),
+            What::Members { .. } => members(&serde_json::from_value(answer)?),
             What::Calls => calls(&serde_json::from_value(answer)?, now),
             What::Agents => agents(&serde_json::from_value(answer)?, now),
             What::Queues => queues(&serde_json::from_value(answer)?, now),
@@ -149,8 +154,13 @@ async fn all_calls(server: &Server) -> anyhow::Result<Value> {
 }
 
 /// Orders the drain, and waits until the node has nothing any more.
-async fn drain(server: &Server, node: u64, within: u64) -> anyhow::Result<Value> {
+pub(super) async fn drain(server: &Server, node: u64, within: u64) -> anyhow::Result<Value> {
     let () = server.post(&format!("/api/v1/nodes/{node}/drain"), &json!({})).await?;
+    wait_drained(server, node, within).await
+}
+
+/// Waits until a node that drains has nothing any more.
+pub(super) async fn wait_drained(server: &Server, node: u64, within: u64) -> anyhow::Result<Value> {
     let deadline = Instant::now() + Duration::from_secs(within);
     loop {
         let page: Page<NodeView> = server.get("/api/v1/nodes").await?;
@@ -263,7 +273,7 @@ fn calls(page: &Page<CallView>, now: u64) -> Vec<String> {
     let mut table =
         Table::new(&["CALL", "CALLER", "CALLED", "PHASE", "QUEUE", "AGENT", "NODE", "SINCE"]);
     for call in &page.items {
-        let agent = call.agent.as_ref().or(call.offered_to.as_ref());
+        let agent = call.agent.as_ref().or(call.offered_to.first());
         table.add(vec![
             call.id.clone(),
             call.caller.number.clone(),

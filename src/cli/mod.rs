@@ -9,6 +9,7 @@ mod audit;
 pub mod client;
 mod ctl;
 mod drill;
+mod members;
 mod recover;
 mod replay;
 mod run;

@@ -4,7 +4,6 @@
 //! does nothing without a confirmation that names who is left.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
 
 use anyhow::bail;
@@ -68,14 +67,7 @@ impl Arguments {
         if let Some(given) = &self.yes_i_accept_loss {
             return Ok(given.clone());
         }
-        let input = io::stdin();
-        if !input.is_terminal() {
-            return Ok(String::new());
-        }
-        screen::prompt(&format!("Type {name} to go on: "));
-        let mut line = String::new();
-        input.lock().read_line(&mut line)?;
-        Ok(line.trim().to_owned())
+        screen::typed(name)
     }
 }
 

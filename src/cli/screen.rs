@@ -23,6 +23,18 @@ pub(super) fn prompt(text: &str) {
     let _closed = write!(output, "{text}").and_then(|()| output.flush());
 }
 
+/// What a person types who is to type this name; nothing where nobody is asked.
+pub(super) fn typed(name: &str) -> anyhow::Result<String> {
+    let input = io::stdin();
+    if !input.is_terminal() {
+        return Ok(String::new());
+    }
+    prompt(&format!("Type {name} to go on: "));
+    let mut line = String::new();
+    input.lock().read_line(&mut line)?;
+    Ok(line.trim().to_owned())
+}
+
 /// A line on standard error.
 pub(super) fn complain(error: &anyhow::Error) {
     let _closed = writeln!(io::stderr().lock(), "tandem: {error:#}");

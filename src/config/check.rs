@@ -462,6 +462,9 @@ impl Whole<'_> {
     }
 
     fn check_queues(&mut self, config: &Config) {
+        for (index, key, message) in config.distribution_problems() {
+            self.note(("queue", Some(index), key), message);
+        }
         for (index, queue) in config.queue.iter().enumerate() {
             if let Some(number) = &queue.overflow
                 && !config.number.iter().any(|entry| entry.number == *number)

@@ -12,13 +12,14 @@ use argon2::password_hash::PasswordHasher as _;
 use argon2::{Argon2, PasswordHash};
 use sha2::{Digest as _, Sha256};
 use tandem_center::directory::{
-    AgentConfig, AnswersOn, Blocked, Limits, NumberPattern, OutboundRule,
-    PasswordHash as CenterHash, QueueConfig, Role, Screening, Strategy, TrunkConfig,
+    AgentConfig, AnswersOn, Blocked, Limits, OutboundRule, PasswordHash as CenterHash, QueueConfig,
+    Role, Screening, Strategy, TrunkConfig,
 };
 use tandem_center::flow::FlowName;
 use tandem_center::{AgentId, Directory, NodeId, QueueId, Route};
 
 use super::Config;
+use super::distribution::{pattern, skills};
 use super::entries::{self, Agent, Number, Queue, ScreenAction, Trunk};
 use super::types::{CallsPerSecond, Name, TrunkCallsMax};
 
@@ -52,6 +53,7 @@ impl Config {
             flows,
             reasons: labels(&self.reasons),
             session_grace_seconds: self.http.session_grace_seconds.get(),
+            classes: self.classes(),
             numbers,
         }
     }
@@ -84,6 +86,7 @@ impl Config {
             always_ready: agent.always_ready,
             queues: agent.queues.iter().map(queue_id).collect(),
             shows: agent.shows.as_ref().map(|number| number.as_str().into()),
+            skills: skills(&agent.skills),
             supervises: agent.supervises.iter().map(queue_id).collect(),
         }
     }
@@ -97,11 +100,7 @@ impl Config {
                     screening.status = entry.status.get();
                     continue;
                 }
-                "anonymous" => NumberPattern::Anonymous,
-                pattern => match pattern.strip_suffix('*') {
-                    Some(beginning) => NumberPattern::Prefix(beginning.into()),
-                    None => NumberPattern::Exact(pattern.into()),
-                },
+                _ => pattern(&entry.pattern),
             };
             match entry.action {
                 ScreenAction::Allow => screening.allowed.push(pattern),
@@ -131,6 +130,13 @@ fn config(queue: &Queue, numbers: &BTreeMap<Arc<str>, Route>) -> QueueConfig {
         label: queue.name.as_deref().unwrap_or(queue.id.as_str()).into(),
         strategy: match queue.strategy {
             entries::Strategy::LongestIdle => Strategy::LongestIdle,
+            entries::Strategy::RoundRobin => Strategy::RoundRobin,
+            entries::Strategy::RingAll => Strategy::RingAll,
+            entries::Strategy::FewestCalls => Strategy::FewestCalls,
+            entries::Strategy::LeastTalkTime => Strategy::LeastTalkTime,
+            entries::Strategy::Linear => Strategy::Linear,
+            entries::Strategy::WeightedRandom => Strategy::WeightedRandom,
+            entries::Strategy::HighestLevel => Strategy::HighestLevel,
         },
         priority: queue.priority.get(),
         ring_seconds: queue.ring_seconds.get(),
@@ -141,6 +147,7 @@ fn config(queue: &Queue, numbers: &BTreeMap<Arc<str>, Route>) -> QueueConfig {
         answer: queue.answer,
         record: queue.record,
         dispositions: labels(&queue.dispositions),
+        distribution: queue.distribution(numbers),
     }
 }
 

@@ -40,18 +40,26 @@ pub fn markdown() -> String {
     let mut text = HEAD.to_owned();
     for (name, section) in properties(&schema) {
         match section.get("items") {
-            Some(items) => table(&mut text, &format!("[[{name}]]"), items),
+            Some(items) => {
+                table(&mut text, &format!("[[{name}]]"), items);
+                inner_tables(&mut text, name, items);
+            }
             None => {
                 table(&mut text, &format!("[{name}]"), section);
-                for (key, inner) in properties(section) {
-                    if let Some(items) = inner.get("items").filter(|items| is_table(items)) {
-                        table(&mut text, &format!("[[{name}.{key}]]"), items);
-                    }
-                }
+                inner_tables(&mut text, name, section);
             }
         }
     }
     text
+}
+
+/// The lists of tables within a section.
+fn inner_tables(text: &mut String, name: &str, section: &Value) {
+    for (key, inner) in properties(section) {
+        if let Some(items) = inner.get("items").filter(|items| is_table(items)) {
+            table(text, &format!("[[{name}.{key}]]"), items);
+        }
+    }
 }
 
 fn is_table(schema: &Value) -> bool {

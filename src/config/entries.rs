@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::distribution::{Member, Ring, Staffing};
 use super::types::{
-    AgentCount, CallsPerSecond, Dialled, Digits, LengthMax, Name, Pattern, Priority, ProbeMisses,
-    ProbeSeconds, RefuseStatus, ResponseSeconds, RingSeconds, Secret, SipUri, Source,
-    TrunkCallsMax, TrunkPriority, WaitSeconds, Weight, WrapUpSeconds,
+    AgentCount, CallsPerSecond, Dialled, Digits, LengthMax, Level, Name, Pattern, Penalty,
+    Priority, ProbeMisses, ProbeSeconds, RefuseStatus, ResponseSeconds, RingSeconds, Secret,
+    SipUri, Source, TrunkCallsMax, TrunkPriority, WaitSeconds, Weight, WrapUpSeconds,
 };
 
 /// A number that callers dial, and what answers it: exactly one of `flow`, `queue`, `agent`,
@@ -72,6 +73,20 @@ pub enum Strategy {
     /// The agent who has been ready longest; the lowest id among equals.
     #[default]
     LongestIdle,
+    /// The one who follows the agent asked last, by rank and id, round and round.
+    RoundRobin,
+    /// Up to seven at once; the first to accept takes the call.
+    RingAll,
+    /// The agent who took the fewest calls since signing in.
+    FewestCalls,
+    /// The agent who talked the least since signing in.
+    LeastTalkTime,
+    /// The lowest rank; the lowest id among equals.
+    Linear,
+    /// By lot, with chances as the members' weights.
+    WeightedRandom,
+    /// The highest sum of levels in the skills that the first ring asks for.
+    HighestLevel,
 }
 
 const fn screen_status() -> RefuseStatus {
@@ -122,6 +137,10 @@ const fn length_max() -> LengthMax {
     LengthMax::of::<1_000>()
 }
 
+const fn no_wait() -> WaitSeconds {
+    WaitSeconds::of::<0>()
+}
+
 const fn priority() -> Priority {
     Priority::of::<0>()
 }
@@ -169,6 +188,37 @@ pub struct Queue {
     /// Empty: anything.
     #[serde(default)]
     pub dispositions: BTreeMap<Name, String>,
+    /// Which of its agents must be there for a caller to enter; else the caller goes on to
+    /// `overflow_empty`.
+    #[serde(default)]
+    pub join_needs: Staffing,
+    /// Which of its agents must be there for callers to enter and to stay; when the last one
+    /// leaves, they go on to `overflow_empty`.
+    #[serde(default)]
+    pub stay_needs: Staffing,
+    /// The number to which callers go on who find the queue full, in place of `overflow`.
+    pub overflow_full: Option<Dialled>,
+    /// The number to which callers go on who waited too long, in place of `overflow`.
+    pub overflow_wait: Option<Dialled>,
+    /// The number to which callers go on for whom agents are missing, in place of `overflow`.
+    pub overflow_empty: Option<Dialled>,
+    /// How many seconds of waiting are worth one step of priority, so that callers of low
+    /// priority are served in the end. 0: a higher priority always comes first.
+    #[serde(default = "no_wait")]
+    pub age_seconds: WaitSeconds,
+    /// How long a caller who returns waits for the agent who talked with them last, if that one
+    /// is signed in. 0: not at all.
+    #[serde(default = "no_wait")]
+    pub last_agent_seconds: WaitSeconds,
+    /// What is added to the penalty of an agent who does not answer, until they take a call or
+    /// sign in anew. Without it such an agent is set not ready.
+    pub no_answer_penalty: Option<Penalty>,
+    /// What is special about some of its agents.
+    #[serde(default)]
+    pub member: Vec<Member>,
+    /// Who may take a caller, by time of waiting. Without any: everybody who serves the queue.
+    #[serde(default)]
+    pub ring: Vec<Ring>,
 }
 
 /// What a person may do.
@@ -232,6 +282,9 @@ pub struct Agent {
     /// Whether calls are offered without a log-in, as to a machine.
     #[serde(default)]
     pub always_ready: bool,
+    /// What the person knows, and how well: names with levels from 1 to 100.
+    #[serde(default)]
+    pub skills: BTreeMap<Name, Level>,
     /// The queues whose agents and callers a supervisor supervises; empty: all.
     #[serde(default)]
     pub supervises: Vec<Name>,
@@ -262,6 +315,9 @@ pub struct AgentRange {
     /// Whether calls are offered without a log-in.
     #[serde(default)]
     pub always_ready: bool,
+    /// What they know, and how well.
+    #[serde(default)]
+    pub skills: BTreeMap<Name, Level>,
 }
 
 /// A provider or gateway through which calls leave, and come in. Of those whose prefix fits a
@@ -370,6 +426,7 @@ impl AgentRange {
                 shows: None,
                 answers_on: self.answers_on,
                 always_ready: self.always_ready,
+                skills: self.skills.clone(),
                 supervises: Vec::new(),
             })
         })

@@ -7,6 +7,7 @@
 
 mod check;
 mod directory;
+pub mod distribution;
 mod document;
 pub mod entries;
 pub mod sections;
@@ -21,6 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use check::Problem;
+use distribution::Class;
 pub use document::markdown;
 use entries::{Agent, AgentRange, Number, Queue, Screen, Trunk};
 use sections::{
@@ -83,6 +85,8 @@ pub struct Config {
     pub agent_range: Vec<AgentRange>,
     /// Ways out.
     pub trunk: Vec<Trunk>,
+    /// Kinds of callers.
+    pub class: Vec<Class>,
     /// Why an agent can be not ready: codes with their names for people. Empty: any reason.
     pub reasons: BTreeMap<Name, String>,
     /// Where it was read from; not a part of the file.

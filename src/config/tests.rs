@@ -282,3 +282,41 @@ fn the_reference_is_current() {
     let written = fs::read_to_string(file).unwrap_or_default();
     assert!(written == markdown(), "run TANDEM_WRITE_DOCS=1 cargo test -p tandem --lib config");
 }
+
+#[test]
+fn a_queue_says_who_takes_which_caller_when() {
+    let text = "[[queue]]\nid = \"q\"\nstrategy = \"highest_level\"\nage_seconds = 30\n\
+                [[queue.member]]\nagent = \"ana\"\npenalty = 2\n\
+                [[queue.ring]]\nafter_seconds = 0\nskills = { tax = 40 }\n\
+                [[queue.ring]]\nafter_seconds = 20\nqueues = [\"r\"]\nwaives_caller = true\n\
+                [[queue]]\nid = \"r\"\n\
+                [[agent]]\nid = \"ana\"\nqueues = [\"q\"]\nskills = { tax = 50 }\n\
+                [[class]]\nname = \"gold\"\ncallers = [\"+49*\"]\npriority = 3\n";
+    let config = Config::parse(text, Path::new("test.toml")).unwrap();
+    let directory = config.directory(BTreeMap::new());
+    assert_eq!(directory.check(), Ok(()));
+    let id = tandem_center::QueueId::parse("q").unwrap();
+    let distribution = &directory.queues[&id].distribution;
+    let ana = tandem_center::AgentId::parse("ana").unwrap();
+    assert_eq!((distribution.member(&ana).penalty, distribution.age_seconds), (2, 30));
+    assert_eq!(distribution.rings[1].queues[0].as_str(), "r");
+    assert_eq!(directory.agents[&ana].skills["tax"], 50);
+    assert_eq!(directory.class_of("+4930", "x").unwrap().priority, 3);
+}
+
+#[test]
+fn what_is_wrong_with_a_queue_is_said_with_its_line() {
+    let text = "[[queue]]\nid = \"q\"\nstay_needs = \"available\"\nstrategy = \"highest_level\"\n\
+                [[queue.member]]\nagent = \"nobody\"\n\
+                [[queue.ring]]\nafter_seconds = 5\nqueues = [\"r\"]\n";
+    let error = Config::parse(text, Path::new("test.toml")).unwrap_err().to_string();
+    for said in [
+        "there is no agent nobody",
+        "ring 1 begins after 5 s",
+        "there is no queue r",
+        "give overflow_empty or overflow",
+        "test.toml:4:12: there is no level to choose by",
+    ] {
+        assert!(error.contains(said), "{said}: {error}");
+    }
+}

@@ -216,14 +216,27 @@ bounded!(
     /// A place in line: a higher number is served first.
     Priority: u8, 0..=255, "");
 bounded!(
+    /// What keeps an agent behind others.
+    Penalty: u8, 0..=255, "");
+
+impl Default for Penalty {
+    fn default() -> Self {
+        Self::of::<0>()
+    }
+}
+
+bounded!(
+    /// A share among others.
+    Weight: u16, 1..=1_000, "");
+bounded!(
+    /// How well somebody knows something.
+    Level: u8, 1..=100, "");
+bounded!(
     /// A SIP status that refuses a call (RFC 3261 §21.4 to §21.6).
     RefuseStatus: u16, 400..=699, "");
 bounded!(
     /// A trunk's place among those of its prefix: the lowest is tried first.
     TrunkPriority: u8, 0..=255, "");
-bounded!(
-    /// A trunk's share of calls among equals.
-    Weight: u16, 1..=1_000, "");
 bounded!(
     /// Calls of a trunk at a time.
     TrunkCallsMax: u32, 1..=100_000, " calls");

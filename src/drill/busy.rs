@@ -15,11 +15,9 @@ use tokio::time::sleep;
 
 use super::cast::{Addresses, Cast, NODES};
 use super::cluster::Cluster;
-use super::config;
 use super::exchange::{Order, Seen};
 use super::judge::{Claim, Figures, Judged};
 use super::round::Parties;
-use super::web::Web;
 
 /// How long the calls may take until all are answered.
 const SETTLE_WITHIN: Duration = Duration::from_secs(40);
@@ -111,14 +109,8 @@ pub(crate) async fn play(
     addresses: Addresses,
     folder: &Path,
 ) -> anyhow::Result<Judged> {
-    // The configuration names a web service; nobody asks it.
-    let web = Web::start(addresses.web()).await?;
     let cast = Cast::echoing(addresses, calls)?;
-    let configs = config::write(folder, (addresses, NODES), &cast, web.address)?;
-    let mut cluster = Cluster::start(&configs, addresses, false)?;
-    for node in 0..NODES {
-        cluster.wait_ready(node).await?;
-    }
+    let cluster = Cluster::begin(&cast, addresses, folder).await?;
     cluster.leader().await?;
     let parties = Parties::start(cast, &cluster)?;
     parties.tell(Order::Begin);

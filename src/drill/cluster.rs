@@ -15,8 +15,8 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
-use super::cast::{Addresses, NODES};
-use super::config::{HTTP_PORT, SIP_PORT, data};
+use super::cast::{Addresses, Cast, NODES};
+use super::config::{self, HTTP_PORT, SIP_PORT, data};
 use super::machines::Machines;
 
 /// How long a node may take until it is ready.
@@ -31,6 +31,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// The group of node 0's process, where processes are told apart by group (see
 /// [`super::fault::cut_off`]).
 const GROUP: u32 = 61_031;
+
+/// A port at which nobody listens (RFC 863).
+const DISCARD: u16 = 9;
 
 #[derive(Debug)]
 struct Node {
@@ -58,6 +61,22 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
+    /// Starts nodes on this machine that all have calls, configured in `folder` for this cast, and
+    /// waits until they are ready. Their configuration names a web service that is not there.
+    pub(crate) async fn begin(
+        cast: &Cast,
+        addresses: Addresses,
+        folder: &Path,
+    ) -> anyhow::Result<Self> {
+        let nobody = (addresses.web(), DISCARD).into();
+        let configs = config::write(folder, (addresses, NODES), cast, nobody)?;
+        let mut cluster = Self::start(&configs, addresses, false)?;
+        for node in 0..NODES {
+            cluster.wait_ready(node).await?;
+        }
+        Ok(cluster)
+    }
+
     /// Starts the nodes on this machine. `groups` sets their groups.
     pub(crate) fn start(
         configs: &[PathBuf],

@@ -11,17 +11,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::cast::{Addresses, Cast, NODES};
 use super::cluster::Cluster;
-use super::config::{self, PASSWORD};
-use super::fault::Fault;
+use super::config::PASSWORD;
+use super::fault::{self, STEP};
 use super::judge::{Claim, Figures, Judged};
 use super::watcher::{Counts, Watcher};
-use super::web::Web;
 use crate::api::error::ErrorCode;
 use crate::api::frame::{
     ClientFrame, CommandFrame, Do, Hello, NotReady, ReplyFrame, ServerFrame, VERSION,
@@ -44,9 +43,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// The pause before the next node is asked, or the same again.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// From one step of the faults to the next.
-const STEP: Duration = Duration::from_millis(2_500);
 
 /// How long all of it may take.
 const DONE_WITHIN: Duration = Duration::from_secs(300);
@@ -83,7 +79,8 @@ impl Common {
 struct Done {
     /// Which of its commands were acknowledged; the place is the number.
     acknowledged: Vec<bool>,
-    took: Vec<Duration>,
+    /// When each answer came, and how long it took from the first time that the command was sent.
+    answers: Vec<(Instant, Duration)>,
     refused: Vec<String>,
     repeated: usize,
 }
@@ -95,14 +92,7 @@ pub(crate) async fn play(
     (calls, addresses): (usize, Addresses),
     folder: &Path,
 ) -> anyhow::Result<Judged> {
-    // The configuration names a web service; nobody asks it.
-    let web = Web::start(addresses.web()).await?;
-    let configs =
-        config::write(folder, (addresses, NODES), &Cast::desks(addresses, DESKS), web.address)?;
-    let mut cluster = Cluster::start(&configs, addresses, false)?;
-    for node in 0..NODES {
-        cluster.wait_ready(node).await?;
-    }
+    let mut cluster = Cluster::begin(&Cast::desks(addresses, DESKS), addresses, folder).await?;
     let servers: Vec<String> = (0..NODES).map(|node| cluster.base(node)).collect();
     let watcher = Watcher::open(&servers).await?;
     let mut tokens = Vec::new();
@@ -121,13 +111,7 @@ pub(crate) async fn play(
     }
     let begin = Instant::now();
     sleep(STEP).await;
-    for fault in [Fault::Killed, Fault::Frozen, Fault::Transferred] {
-        let leader = cluster.leader().await?;
-        fault.strike(&mut cluster, leader).await.context(drill.name)?;
-        sleep(STEP).await;
-        fault.undo(&mut cluster, leader)?;
-        cluster.wait_ready(leader).await?;
-    }
+    let strikes = fault::of_leaders(&mut cluster).await?.at;
     common.goes_on.store(false, Ordering::Relaxed);
     let Ok(done) = timeout(DONE_WITHIN.saturating_sub(begin.elapsed()), desks.join_all()).await
     else {
@@ -136,7 +120,7 @@ pub(crate) async fn play(
     let took = begin.elapsed();
     let acknowledged = done.iter().flat_map(|(_, done)| &done.acknowledged).filter(|is| **is);
     let counts = watcher.counts_of(acknowledged.count(), TOLD_WITHIN).await;
-    Ok(judge(drill, round, (&done, took), &counts))
+    Ok(judge(drill, round, (&done, took, &strikes), &counts))
 }
 
 pub(super) fn name(desk: usize) -> String {
@@ -249,7 +233,8 @@ impl Desk {
             && let Some(sent) = self.unanswered.remove(place)
         {
             self.done.acknowledged[number] = true;
-            self.done.took.push(sent.at.elapsed());
+            let now = Instant::now();
+            self.done.answers.push((now, now - sent.at));
         }
     }
 
@@ -368,7 +353,7 @@ fn number_of(id: &str) -> Option<usize> {
 fn judge(
     drill: Drill,
     round: usize,
-    (done, took): (&[(usize, Done)], Duration),
+    (done, took, strikes): (&[(usize, Done)], Duration, &[Instant]),
     counts: &Counts,
 ) -> Judged {
     let (mut all, mut lost, mut twice) = (0, Vec::new(), Vec::new());
@@ -387,19 +372,24 @@ fn judge(
     let refused: Vec<String> = desks().flat_map(|done| done.refused.clone()).collect();
     let lost_count = lost.len();
     let rate = all as f64 / took.as_secs_f64();
+    let waits = Figures::of(desks().flat_map(|done| done.answers.iter().map(|(_, took)| *took)));
     let figures = format!(
-        "{all} acknowledged in {:.1} s, {rate:.0} a second; {repeated} asked again; \
-         the supervisor connected again {} times",
+        "{all} acknowledged in {:.1} s, {rate:.0} a second, after p50/p99/max {} ms; {repeated} \
+         asked again; the supervisor connected again {} times",
         took.as_secs_f64(),
+        waits.words(),
         counts.returns
     );
+    let mut moments: Vec<Instant> =
+        desks().flat_map(|done| done.answers.iter().map(|(at, _)| *at)).collect();
+    moments.sort_unstable();
     Judged {
         drill: drill.name,
         round,
         calls: all,
         lost: lost_count,
         gaps: Figures::default(),
-        decisions: Figures::of(desks().flat_map(|done| done.took.iter().copied())),
+        decisions: Figures::of(strikes.iter().map(|at| pause_after(*at, &moments))),
         claims: vec![
             Claim::against("what is acknowledged has been done", lost).with_figures(figures),
             Claim::against("nothing is done twice", twice),
@@ -408,6 +398,15 @@ fn judge(
         ],
         played: None,
     }
+}
+
+/// The longest time in which nothing was acknowledged, from a fault on until the next is near.
+fn pause_after(strike: Instant, moments: &[Instant]) -> Duration {
+    let end = strike + STEP;
+    let within = moments.iter().copied().filter(|at| (strike..end).contains(at));
+    let mut before = strike;
+    let pauses = within.chain([end]).map(|at| at - std::mem::replace(&mut before, at));
+    pauses.max().unwrap_or(STEP)
 }
 
 #[cfg(test)]
@@ -421,9 +420,22 @@ mod tests {
         let mut counts = Counts::default();
         told.iter().for_each(|number| counts.add(&name(3), &reason(*number)));
         let drill = Drill { name: "commands" };
-        let judged = judge(drill, 1, (&[(3, done)], Duration::from_secs(1)), &counts);
+        let judged = judge(drill, 1, (&[(3, done)], Duration::from_secs(1), &[]), &counts);
         assert_eq!(judged.calls, 1);
         judged.claims.iter().take(2).map(|claim| claim.verdict).collect()
+    }
+
+    #[test]
+    fn a_pause_is_the_longest_time_without_an_answer_behind_a_fault() {
+        let begin = Instant::now();
+        let at = |ms: &u64| begin + Duration::from_millis(*ms);
+        let pause = |answers: &[u64]| {
+            let moments: Vec<Instant> = answers.iter().map(at).collect();
+            pause_after(at(&1_000), &moments).as_millis()
+        };
+        assert_eq!(pause(&[10, 990, 1_400, 2_300, 2_310, 3_400, 9_000]), 1_090);
+        assert_eq!(pause(&[990, 1_900, 2_500, 3_000]), 900);
+        assert_eq!(pause(&[990, 4_000]), 2_500, "none at all");
     }
 
     #[test]

@@ -32,7 +32,7 @@ const FRAME: Duration = Duration::from_millis(20);
 const PICK_UP: Duration = Duration::from_millis(150);
 
 /// How long a brief conversation lasts.
-const BRIEF: Duration = Duration::from_millis(400);
+const BRIEF: Duration = Duration::from_millis(250);
 
 /// From the answer to the caller's hold.
 const HOLD_AFTER: Duration = Duration::from_millis(500);

@@ -219,12 +219,11 @@ impl Drill {
                 gap: drill.gap_max().map_or(Gap::NoneAdded, Gap::Within),
                 decision: Some(judge::DECISION),
             },
-            Self::Queue(_)
-            | Self::Commands(_)
-            | Self::Busy(_)
-            | Self::SharedStorage(_)
-            | Self::NoQuorum(..)
-            | Self::Upgrade => Bounds::default(),
+            Self::Queue(_) => Bounds { gap: Gap::NotJudged, decision: Some(queue::FREE) },
+            Self::Commands(_) => Bounds { gap: Gap::NotJudged, decision: Some(judge::DECISION) },
+            Self::Busy(_) | Self::SharedStorage(_) | Self::NoQuorum(..) | Self::Upgrade => {
+                Bounds::default()
+            }
         }
     }
 

@@ -10,12 +10,10 @@ use tokio::time::sleep;
 
 use super::cast::{Addresses, Cast, NODES};
 use super::cluster::Cluster;
-use super::config;
 use super::desks::Log;
 use super::exchange::Order;
 use super::phases::Phase;
 use super::round::{self, Evidence, Moments, Parties};
-use super::web::Web;
 
 /// What is heard before the fault, to compare with.
 const BASELINE: Duration = Duration::from_millis(1_500);
@@ -65,14 +63,9 @@ pub(crate) async fn play(
     addresses: Addresses,
     folder: &Path,
 ) -> anyhow::Result<Outage> {
-    let web = Web::start(addresses.web()).await?;
     let phases = PHASES.into_iter().cycle().take(calls);
     let mut cast = Cast::of(addresses, phases.chain([Phase::Probe; 10]))?;
-    let configs = config::write(folder, (addresses, NODES), &cast, web.address)?;
-    let mut cluster = Cluster::start(&configs, addresses, false)?;
-    for node in 0..NODES {
-        cluster.wait_ready(node).await?;
-    }
+    let mut cluster = Cluster::begin(&cast, addresses, folder).await?;
     let leader = cluster.leader().await?;
     let left = match survivor {
         Survivor::Leader => leader,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::mem;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -35,12 +36,22 @@ pub(super) struct Described {
     pub(super) confirmed: u64,
 }
 
+/// The very RTP port that a leg's far end knows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hold {
+    pub(super) ip: IpAddr,
+    pub(super) rtp_port: u16,
+    /// How often it is tried again.
+    pub(super) tries: u16,
+}
+
 /// Requests for one port since the thread last looked, in the order of the fields.
 #[derive(Default)]
 pub(super) struct Request {
     pub(super) close: Option<Close>,
     pub(super) resume: Option<PortState>,
     pub(super) attach: Option<Reservation>,
+    pub(super) hold: Option<Hold>,
     pub(super) plan: Option<Described>,
     pub(super) panic: bool,
     pub(super) export: Option<ExportReply>,
@@ -52,6 +63,7 @@ impl fmt::Debug for Request {
             .field("close", &self.close)
             .field("resume", &self.resume)
             .field("attach", &self.attach)
+            .field("hold", &self.hold)
             .field("plan", &self.plan)
             .field("panic", &self.panic)
             .finish_non_exhaustive()
@@ -87,6 +99,10 @@ impl Mailbox {
 
     pub(super) fn attach(&self, key: PortKey, reservation: Reservation) {
         self.post(key, |request| request.attach = Some(reservation));
+    }
+
+    pub(super) fn hold(&self, key: PortKey, hold: Hold) {
+        self.post(key, |request| request.hold = Some(hold));
     }
 
     pub(super) fn apply(&self, key: PortKey, plan: PortPlan, confirmed: u64) {

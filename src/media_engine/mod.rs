@@ -16,6 +16,8 @@ mod ports;
 mod preparer;
 mod recorder;
 mod slot;
+#[cfg(test)]
+mod tests;
 mod traffic;
 mod wheel;
 mod worker;
@@ -39,7 +41,7 @@ pub use tandem_media::port::{
 pub use self::ports::{Reservation, ReserveError};
 
 use self::counters::Counters;
-use self::mailbox::{Close, Mailbox};
+use self::mailbox::{Close, Hold, Mailbox};
 use self::ports::PortPool;
 use self::preparer::Preparer;
 use self::recorder::Recorder;
@@ -49,6 +51,10 @@ use crate::shared::DirectoryLease;
 
 /// Packet threads at most. One relays more calls than the rest of a node can set up.
 const THREADS_MAX: usize = 2;
+
+/// How often it is tried to bind the port of a call that came here, in steps of 5 ms. Another call
+/// that has it is one whose INVITE will be refused, or that is closing: after a second none is.
+const HOLD_TRIES: u16 = 400;
 
 /// How the engine is set up.
 #[derive(Clone, Debug)]
@@ -250,7 +256,7 @@ impl Engine {
         for number in 0..config.threads.clamp(1, THREADS_MAX) {
             let mailbox = Arc::new(Mailbox::new().map_err(system("an eventfd"))?);
             let worker = Worker::new(
-                Arc::clone(&mailbox),
+                (Arc::clone(&mailbox), Arc::clone(&pool)),
                 Arc::clone(&events),
                 Arc::clone(&counters),
                 recorder.clone(),
@@ -297,6 +303,12 @@ impl Engine {
     /// does not matter.
     pub fn attach(&self, key: PortKey, reservation: Reservation) {
         self.mailbox(key).attach(key, reservation);
+    }
+
+    /// Sees to it that the port has these very sockets, after what was asked before for it: nothing
+    /// if it has sockets. Another port of this address that is being closed is waited for.
+    pub fn hold(&self, key: PortKey, ip: IpAddr, rtp_port: u16) {
+        self.mailbox(key).hold(key, Hold { ip, rtp_port, tries: HOLD_TRIES });
     }
 
     /// Says what a port should do from now on. Idempotent; never waits. Of plans that follow

@@ -24,8 +24,8 @@ use tandem_media::port::Output;
 
 use super::counters::{Counters, Round};
 use super::links::Links;
-use super::mailbox::{Close, Described, Mailbox, Request};
-use super::ports::Reservation;
+use super::mailbox::{Close, Described, Hold, Mailbox, Request};
+use super::ports::{PortPool, Reservation};
 use super::recorder::Recorder;
 use super::slot::{Slot, new_port};
 use super::traffic::Buffers;
@@ -56,8 +56,11 @@ const HEARD_WITHIN: Duration = Duration::from_millis(300);
 /// what waits in the sockets was said to it then.
 pub(super) const STOPPED: Duration = Duration::from_millis(300);
 
-/// How long after that a port sends nothing unless its call is known to be here. With a majority
-/// that is known within a fraction of it; without one nobody has adopted the call.
+/// Between two tries to bind the port of a call that came here.
+const HOLD_EVERY: Duration = Duration::from_millis(5);
+
+/// How long after that a port sends nothing unless its call is known to be here, and for longer if
+/// there is a lease to be confirmed. Without a majority nobody has adopted the call.
 const DOUBTED: Duration = Duration::from_secs(1);
 /// Names the waker among the sockets.
 const WAKER: u64 = u64::MAX;
@@ -73,8 +76,14 @@ pub(super) struct Worker {
     /// After so much silence of a peer its call is told.
     pub(super) quiet: Duration,
     lease: Lease,
+    pool: Arc<PortPool>,
+    /// Ports whose sockets are not free yet, and when they are tried again.
+    holding: BTreeMap<PortKey, Hold>,
+    hold_due: Instant,
     /// The lease did not hold when the round began.
     fenced: bool,
+    /// The same, of the lease alone: `fenced` stays while ports are doubted.
+    lease_is_lost: bool,
     /// By index; freed ones are used again.
     pub(super) slots: Vec<Option<Slot>>,
     free: Vec<u32>,
@@ -114,7 +123,7 @@ struct Ready {
 
 impl Worker {
     pub(super) fn new(
-        mailbox: Arc<Mailbox>,
+        (mailbox, pool): (Arc<Mailbox>, Arc<PortPool>),
         events: Arc<dyn Fn(PortEvent) + Send + Sync>,
         counters: Arc<Counters>,
         recorder: Recorder,
@@ -128,16 +137,20 @@ impl Worker {
         Ok(Self {
             epoll,
             mailbox,
+            pool,
             events,
             counters,
             recorder,
             quiet,
             lease,
             fenced: false,
+            lease_is_lost: false,
             slots: Vec::new(),
             free: Vec::new(),
             links: Links::default(),
             waiting: BTreeMap::new(),
+            holding: BTreeMap::new(),
+            hold_due: now,
             wheel: Wheel::new(now),
             visited: 0,
             visit_due: now,
@@ -168,6 +181,7 @@ impl Worker {
             self.handle_beats(&mut buffers);
             self.keep_house(&mut buffers);
             let stop = asked && self.handle_mailbox();
+            self.hold_again();
             self.counters.add(&mem::take(&mut self.round));
             if stop {
                 break;
@@ -220,23 +234,21 @@ impl Worker {
     /// Waits, then reads every ready socket until none has anything left.
     fn take_ready(&mut self, ready: &mut Vec<epoll::Event>, buffers: &mut Buffers) -> Ready {
         let visit = (!self.links.is_empty()).then_some(self.visit_due);
-        let due = [self.wheel.next_due(), visit].into_iter().flatten().min();
+        let hold = (!self.holding.is_empty()).then_some(self.hold_due);
+        let due = [self.wheel.next_due(), visit, hold].into_iter().flatten().min();
         let mut timeout = due.map(|due| {
             let wait = due.saturating_duration_since(Instant::now());
             Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) }
         });
         let (mut asked, mut traffic) = (false, false);
-        let before = self.now;
-        for pass in 0..PASSES_MAX {
+        for _ in 0..PASSES_MAX {
             ready.clear();
             let spare = rustix::buffer::spare_capacity(ready);
             // An interrupted wait is one without sockets; nothing else can go wrong with it.
             let _ = epoll::wait(&self.epoll, spare, timeout.as_ref());
             timeout = Some(Timespec { tv_sec: 0, tv_nsec: 0 });
-            self.now = Instant::now();
-            let late = pass == 0 && self.now - before > STOPPED;
-            let stale = late && !self.lease.holds();
-            if stale {
+            let before = mem::replace(&mut self.now, Instant::now());
+            if self.now - before > STOPPED && !self.lease.holds() {
                 self.throw_away(buffers);
             }
             for event in &*ready {
@@ -265,9 +277,13 @@ impl Worker {
     }
 
     fn handle_request(&mut self, key: PortKey, request: Request) {
-        let Request { close, resume, attach, plan, panic, export } = request;
+        let Request { close, resume, attach, hold, plan, panic, export } = request;
         if let Some(how) = close {
             self.close(key, how);
+        }
+        let attach = attach.or_else(|| self.hold(key, hold?));
+        if attach.is_some() {
+            self.holding.remove(&key);
         }
         if resume.is_some() || attach.is_some() || plan.is_some() {
             self.handle_change(key, Waiting { plan, state: resume, sockets: attach });
@@ -278,6 +294,43 @@ impl Worker {
         }
         if let Some(reply) = export {
             reply(index.and_then(|index| self.slot(index)).map(|slot| slot.port.state()));
+        }
+    }
+
+    /// The sockets that a port is to have, unless it has some. Another call may have them for a
+    /// moment: one that a woken process began while its address was another node's, which chose
+    /// ports on it as well.
+    fn hold(&mut self, key: PortKey, hold: Hold) -> Option<Reservation> {
+        let waits = self.waiting.get(&key).is_some_and(|waiting| waiting.sockets.is_some());
+        if waits || self.links.index(key).is_some() {
+            return None;
+        }
+        let Hold { ip, rtp_port, tries } = hold;
+        match (self.pool.reserve_exact(ip, rtp_port), tries.checked_sub(1)) {
+            (Ok(sockets), _) => return Some(sockets),
+            (Err(_), Some(tries)) => {
+                if self.holding.is_empty() {
+                    self.hold_due = self.now + HOLD_EVERY;
+                }
+                self.holding.insert(key, Hold { tries, ..hold });
+            }
+            (Err(error), None) => {
+                tracing::error!(call = key.call, leg = key.leg, %error, "a leg stays without its port");
+            }
+        }
+        None
+    }
+
+    /// Tries again to bind what could not be bound yet.
+    fn hold_again(&mut self) {
+        if self.holding.is_empty() || self.now < self.hold_due {
+            return;
+        }
+        self.hold_due = self.now + HOLD_EVERY;
+        for (key, hold) in mem::take(&mut self.holding) {
+            if let Some(sockets) = self.hold(key, hold) {
+                self.handle_change(key, Waiting { sockets: Some(sockets), ..Waiting::default() });
+            }
         }
     }
 
@@ -323,7 +376,7 @@ impl Worker {
             slot.muted = true;
             self.fenced = true;
         } else if holds {
-            slot.doubted = None;
+            (slot.doubted, slot.muted) = (None, false);
         }
     }
 
@@ -356,7 +409,13 @@ impl Worker {
             return;
         }
         let port = new_port(plan.clone(), state, self.now);
-        self.slots[index as usize] = Some(Slot::new(key, sockets, port));
+        let mut slot = Slot::new(key, sockets, port);
+        if !self.lease.holds() {
+            // Nobody without a lease knows whose the call is, whatever its sockets have kept.
+            (slot.muted, slot.doubted) = (true, Some(self.now));
+            self.fenced = true;
+        }
+        self.slots[index as usize] = Some(slot);
         self.links.open(key, index);
         self.round.opened += 1;
         self.apply(index, plan);
@@ -406,10 +465,17 @@ impl Worker {
             return;
         }
         self.fenced = fenced;
+        let is_regained = mem::replace(&mut self.lease_is_lost, fenced) && !fenced;
+        let is_unconfirmed = self.lease.is_unconfirmed();
         for slot in self.slots.iter_mut().flatten() {
-            slot.doubted = slot.doubted.filter(|since| self.now - *since < DOUBTED);
-            slot.muted =
-                slot.doubted.is_some() || fenced && !slot.port.was_heard(HEARD_WITHIN, self.now);
+            let lasts = |since: &Instant| is_unconfirmed || self.now - *since < DOUBTED;
+            slot.doubted = slot.doubted.filter(lasts);
+            // Another node may serve it, and give it back: its packets come here before that is known.
+            let is_unheard = fenced && !slot.port.was_heard(HEARD_WITHIN, self.now);
+            if is_unheard || is_regained && slot.muted {
+                slot.doubted = Some(self.now);
+            }
+            slot.muted = slot.doubted.is_some();
             self.fenced |= slot.doubted.is_some();
         }
     }
@@ -432,6 +498,7 @@ impl Worker {
 
     pub(super) fn close(&mut self, key: PortKey, how: Close) {
         self.waiting.remove(&key);
+        self.holding.remove(&key);
         let Some(index) = self.links.index(key) else {
             return;
         };

@@ -269,6 +269,11 @@ impl<M: Machine> ReplicaHandle<M> {
         self.shared.present.missed()
     }
 
+    /// It is applied that this node is there: it is missed only when it falls silent after that.
+    pub fn is_back(&self, node: NodeId) {
+        self.shared.present.is_back(node);
+    }
+
     /// Whether a node that is no member any more can have no lease, as the leader knows.
     pub fn is_gone(&self, node: NodeId) -> bool {
         self.shared.present.is_gone(node)

@@ -1,15 +1,19 @@
 //! Links to the other members: a thread and a TCP connection for each direction.
 //!
 //! Owns the sockets. Loses messages rather than to wait: Raft repeats what matters. Each node
-//! dials every other and only sends on the connection that it dialled.
+//! dials every other and only sends on the connection that it dialled. Small batches go as
+//! datagrams, too, and are taken the way that comes first.
 
 mod accept;
+mod copies;
 mod dial;
 mod interrupted;
 mod snapshots;
 
 use super::handle::{Input, Shared};
 use super::machine::Machine;
+use super::presence::Present;
+use copies::{Copies, Received};
 use interrupted::Interrupted;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -17,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tandem_cluster::copies::BatchId;
 use tandem_cluster::presence::Moment;
 use tandem_cluster::snapshot::SnapshotFiles;
 use tandem_cluster::wire::Secret;
@@ -47,6 +52,8 @@ const REDIAL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_
 pub(super) trait Inbox: Send + Sync + 'static {
     /// A peer sent these. Waits while the Raft thread is behind.
     fn messages(&self, messages: Vec<Message>);
+    /// The same; loses them while the Raft thread is behind.
+    fn try_messages(&self, messages: Vec<Message>);
     /// The peer was not reached.
     fn unreachable(&self, node: NodeId);
     /// The peer's machine refused a connection that was begun then: it had no process there.
@@ -58,6 +65,10 @@ pub(super) trait Inbox: Send + Sync + 'static {
 impl<M: Machine> Inbox for Shared<M> {
     fn messages(&self, messages: Vec<Message>) {
         drop(self.inputs.send(Input::Messages(messages)));
+    }
+
+    fn try_messages(&self, messages: Vec<Message>) {
+        drop(self.inputs.try_send(Input::Messages(messages)));
     }
 
     fn unreachable(&self, node: NodeId) {
@@ -79,6 +90,8 @@ pub(super) struct Common {
     pub(super) secret: Secret,
     pub(super) files: SnapshotFiles,
     pub(super) inbox: Arc<dyn Inbox>,
+    pub(super) present: Arc<Present>,
+    received: Received,
     /// Bytes of a snapshot that may still be received without filling the disk.
     pub(super) free_bytes: Arc<AtomicU64>,
     stopped: AtomicBool,
@@ -92,13 +105,21 @@ pub(super) struct Common {
 /// The links of a node.
 pub(super) struct Links {
     common: Arc<Common>,
+    copies: Copies,
     peers: BTreeMap<NodeId, Peer>,
     listening: Option<SocketAddr>,
 }
 
+/// Messages that one turn of the Raft thread produced for a peer.
+struct Batch {
+    /// If they went as a datagram, too.
+    copied: Option<BatchId>,
+    messages: Vec<Message>,
+}
+
 struct Peer {
     address: SocketAddr,
-    batches: SyncSender<Vec<Message>>,
+    batches: SyncSender<Batch>,
     gone: Arc<AtomicBool>,
 }
 
@@ -108,12 +129,15 @@ impl Common {
         secret: Secret,
         files: SnapshotFiles,
         inbox: Arc<dyn Inbox>,
+        present: Arc<Present>,
     ) -> Self {
         Self {
             node,
             secret,
             files,
             inbox,
+            received: Received::new(Arc::clone(&present)),
+            present,
             free_bytes: Arc::new(AtomicU64::new(u64::MAX)),
             stopped: AtomicBool::new(false),
             open: Mutex::default(),
@@ -170,7 +194,8 @@ impl Links {
         if let Some(listener) = listener {
             accept::start(Arc::clone(&common), listener)?;
         }
-        Ok(Self { common, peers: BTreeMap::new(), listening })
+        let copies = Copies::new(listening)?;
+        Ok(Self { common, copies, peers: BTreeMap::new(), listening })
     }
 
     /// The other members are these, at these addresses.
@@ -203,12 +228,13 @@ impl Links {
     }
 
     /// Sends, or drops and answers `false`.
-    pub(super) fn send(&self, to: NodeId, messages: Vec<Message>) -> bool {
+    pub(super) fn send(&mut self, to: NodeId, messages: Vec<Message>) -> bool {
         let Some(peer) = self.peers.get(&to) else { return false };
-        match peer.batches.try_send(messages) {
+        let batches = self.copies.send(&self.common, (to, peer.address), messages);
+        batches.into_iter().all(|batch| match peer.batches.try_send(batch) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
-        }
+        })
     }
 
     /// Sends a snapshot on a connection of its own; the inbox is told what came of it.
@@ -237,4 +263,18 @@ impl Links {
             drop(TcpStream::connect_timeout(&address, Duration::from_millis(200)));
         }
     }
+}
+
+/// For how long sent bytes may stay unacknowledged (RFC 9293 §3.8.3), in milliseconds. The kernel
+/// of a process that is stopped acknowledges.
+const UNHEARD_MAX_MS: u32 = 1_000;
+
+/// What is said on this connection leaves at once, and what is lost is said again every 200 ms or so.
+/// By the doubling of RFC 6298 §5.5 two lost segments in a row are most of a lease; these streams
+/// carry so little that it relieves nobody. It doubles all the same once there is much to be said
+/// again, as after a cut, so that a connection on which nothing arrives is given up for a new one.
+fn prompt(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    rustix::net::sockopt::set_tcp_user_timeout(stream, UNHEARD_MAX_MS)?;
+    Ok(rustix::net::sockopt::set_tcp_thin_linear_timeouts(stream, true)?)
 }

@@ -12,6 +12,7 @@ mod links;
 mod logger;
 mod machine;
 mod pending;
+mod place;
 mod presence;
 mod recovery;
 mod start;
@@ -23,6 +24,7 @@ pub use handle::{
     Answer, ChangeFailed, PROPOSALS_WAITING_MAX, Proposal, ProposalError, ReadError, ReplicaHandle,
 };
 pub use machine::{Applied, Machine, RestoreError};
+pub use place::Place;
 pub use presence::Lease;
 pub use recovery::{RecoverError, Recovery};
 
@@ -88,10 +90,11 @@ impl Replica {
             None => secret,
         };
         let gaps = config.metrics.beat_gap_seconds.clone();
-        let beats = presence::start(Arc::clone(&present), config.listen, secret.clone(), gaps)
+        let own = Arc::clone(&present);
+        let common = Arc::new(Common::new(config.node, secret, files.clone(), inbox, own));
+        let beats = presence::start(Arc::clone(&common), config.listen, gaps)
             .map_err(StartError::Thread)?;
-        let common = Common::new(config.node, secret, files.clone(), inbox);
-        let links = Links::start(Arc::new(common), listener).map_err(StartError::Thread)?;
+        let links = Links::start(common, listener).map_err(StartError::Thread)?;
         let keeper = Keeper {
             cache,
             records,

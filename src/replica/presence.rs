@@ -2,7 +2,8 @@
 //!
 //! Owns the socket and the clock around [`tandem_cluster::presence`]. It shares nothing with the
 //! log's disk or with the TCP links, so that neither a slow disk nor a long snapshot makes a node
-//! look dead. A beat that cannot be sent is lost, as the network would lose it.
+//! look dead. A beat that cannot be sent is lost, as the network would lose it. Other datagrams
+//! that come in are handed to the links, which do not wait.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,8 +15,10 @@ use std::time::{Duration, Instant};
 
 use prometheus::Histogram;
 use tandem_cluster::presence::{Moment, Presence};
-use tandem_cluster::wire::{BEAT_BYTES, Secret, open_beat, seal_beat};
+use tandem_cluster::wire::{COPY_BYTES_MAX, open_beat, seal_beat};
 use tandem_cluster::{NodeId, Role};
+
+use super::links::Common;
 
 /// How much the thread goes before others (setpriority(2)): its work is a few microseconds, and what
 /// it does late looks like a loss. Needs CAP_SYS_NICE or a limit that allows it; without, it waits
@@ -77,6 +80,12 @@ impl Lease {
         self.0.confirmed.load(Ordering::Acquire)
     }
 
+    /// Whether there is a new one that waits to be confirmed: somebody leads, and it is not known
+    /// here yet what was decided without this node.
+    pub fn is_unconfirmed(&self) -> bool {
+        self.until() == 0 && self.has_held()
+    }
+
     /// For how long it has not held; zero while it does.
     pub fn lapsed(&self) -> Duration {
         let now = moment();
@@ -85,6 +94,21 @@ impl Lease {
         }
         // A new lease that is not confirmed yet may be later than now.
         Duration::from_millis(now.saturating_sub(self.0.latest.load(Ordering::Relaxed)))
+    }
+
+    /// Ends it, or confirms a new one: what a test wants of a cluster.
+    #[cfg(test)]
+    pub(crate) fn set(&self, holds: bool) {
+        if holds {
+            self.0.confirmed.fetch_add(1, Ordering::Release);
+        }
+        self.publish(if holds { Moment::MAX } else { 1 });
+    }
+
+    /// There is a new one to be confirmed.
+    #[cfg(test)]
+    pub(crate) fn wait(&self) {
+        self.publish(0);
     }
 
     fn until(&self) -> Moment {
@@ -136,6 +160,26 @@ impl Present {
         self.with(|machine| machine.handle_refusal(node, began));
     }
 
+    /// See [`Presence::handle_return`].
+    pub(super) fn is_back(&self, node: NodeId) {
+        self.with(|machine| machine.handle_return(moment(), node));
+    }
+
+    /// See [`Presence::incarnation`].
+    pub(super) fn incarnation(&self) -> u64 {
+        self.machine().incarnation()
+    }
+
+    /// See [`Presence::incarnation_of`].
+    pub(super) fn incarnation_of(&self, node: NodeId) -> Option<u64> {
+        self.machine().incarnation_of(node)
+    }
+
+    /// See [`Presence::acquainted`].
+    pub(super) fn acquainted(&self, node: NodeId) -> Option<(u64, u64)> {
+        self.machine().acquainted(node)
+    }
+
     /// See [`Presence::is_gone`].
     pub(super) fn is_gone(&self, node: NodeId) -> bool {
         self.machine().is_gone(moment(), node)
@@ -180,21 +224,20 @@ impl Present {
 /// Starts the thread, which ends after [`Present::stop`] and closes its socket. Without an address
 /// to listen on there is nobody to beat to. The time between beats of a node goes into `gaps`.
 pub(super) fn start(
-    present: Arc<Present>,
+    common: Arc<Common>,
     listen: Option<SocketAddr>,
-    secret: Secret,
     gaps: Histogram,
 ) -> io::Result<Option<JoinHandle<()>>> {
     let Some(listen) = listen else { return Ok(None) };
     let socket = UdpSocket::bind(listen)?;
-    let beats = Beats { present, socket, secret, gaps };
+    let beats = Beats { present: Arc::clone(&common.present), socket, common, gaps };
     std::thread::Builder::new().name("presence".to_owned()).spawn(move || beats.run()).map(Some)
 }
 
 struct Beats {
     present: Arc<Present>,
     socket: UdpSocket,
-    secret: Secret,
+    common: Arc<Common>,
     gaps: Histogram,
 }
 
@@ -204,7 +247,7 @@ impl Beats {
         if let Err(error) = rustix::process::setpriority_process(None, NICE) {
             tracing::info!(%error, "beats have the priority of everything else");
         }
-        let mut buffer = [0; BEAT_BYTES + 1];
+        let mut buffer = [0; COPY_BYTES_MAX + 1];
         let mut reported = None;
         // Only members can seal a beat: there are no more of them.
         let mut heard: BTreeMap<NodeId, Moment> = BTreeMap::new();
@@ -217,12 +260,16 @@ impl Beats {
             match self.socket.recv_from(&mut buffer) {
                 Ok((length, _)) => {
                     let me = self.present.machine().node();
-                    if let Some((from, beat)) = open_beat(&self.secret, me, &buffer[..length]) {
+                    if let Some((from, beat)) =
+                        open_beat(&self.common.secret, me, &buffer[..length])
+                    {
                         let now = moment();
                         self.present.with(|machine| machine.handle_beat(now, from, beat));
                         if let Some(before) = heard.insert(from, now) {
                             self.gaps.observe((now - before) as f64 / 1000.0);
                         }
+                    } else {
+                        self.common.handle_datagram(&buffer[..length]);
                     }
                 }
                 Err(error) if is_usual(&error) => (),
@@ -244,7 +291,7 @@ impl Beats {
         let addresses = self.present.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         for due in due {
             if let Some(address) = addresses.get(&due.to) {
-                let bytes = seal_beat(&self.secret, me, due.to, &due.beat);
+                let bytes = seal_beat(&self.common.secret, me, due.to, &due.beat);
                 // Lost, as the network would lose it: the next one comes soon.
                 let _ = self.socket.send_to(&bytes, address);
             }

@@ -9,6 +9,7 @@ use super::keeper::{Job, KeeperHandle};
 use super::links::{Links, SendSnapshot};
 use super::machine::{Applied, Machine};
 use super::pending::{Pending, Reply};
+use super::place::Place;
 use super::presence::moment;
 use super::state::{Change, State};
 use std::collections::BTreeMap;
@@ -502,8 +503,8 @@ impl<M: Machine> RaftThread<M> {
     fn set_peers(&mut self, members: &Members) {
         let mut peers: BTreeMap<NodeId, SocketAddr> = BTreeMap::new();
         for node in members.voters.iter().chain(&members.learners) {
-            let told = members.addresses.get(node).map(|bytes| String::from_utf8_lossy(bytes));
-            let told = told.and_then(|text| text.parse().ok());
+            let told = members.addresses.get(node).and_then(|bytes| Place::decode(bytes));
+            let told = told.map(|place| place.cluster);
             if let Some(address) = self.config.members.get(node).copied().or(told) {
                 peers.insert(*node, address);
             }

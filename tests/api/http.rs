@@ -64,7 +64,10 @@ async fn every_route_is_served_and_refuses_those_who_may_not() {
             assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");
             for (name, has) in roles.iter().take_while(|(name, _)| *name != role) {
                 let claims = Claims { agent: "x".into(), role: *has, expires: u64::MAX };
-                let body = json!({ "node": 1 });
+                let body = match path.as_str() {
+                    "/api/v1/members" => json!({ "node": 4, "address": "127.0.0.1:7000" }),
+                    _ => json!({ "node": 1 }),
+                };
                 let token = script.key.sign(&claims);
                 let request = client.request(method.clone(), &url).bearer_auth(token).json(&body);
                 let status = request.send().await.unwrap().status();
@@ -97,7 +100,7 @@ async fn what_is_answered_is_what_is_described() {
     assert_eq!(get("/api/v1/nodes", "/api/v1/nodes").await["items"][0]["reads"], json!([0, 0]));
     assert_eq!(get("/api/v1/members", "/api/v1/members").await["items"][0]["leader"], true);
     let calls = get("/api/v1/calls", "/api/v1/calls?limit=1").await;
-    assert_eq!(calls["items"][0]["offered_to"], "ana");
+    assert_eq!(calls["items"][0]["offered_to"][0], "ana");
     let next = calls["next"].as_str().unwrap();
     let rest = get("/api/v1/calls", &format!("/api/v1/calls?after={next}")).await;
     assert_eq!(rest["items"][0]["phase"], "ended");
@@ -303,6 +306,33 @@ async fn nodes_are_drained_by_administrators() {
     assert_eq!(error["code"], "not-found");
     let nothing: Value = root.post("/api/v1/nodes/1/resume", &json!({})).await.unwrap();
     assert_eq!(nothing, Value::Null);
+}
+
+#[tokio::test]
+async fn members_are_changed_by_administrators() {
+    let script = Script::new();
+    let (root, sue) = (script.logged_in("root").await, script.logged_in("sue").await);
+    let four = json!({ "node": 4, "address": "127.0.0.4:7000" });
+    let asked = async |by: &Server, path: &str, body: &Value| {
+        refused(by.post(path, body).await)["code"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(asked(&sue, "/api/v1/members", &four).await, "wrong-role");
+    assert_eq!(asked(&sue, "/api/v1/members/4/promote", &json!({})).await, "wrong-role");
+    assert_eq!(refused(sue.delete("/api/v1/members/1").await)["code"], "wrong-role");
+    for wrong in [
+        json!({ "node": 0, "address": "127.0.0.4:7000" }),
+        json!({ "node": 4, "address": "nowhere" }),
+        json!({ "node": 4, "address": "127.0.0.4:7000", "voter": true }),
+    ] {
+        assert_eq!(asked(&root, "/api/v1/members", &wrong).await, "bad-request", "{wrong}");
+    }
+    let own = json!({ "node": 1, "address": "127.0.0.4:7000" });
+    assert_eq!(asked(&root, "/api/v1/members", &own).await, "conflict");
+    assert_eq!(asked(&root, "/api/v1/members/1/promote", &json!({})).await, "conflict");
+    assert_eq!(refused(root.delete("/api/v1/members/9").await)["code"], "not-found");
+    // It has calls and leads.
+    let error = refused(root.delete("/api/v1/members/1").await);
+    assert_eq!(error["code"], "conflict", "{error}");
 }
 
 #[tokio::test]

@@ -176,6 +176,7 @@ impl Script {
             owner: NodeId(1),
             home: None,
             trunk: None,
+            phone: None,
             caller: Party { number: "+4930123".into(), name: Some(name.into()) },
             called: called.into(),
             wire: Wire::default(),

@@ -6,6 +6,7 @@ mod counter;
 mod failing;
 mod killed;
 mod recovery;
+mod stalled;
 
 use counter::{addresses, count, counted, leader, start, steps, stop, wait_for};
 use std::collections::BTreeMap;

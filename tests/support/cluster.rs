@@ -55,6 +55,28 @@ impl Cluster {
         Self { nodes, configs, prefix: prefix.to_owned() }
     }
 
+    /// One node more, with the next number and a new data directory, which waits to be added. It has
+    /// the configuration of node 1 on addresses of its own.
+    pub fn joins(&mut self) -> usize {
+        let node = self.nodes.len() + 1;
+        let text = fs::read_to_string(&self.configs[0]).unwrap();
+        let (own, members) = text.split_once("[[cluster.member]]").unwrap();
+        let own = own
+            .replace(&format!("{}1", self.prefix), &format!("{}{node}", self.prefix))
+            .replacen("id = 1\n", &format!("id = {node}\n"), 1)
+            .replacen("[cluster]\n", "[cluster]\njoin = true\n", 1);
+        let itself = format!(
+            "[[cluster.member]]\nid = {node}\naddress = \"{}{node}:7000\"\n\n",
+            self.prefix
+        );
+        let file = self.configs[0].with_file_name(format!("node{node}.toml"));
+        fs::write(&file, format!("{own}{itself}[[cluster.member]]{members}")).unwrap();
+        let data = fresh_directory("member");
+        self.nodes.push(Node::start_in(&file, &self.http(node).to_string(), &data));
+        self.configs.push(file);
+        node
+    }
+
     /// Where a node's API is.
     pub fn http(&self, node: usize) -> SocketAddr {
         format!("{}{node}:8080", self.prefix).parse().unwrap()
@@ -98,7 +120,7 @@ impl Cluster {
         let mut leader = 0;
         wait_until("somebody leads", HALF_A_MINUTE, || {
             let leads = |node: &usize| self.metric(*node, "tandem_raft_leader") == Some(1.0);
-            leader = (1..=3).find(leads).unwrap_or(0);
+            leader = (1..=self.nodes.len()).find(leads).unwrap_or(0);
             leader != 0
         });
         leader
@@ -193,7 +215,7 @@ impl Cluster {
         let mut seen = 0;
         wait_until("the records are there", HALF_A_MINUTE, || {
             let Some(token) = self.log_in(node, "sue") else { return false };
-            let answer = get(self.http(node), "/api/v1/cdrs", Some(&token));
+            let answer = get(self.http(node), "/api/v1/cdrs?limit=1000", Some(&token));
             let body = answer.map(|(_, body)| body).unwrap_or_default();
             let body: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
             seen = body["items"].as_array().map_or(0, Vec::len);

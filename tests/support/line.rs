@@ -3,9 +3,13 @@
 //! For the flows that no ready-made program speaks: an ACK that never comes, a 183 with audio, a
 //! challenge from a trunk. Every wait has a deadline and says what it waited for.
 
+mod audio;
+
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
+
+use super::socket::Socket;
 
 /// How long an answer may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -113,7 +117,7 @@ impl Message {
 
 /// See the file. One call at a time.
 pub struct Line {
-    socket: UdpSocket,
+    socket: Socket,
     node: SocketAddr,
     rtp: UdpSocket,
     rtp_sequence: u16,
@@ -147,9 +151,16 @@ impl Line {
 
     /// A phone on this address and port.
     pub fn at(address: SocketAddr, node: SocketAddr) -> Self {
-        let socket = UdpSocket::bind(address).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        let rtp = UdpSocket::bind((address.ip(), 0)).unwrap();
+        Self::of(Socket::bind(address), node)
+    }
+
+    /// Another line of the same phone, perhaps of another node.
+    pub fn another(&self, node: SocketAddr) -> Self {
+        Self::of(self.socket.another(), node)
+    }
+
+    fn of(socket: Socket, node: SocketAddr) -> Self {
+        let rtp = UdpSocket::bind((socket.local_addr().unwrap().ip(), 0)).unwrap();
         rtp.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         Self {
             socket,
@@ -202,7 +213,9 @@ impl Line {
     pub fn calls(&mut self, from: &str, number: &str, sdp: &str) {
         let here = self.address();
         self.cseq += 100;
-        self.call_id = format!("line-{}-{}", here.port(), self.cseq);
+        self.call_id =
+            format!("line-{}-{}-{}", here.port(), self.cseq, self.rtp.local_addr().unwrap().port());
+        self.socket.serves(&self.call_id);
         self.us = format!("<sip:{from}@{here}>;tag=t{}", self.cseq);
         self.them = format!("<sip:{number}@{}>", self.node);
         self.target = format!("sip:{number}@{}", self.node);
@@ -285,6 +298,15 @@ impl Line {
         );
     }
 
+    /// Sends the last request every millisecond for so long, and leaves unread what comes.
+    pub fn repeats_for(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            drop(self.socket.send_to(self.last.as_bytes(), self.node));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// The response to the last request: the first one of this status. Provisional ones before it
     /// are passed over; another final one is a failure.
     pub fn is_told(&mut self, status: u16) -> Message {
@@ -304,6 +326,12 @@ impl Line {
             self.target = uri_of(found.header("Contact"));
         }
         found
+    }
+
+    /// The dialog is that of this answer to the INVITE.
+    pub fn goes_on(&mut self, answer: &Message) {
+        self.them = answer.header("To").to_owned();
+        self.target = uri_of(answer.header("Contact"));
     }
 
     /// Acknowledges a 2xx, with an answer if it brought an offer.
@@ -331,6 +359,7 @@ impl Line {
             .waits_for("an INVITE", |message| message.is_request() && message.method() == "INVITE");
         let tag = self.address().port();
         self.call_id = invite.header("Call-ID").to_owned();
+        self.socket.serves(&self.call_id);
         self.us = format!("{};tag=l{tag}", invite.header("To"));
         self.them = invite.header("From").to_owned();
         self.target = uri_of(invite.header("Contact"));
@@ -376,6 +405,13 @@ impl Line {
         self.referring = format!("Refer-To: <{to}>\r\n{headers}");
         self.send_request("REFER", self.cseq, "");
         self.referring.clear();
+    }
+
+    /// Its dialog as a Replaces in a URI names it to the other end (RFC 3891 §6.1, escaped).
+    pub fn as_replaces(&self) -> String {
+        let tag = |of: &str| of.split(";tag=").nth(1).unwrap_or("").to_owned();
+        let (theirs, ours) = (tag(&self.them), tag(&self.us));
+        format!("Replaces={}%3Bto-tag%3D{theirs}%3Bfrom-tag%3D{ours}", self.call_id)
     }
 
     /// The final response to the last request.
@@ -500,21 +536,6 @@ impl Line {
         self.respond(&bye, 200, "", "");
     }
 
-    /// Says so many frames of 20 ms of a constant tone of G.711 µ-law, in time.
-    pub fn says(&self, to: SocketAddr, frames: u32) {
-        let begun = Instant::now();
-        for frame in 0..frames {
-            let due = begun + Duration::from_millis(20) * frame;
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            let mut packet = vec![0x80, 0];
-            packet.extend((frame as u16).to_be_bytes());
-            packet.extend((frame * 160).to_be_bytes());
-            packet.extend(7_u32.to_be_bytes());
-            packet.extend([0x10; 160]);
-            self.rtp.send_to(&packet, to).unwrap();
-        }
-    }
-
     fn waits_for(&mut self, what: &str, mut is_it: impl FnMut(&Message) -> bool) -> Message {
         let deadline = Instant::now() + PATIENCE;
         let mut seen = Vec::new();
@@ -529,60 +550,6 @@ impl Line {
             seen.push(message.0.lines().next().unwrap_or("").to_owned());
         }
         panic!("{what} did not come; what came: {seen:?}");
-    }
-
-    /// Sends audio of this sample until `heard` holds; 50 packets a second.
-    pub fn speaks_until(&mut self, to: SocketAddr, sample: u8, mut heard: impl FnMut() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !heard() {
-            assert!(Instant::now() < deadline, "nobody hears {sample:#x}");
-            self.speaks(to, sample);
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Sends audio of this sample until it comes back.
-    pub fn hears_itself(&mut self, to: SocketAddr, sample: u8) {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.has_heard(sample) {
-            assert!(Instant::now() < deadline, "no echo of {sample:#x}");
-            self.speaks(to, sample);
-        }
-    }
-
-    /// Whether this very audio came: a packet of only this sample, among those that wait.
-    pub fn has_heard(&self, sample: u8) -> bool {
-        let only = |heard: Vec<u8>| heard.iter().all(|byte| *byte == sample);
-        std::iter::from_fn(|| self.hears()).take(HEARD_AT_ONCE).any(only)
-    }
-
-    /// The same without waiting for any, and without leaving one behind.
-    pub fn has_come(&self, sample: u8) -> bool {
-        self.rtp.set_nonblocking(true).unwrap();
-        let only = |heard: &Vec<u8>| heard.iter().all(|byte| *byte == sample);
-        let come = std::iter::from_fn(|| self.hears()).filter(only).count();
-        self.rtp.set_nonblocking(false).unwrap();
-        come > 0
-    }
-
-    /// Sends one packet of 20 ms.
-    pub fn speaks(&mut self, to: SocketAddr, sample: u8) {
-        self.rtp_sequence = self.rtp_sequence.wrapping_add(1);
-        let sequence = self.rtp_sequence;
-        let timestamp = u32::from(sequence) * 160;
-        let mut packet = vec![0x80, 0];
-        packet.extend(sequence.to_be_bytes());
-        packet.extend(timestamp.to_be_bytes());
-        packet.extend(0x1234_5678_u32.to_be_bytes());
-        packet.extend([sample; 160]);
-        self.rtp.send_to(&packet, to).unwrap();
-    }
-
-    /// The samples of the next packet, if one is there or comes within 20 ms.
-    pub fn hears(&self) -> Option<Vec<u8>> {
-        let mut buffer = [0; 2_048];
-        let (length, _) = self.rtp.recv_from(&mut buffer).ok()?;
-        (length > 12).then(|| buffer[12..length].to_vec())
     }
 }
 

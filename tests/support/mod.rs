@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod inside;
 pub mod line;
 pub mod side;
+pub mod socket;
 
 use std::fs;
 use std::io::{Read as _, Write as _};

@@ -31,6 +31,31 @@ pub fn picks_up(line: &mut Line) -> (SocketAddr, String) {
     (invite.audio(), invite.header("From").to_owned())
 }
 
+/// A phone whose leg has moved is told where it is now, and goes on there.
+pub fn follows(side: &mut Side) {
+    let invite = side.line.is_told_another_address();
+    let answer = side.line.sdp("sendrecv");
+    side.line.answers(200, "", &answer);
+    side.line.is_acked();
+    side.audio = invite.audio();
+}
+
+/// A caller who talks through the queue `sales` with ana, whose phone is at port 5070: the call, and
+/// both sides of it.
+pub fn talks_through_sales(node: &Inside, caller_says: u8, ana_says: u8) -> (CallId, Side, Side) {
+    let (mut caller, mut ana) = (node.phone(), node.phone_at(5070));
+    let offer = caller.sdp("sendrecv");
+    caller.calls("alice", "sales", &offer);
+    let answered = caller.is_told(200);
+    caller.acks("");
+    let (ana_audio, _) = picks_up(&mut ana);
+    let call = node.looks_at(|center| center.calls().next().unwrap().id);
+    let mut caller = Side { line: caller, audio: answered.audio(), voice: caller_says };
+    let mut ana = Side { line: ana, audio: ana_audio, voice: ana_says };
+    both_hear(&mut caller, &mut ana);
+    (call, caller, ana)
+}
+
 pub fn both_hear(one: &mut Side, other: &mut Side) {
     one.line.speaks_until(one.audio, one.voice, || other.line.has_heard(one.voice));
     other.line.speaks_until(other.audio, other.voice, || one.line.has_heard(other.voice));

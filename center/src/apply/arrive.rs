@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::end::End;
 use super::{Turn, check_text, check_wire, count};
 use crate::call::{CALLS_MAX, LegState, Party};
-use crate::directory::{Destination, RING_SECONDS_DEFAULT};
+use crate::directory::{Destination, Distribution, RING_SECONDS_DEFAULT, SKILLS_MAX, Skills};
 use crate::event::Happened;
 use crate::flow::Variables;
 use crate::leg::Attempt;
+use crate::queue::Place;
 use crate::record::SegmentKind;
 use crate::timeline::{Timeline, What};
 use crate::{
@@ -22,6 +23,21 @@ use crate::{
 const ROUTES_MAX: usize = 8;
 
 impl Call {
+    /// The caller asks for more, or for higher levels.
+    pub(super) fn ask_for(&mut self, more: Skills) {
+        if more.is_empty() {
+            return;
+        }
+        let needs = Arc::make_mut(&mut self.needs);
+        for (skill, level) in more {
+            let is_known = needs.contains_key(&skill);
+            if is_known || needs.len() < SKILLS_MAX {
+                let needed = needs.entry(skill).or_default();
+                *needed = level.max(*needed);
+            }
+        }
+    }
+
     /// A call that just began, with one leg.
     pub(super) fn new(arrived: &Arrived, at: crate::Millis, direction: Direction) -> Self {
         Self {
@@ -34,6 +50,8 @@ impl Call {
             caller: arrived.caller.clone(),
             called: arrived.called.clone(),
             came_by: arrived.trunk.clone(),
+            dialled_by: arrived.phone.clone(),
+            moved: None,
             arrived: at,
             answered: None,
             answer_ready: arrived.answer_ready,
@@ -46,6 +64,8 @@ impl Call {
             variables: Variables::default(),
             data: BTreeMap::new(),
             priority: 0,
+            class_priority: 0,
+            needs: Arc::default(),
             flow: None,
             queue: None,
             agent: None,
@@ -75,6 +95,7 @@ impl Center {
         check_text(arrived.caller.name.as_deref().unwrap_or_default())?;
         // One that is not configured any more has no limits.
         arrived.trunk = arrived.trunk.filter(|name| self.directory.trunks.contains_key(name));
+        arrived.phone = arrived.phone.filter(|agent| self.directory.agents.contains_key(agent));
         let known = arrived.home.and_then(|(id, epoch)| Some((id, epoch, self.homes.get(&id)?)));
         arrived.home = known.map(|(id, epoch, _)| (id, epoch));
         arrived.owner = known.map_or(arrived.owner, |(_, _, home)| home.holder);
@@ -96,6 +117,11 @@ impl Center {
         let mut call = Call::new(&arrived, turn.at, Direction::Inbound);
         let node = arrived.owner;
         call.timeline.note(turn.at, What::Arrived { node });
+        if let Some(class) = self.directory.class_of(&call.caller.number, &call.called) {
+            call.class_priority = class.priority;
+            call.needs = Arc::new(class.skills.clone());
+            call.timeline.note(turn.at, What::Classed { class: class.name.clone() });
+        }
         call.add_leg(Leg {
             role: Role::Caller,
             target: "".into(),
@@ -109,6 +135,7 @@ impl Center {
             wire: arrived.wire,
             muted: false,
             keys: None,
+            lives_elsewhere: 0,
         });
         let id = call.id;
         let screen = self.screen(turn, &call);
@@ -241,7 +268,7 @@ impl Center {
         });
     }
 
-    /// Puts a call into a queue, behind all of its priority.
+    /// Puts a call into a queue, behind all of its priority who came before it.
     pub(super) fn enqueue(&mut self, turn: &mut Turn, id: CallId, queue: &QueueId, priority: u8) {
         let directory = Arc::clone(&self.directory);
         let (Some(config), Some(live)) = (directory.queues.get(queue), self.queues.get_mut(queue))
@@ -249,35 +276,76 @@ impl Center {
             self.end_call(turn, id, End(Side::System, Cause::Reconfigured, CallResult::Failed));
             return;
         };
-        let priority = priority.saturating_add(config.priority);
+        // Who is sent on from another queue keeps the place among those who came at that time.
+        let kept = match self.calls.get(&id).map(|call| &call.phase) {
+            Some(Phase::Queued { ticket, since, .. }) => Some((*ticket, *since)),
+            Some(
+                Phase::Arriving
+                | Phase::Ivr { .. }
+                | Phase::Direct { .. }
+                | Phase::Dialing { .. }
+                | Phase::Bridged { .. }
+                | Phase::Parked { .. }
+                | Phase::Echo
+                | Phase::Ended { .. },
+            )
+            | None => None,
+        };
+        let class_priority = self.calls.get(&id).map_or(0, |call| call.class_priority);
+        let priority = priority.saturating_add(config.priority).saturating_add(class_priority);
         turn.outcome.touched.queues.insert(queue.clone());
         live.totals.entered += 1;
-        let ahead = live.ahead_of_new(priority);
+        let Distribution { age_seconds, join_needs, stay_needs, detours, .. } =
+            &config.distribution;
+        let (ticket, since) = kept.unwrap_or((turn.index, turn.at));
+        let place = Place::new(priority, ticket, id).aged(since, *age_seconds);
+        let ahead = count(live.ahead_of(place));
+        if !live.staff.meets(*join_needs) || !live.staff.meets(*stay_needs) {
+            live.totals.overflowed += 1;
+            self.offered_to_queue(turn, id, queue);
+            self.note(turn, id, What::NoAgents { queue: queue.clone() });
+            let way = detours.empty.as_ref().or(config.overflow.as_ref());
+            self.overflow(turn, id, way, CallResult::QueueFull);
+            return;
+        }
         if config.max_length > 0 && count(live.length()) >= config.max_length {
             live.totals.overflowed += 1;
-            let at = turn.at;
-            self.edit_call(turn, id, |call| {
-                call.queue = Some(queue.clone());
-                // It was offered to the queue, for no time: reports count it.
-                call.begin_segment(SegmentKind::Queue(queue.clone()), at);
-            });
+            self.offered_to_queue(turn, id, queue);
             self.note(turn, id, What::QueueFull { queue: queue.clone() });
-            self.overflow(turn, id, config.overflow.as_ref(), CallResult::QueueFull);
+            let way = detours.full.as_ref().or(config.overflow.as_ref());
+            self.overflow(turn, id, way, CallResult::QueueFull);
             return;
         }
         if config.answer {
             self.answer(turn, id);
         }
-        let (ticket, since) = (turn.index, turn.at);
-        let until =
-            (config.max_wait_seconds > 0).then(|| since.plus_seconds(config.max_wait_seconds));
+        let at = turn.at;
+        let until = (config.max_wait_seconds > 0).then(|| at.plus_seconds(config.max_wait_seconds));
+        let patience = config.distribution.last_agent_seconds;
+        let number = self.calls.get(&id).filter(|_| patience > 0).map(|call| &call.caller.number);
+        let wanted = number.and_then(|number| self.last_agent(number, queue));
+        let (ring, next) = config.distribution.ring_at(since, at);
+        let widens = if wanted.is_some() { Some(at.plus_seconds(patience)) } else { next };
         self.enter(turn, id, SegmentKind::Queue(queue.clone()), |call| {
             call.priority = priority;
             call.queue = Some(queue.clone());
-            call.timeline.note(since, What::Enqueued { queue: queue.clone(), ahead });
-            Phase::Queued { queue: queue.clone(), ticket, since, until, offer: None }
+            call.timeline.note(at, What::Enqueued { queue: queue.clone(), ahead });
+            if let Some(agent) = &wanted {
+                call.timeline.note(at, What::WaitsFor { agent: agent.clone() });
+            }
+            let (queue, offers) = (queue.clone(), Vec::new());
+            Phase::Queued { queue, ticket, since, until, offers, ring, wanted, widens }
         });
         turn.announce(Happened::CallQueued { call: id, queue: queue.clone(), ahead });
+    }
+
+    /// It came to a queue that does not take it, for no time: reports count it.
+    fn offered_to_queue(&mut self, turn: &mut Turn, id: CallId, queue: &QueueId) {
+        let at = turn.at;
+        self.edit_call(turn, id, |call| {
+            call.queue = Some(queue.clone());
+            call.begin_segment(SegmentKind::Queue(queue.clone()), at);
+        });
     }
 
     /// Sends a call on that a queue could not serve, or lets it go.
@@ -338,6 +406,7 @@ impl Center {
                 wire: Wire::default(),
                 muted: false,
                 keys: None,
+                lives_elsewhere: 0,
             });
             call.timeline.note(at, What::Invited { leg, target });
             if let Some(trunk) = trunk {

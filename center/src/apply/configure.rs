@@ -16,8 +16,8 @@ use crate::flow::{Flow, Surroundings};
 use crate::state::FlowEntry;
 use crate::timeline::Returned;
 use crate::{
-    Agent, AgentId, AgentState, CallId, CallResult, Cause, Center, Directory, Queue, QueueId,
-    Rejected, Reply, Route, Side,
+    Agent, AgentId, AgentState, CallId, CallResult, Cause, Center, Directory, Phase, Queue,
+    QueueId, Rejected, Reply, Route, Side,
 };
 
 impl Center {
@@ -49,8 +49,9 @@ impl Center {
         self.drain_queues(turn, &old);
         self.drain_agents(turn);
         self.heal_agents(turn);
+        self.settle_rings(turn);
+        turn.restaffed.extend(self.queues.keys().cloned());
         turn.outcome.touched.queues.extend(self.queues.keys().cloned());
-        turn.unmatched.extend(self.queues.keys().cloned());
         Ok(Reply::Done)
     }
 
@@ -123,7 +124,7 @@ impl Center {
             let overflow = overflow.filter(|route| self.leads_somewhere(route)).cloned();
             for call in waiting {
                 turn.routes = 0;
-                self.return_offer(turn, call, Returned::Reconfigured);
+                self.return_offers(turn, call, Returned::Reconfigured);
                 match &overflow {
                     Some(route) => self.route(turn, call, route),
                     None => {
@@ -134,6 +135,15 @@ impl Center {
             }
             self.queues.remove(&id);
             turn.outcome.touched.queues.insert(id);
+        }
+    }
+
+    /// Callers who wait stand in the rings that their queues have now.
+    fn settle_rings(&mut self, turn: &mut Turn) {
+        let waiting = self.calls.values().filter(|call| matches!(call.phase, Phase::Queued { .. }));
+        let waiting: Vec<CallId> = waiting.map(|call| call.id).collect();
+        for call in waiting {
+            self.settle_ring(turn, call);
         }
     }
 
@@ -154,7 +164,7 @@ impl Center {
             if let Some(session) = agent.session {
                 self.log_out(turn, session, SessionEnd::Reconfigured, reasons::SIGNED_OUT);
             } else if let Some(call) = self.offer_of(&agent) {
-                self.return_offer(turn, call, Returned::Reconfigured);
+                self.return_offer(turn, call, &id, Returned::Reconfigured);
             }
             if self.agents.get(&id).is_some_and(|agent| agent.state.call().is_none()) {
                 self.forget_agent(turn, &id);

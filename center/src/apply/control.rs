@@ -1,6 +1,5 @@
 //! What an agent does with a conversation without changing who is in it: mute, keys, a pause of
-//! the recording; and where a call goes that rings: deflection. Also what a phone asks for by itself,
-//! a transfer by REFER.
+//! the recording; and where a call goes that rings: deflection.
 
 use std::sync::Arc;
 
@@ -116,8 +115,10 @@ impl Center {
         }
         let destination = self.directory.destination(&to);
         let destination = destination.ok_or_else(|| Rejected::NoWayTo { number: to.clone() })?;
+        self.withdraw_others(turn, id, agent);
         let at = turn.at;
         self.edit_call(turn, id, |call| {
+            call.close_ring(at);
             if let Some(leg) = offer.stage.leg() {
                 call.drop_leg(leg, Cause::Withdrawn);
             }
@@ -141,25 +142,6 @@ impl Center {
                 call.recall = None;
             }
         });
-    }
-
-    /// The phone of a leg asks that the other party be sent to a number (RFC 3515). Phones of agents
-    /// may what their desks may; others nothing, since they are not ours.
-    pub(super) fn referred(
-        &mut self,
-        turn: &mut Turn,
-        id: CallId,
-        number: LegNumber,
-        to: Arc<str>,
-    ) -> Result<Reply, Rejected> {
-        let call = self.looked_up(id)?;
-        let Some(leg) = call.legs.get(&number).filter(|leg| leg.state.is_answered()) else {
-            return Ok(Reply::Already);
-        };
-        let Some(agent) = leg.role.agent().cloned() else {
-            return Err(Rejected::MayNotRefer { call: id, leg: number });
-        };
-        self.transfer(turn, &agent, id, Some(to))
     }
 
     /// An offer to an agent who has said that they take it: the phone is invited, and answers by

@@ -27,7 +27,7 @@ impl Center {
     pub(super) fn offer_to(&self, agent: &AgentId, id: CallId) -> Result<Offer, Rejected> {
         self.agent_of(agent)?;
         let call = self.looked_up(id)?;
-        match call.offer().filter(|offer| offer.agent == *agent) {
+        match call.offer_to(agent) {
             Some(offer) => Ok(offer.clone()),
             None => Err(Rejected::NotYourCall { call: id, agent: agent.clone() }),
         }
@@ -52,12 +52,13 @@ impl Center {
         }
         let at = turn.at;
         self.note(turn, id, What::Accepted { agent: agent.clone() });
+        self.withdraw_others(turn, id, agent);
         let leg = self.invite_phone(turn, id, agent, CONNECT_SECONDS);
         self.edit_call(turn, id, |call| {
             if let Some(leg) = call.legs.get_mut(&leg) {
                 leg.auto_answer = true;
             }
-            if let Some(offer) = call.offer_mut() {
+            if let Some(offer) = call.offer_to_mut(agent) {
                 offer.stage = Stage::Accepted(leg);
                 offer.until = at.plus_seconds(CONNECT_SECONDS);
             }
@@ -73,7 +74,7 @@ impl Center {
         id: CallId,
     ) -> Result<Reply, Rejected> {
         self.offer_to(agent, id)?;
-        self.return_offer(turn, id, Returned::Declined);
+        self.return_offer(turn, id, agent, Returned::Declined);
         Ok(Reply::Done)
     }
 
@@ -151,7 +152,7 @@ impl Center {
         if call.has_ended() && call.was_of(agent) {
             return Ok(Reply::Already);
         }
-        if call.offer().is_some_and(|offer| offer.agent == *agent) {
+        if call.offer_to(agent).is_some() {
             let (is, needs) = ("offered", "a conversation; an offer is declined");
             return Err(Rejected::WrongPhase { call: id, is, needs });
         }

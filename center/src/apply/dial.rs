@@ -49,8 +49,9 @@ impl Center {
         let wire = Wire::default();
         let home = self.home_of(owner).map(|home| (home, 0));
         let called = to.clone();
-        let (trunk, answer_ready) = (None, false);
-        let begun = Arrived { call, salt, owner, home, trunk, caller, called, wire, answer_ready };
+        let (trunk, phone, answer_ready) = (None, None, false);
+        let begun =
+            Arrived { call, salt, owner, home, trunk, phone, caller, called, wire, answer_ready };
         let mut new = Call::new(&begun, turn.at, Direction::Outbound);
         new.agent = Some(id.clone());
         new.timeline.note(turn.at, What::Dialled { agent: id.clone() });

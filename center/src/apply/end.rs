@@ -27,7 +27,8 @@ impl Center {
         let result = if call.has_talked() { CallResult::Answered } else { result };
         let at = call.seen_to_end(turn);
         let known = turn.at;
-        let offered = call.offer().and_then(|offer| offer.stage.leg());
+        let offered: Vec<LegNumber> =
+            call.offers().iter().filter_map(|offer| offer.stage.leg()).collect();
         let ended = self.edit_call(turn, id, |call| {
             call.close_hold(at);
             call.close_ring(at);
@@ -38,7 +39,7 @@ impl Center {
             let legs: Vec<LegNumber> = call.legs.keys().copied().collect();
             for number in legs {
                 let cause =
-                    if Some(number) == offered { Cause::Withdrawn } else { cause.to_peer() };
+                    if offered.contains(&number) { Cause::Withdrawn } else { cause.to_peer() };
                 call.drop_leg(number, cause);
             }
             // Its node has to clear it away from now on, however long ago it ended.
@@ -56,7 +57,7 @@ impl Center {
     fn free_agents(&mut self, turn: &mut Turn, call: &Call, by: Side, cause: Cause) {
         let mut agents: Vec<AgentId> =
             call.legs.values().filter_map(|leg| leg.role.agent()).cloned().collect();
-        agents.extend(call.offer().map(|offer| offer.agent.clone()));
+        agents.extend(call.offers().iter().map(|offer| offer.agent.clone()));
         for id in &agents {
             self.free_agent(turn, call, id, (by, cause));
         }
@@ -74,7 +75,7 @@ impl Center {
         if agent.state.call() != Some(call.id) {
             return;
         }
-        if call.offer().is_some_and(|offer| offer.agent == *id) {
+        if call.offer_to(id).is_some() {
             let why = if by == Side::System { OfferEnd::CallEnded } else { OfferEnd::CallerLeft };
             turn.tell(id, Happened::OfferEnded { agent: id.clone(), call: call.id, why });
             self.release_agent(turn, id, None);
@@ -88,7 +89,10 @@ impl Center {
         let agent = id.clone();
         turn.tell(id, Happened::Cleared { agent, call: call.id, by, cause, wrap_up_until: until });
         let at = turn.at;
-        self.edit_agent(turn, id, |agent| agent.idle_since = at);
+        self.edit_agent(turn, id, |agent| {
+            agent.idle_since = at;
+            agent.shift.ends_talk(at);
+        });
         self.release_agent(turn, id, until.map(|until| WrapUp { until, call: call.id }));
     }
 
@@ -158,14 +162,15 @@ impl Call {
         }
     }
 
-    /// Books the time of the open offer until now. What is asked aside is part of a conversation.
+    /// Books the time of the open offers until now; several at once are one time. What is asked
+    /// aside is part of a conversation.
     pub(super) fn close_ring(&mut self, at: Millis) {
-        let (Phase::Queued { offer: Some(offer), .. } | Phase::Direct { offer }) = &self.phase
-        else {
+        if self.conversation().is_some() {
             return;
-        };
+        }
+        let Some(since) = self.offers().iter().map(|offer| offer.since).min() else { return };
         if let Some(last) = self.segments.last_mut() {
-            last.rang_ms += at.since_ms(offer.since.max(last.began));
+            last.rang_ms += at.since_ms(since.max(last.began));
         }
     }
 

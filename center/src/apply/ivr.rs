@@ -140,7 +140,10 @@ impl Center {
                 });
             }
             Next::Enqueue { queue, priority, data, .. } => {
-                self.edit_call(turn, id, |call| call.data = data);
+                self.edit_call(turn, id, |call| {
+                    call.data = data;
+                    call.ask_for(flow::skills_asked(&call.variables));
+                });
                 match QueueId::parse(&queue) {
                     Ok(queue) => self.enqueue(turn, id, &queue, priority),
                     Err(_) => self.fail_flow(turn, id, &format!("there is no queue {queue:?}")),

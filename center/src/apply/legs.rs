@@ -28,8 +28,7 @@ impl Center {
         if call.legs.get(&number).map(|leg| leg.state) != Some(LegState::Dialing) {
             return Ok(Reply::Already);
         }
-        let offered = call.offer().filter(|offer| offer.stage.leg() == Some(number));
-        let ringing = offered.map(|offer| offer.agent.clone());
+        let ringing = call.offer_at(number).map(|offer| offer.agent.clone());
         let at = turn.at;
         self.edit_call(turn, id, |call| {
             call.set_leg(number, LegState::Ringing);
@@ -98,9 +97,7 @@ impl Center {
             Phase::Dialing { leg, .. } if *leg == number => {
                 self.bridge(turn, id, call.served, number);
             }
-            Phase::Queued { offer: Some(_), .. } | Phase::Direct { .. }
-                if call.offer().and_then(|offer| offer.stage.leg()) == Some(number) =>
-            {
+            Phase::Queued { .. } | Phase::Direct { .. } if call.offer_at(number).is_some() => {
                 self.bridge(turn, id, call.served, number);
             }
             Phase::Bridged { consultation: Some(consultation), .. }
@@ -180,9 +177,9 @@ impl Center {
         if call.is_supervisor(number) {
             return self.supervision_ends(turn, id, cause);
         }
-        if call.offer().is_some_and(|offer| offer.stage.leg() == Some(number)) {
+        if let Some(offer) = call.offer_at(number) {
             self.edit_call(turn, id, |call| call.legs.remove(&number));
-            self.return_offer(turn, id, Returned::Refused { status });
+            self.return_offer(turn, id, &offer.agent, Returned::Refused { status });
             return;
         }
         if let Some((_, Some(consultation))) = call.conversation()
@@ -369,8 +366,13 @@ impl Call {
 
     fn keep_wires(&mut self, wires: Vec<(LegNumber, Wire)>) {
         for (number, wire) in wires {
-            if let Some(leg) = self.legs.get_mut(&number) {
-                leg.wire = wire;
+            let Some(leg) = self.legs.get_mut(&number) else { continue };
+            leg.wire = wire;
+            // Its far end follows it here, so it has arrived.
+            if std::mem::take(&mut leg.lives_elsewhere) > 0
+                && matches!(self.phase, Phase::Bridged { .. })
+            {
+                self.recall = None;
             }
         }
     }

@@ -31,16 +31,19 @@ impl Center {
             self.end_call(turn, id, End(Side::System, Cause::Failed, CallResult::Failed));
             return;
         }
-        let queue = call.queue.clone();
-        let config = queue.and_then(|queue| self.directory.queues.get(&queue));
+        let asking = call.queue.clone();
+        let config = asking.as_ref().and_then(|queue| self.directory.queues.get(queue));
         let ring_seconds = config.map_or(RING_SECONDS, |config| config.ring_seconds);
         self.note(turn, id, What::Offered { agent: agent.clone(), why });
         let offer = self.make_offer(turn, id, agent, ring_seconds);
         self.edit_call(turn, id, |call| {
-            if let Phase::Queued { offer: open, .. } = &mut call.phase {
-                *open = Some(offer);
+            if let Phase::Queued { offers, .. } = &mut call.phase {
+                offers.push(offer);
             }
         });
+        if let Some(queue) = asking.and_then(|queue| self.queues.get_mut(&queue)) {
+            queue.memory.last_offered = Some(agent.clone());
+        }
         self.hold_agent_for(turn, id, agent);
     }
 
@@ -113,7 +116,7 @@ impl Center {
     /// The agent belongs to the call that was just offered.
     pub(super) fn hold_agent_for(&mut self, turn: &mut Turn, id: CallId, agent: &AgentId) {
         let Some(call) = self.calls.get(&id).cloned() else { return };
-        let Some(offer) = call.offer() else { return };
+        let Some(offer) = call.offer_to(agent) else { return };
         let since = turn.at;
         let (state, at_phone) = match offer.stage {
             Stage::Desk => (AgentState::Ringing { since, call: id }, false),
@@ -157,15 +160,21 @@ impl Center {
 
     /// Takes an offer back from an agent who did not take the call, and lets the call go on: the
     /// queue keeps its place, a call that wanted just this agent ends.
-    pub(super) fn return_offer(&mut self, turn: &mut Turn, id: CallId, why: Returned) {
-        let Some(offer) = self.calls.get(&id).and_then(|call| call.offer()).cloned() else {
+    pub(super) fn return_offer(
+        &mut self,
+        turn: &mut Turn,
+        id: CallId,
+        agent: &AgentId,
+        why: Returned,
+    ) {
+        let Some(offer) = self.calls.get(&id).and_then(|call| call.offer_to(agent)).cloned() else {
             return;
         };
         let agent = offer.agent;
         let at = turn.at;
         self.edit_call(turn, id, |call| {
-            if matches!(call.phase, Phase::Queued { .. }) {
-                // Otherwise what follows the offer books it.
+            if matches!(call.phase, Phase::Queued { .. }) && call.offers().len() == 1 {
+                // While others are asked it rings on; of other calls, what follows books it.
                 call.close_ring(at);
             }
             call.redirects = call.redirects.saturating_add(1);
@@ -173,13 +182,13 @@ impl Center {
             if let Some(leg) = offer.stage.leg() {
                 call.drop_leg(leg, why.cause());
             }
-            if let Phase::Queued { offer, .. } = &mut call.phase {
-                *offer = None;
+            if let Phase::Queued { offers, .. } = &mut call.phase {
+                offers.retain(|offer| offer.agent != agent);
             }
         });
         let what = OfferEnd::Returned(why);
         turn.tell(&agent, Happened::OfferEnded { agent: agent.clone(), call: id, why: what });
-        self.release_returned(turn, &agent, why);
+        self.release_returned(turn, id, &agent, why);
         if self.calls.get(&id).is_some_and(|call| call.conversation().is_some()) {
             self.consultation_ends(turn, id, why.cause());
         }
@@ -200,9 +209,27 @@ impl Center {
         }
     }
 
+    /// Takes all open offers of a call back.
+    pub(super) fn return_offers(&mut self, turn: &mut Turn, id: CallId, why: Returned) {
+        let Some(call) = self.calls.get(&id).cloned() else { return };
+        for offer in call.offers() {
+            self.return_offer(turn, id, &offer.agent, why);
+        }
+    }
+
     /// What becomes of an agent whose offer came back: not ready, so that the call does not come
     /// back at once and the supervisor sees why.
-    fn release_returned(&mut self, turn: &mut Turn, id: &AgentId, why: Returned) {
+    fn release_returned(&mut self, turn: &mut Turn, call: CallId, id: &AgentId, why: Returned) {
+        if why == Returned::NoAnswer
+            && let Some(penalty) = self.no_answer_penalty(call)
+        {
+            self.edit_agent(turn, id, |agent| {
+                agent.shift.penalty = agent.shift.penalty.saturating_add(penalty);
+            });
+            self.release_agent(turn, id, None);
+            return;
+        }
+
         let reason = match why {
             Returned::NoAnswer => reasons::NO_ANSWER,
             Returned::Refused { status: 408 | 480 } => reasons::NO_ANSWER,
@@ -222,6 +249,42 @@ impl Center {
         let until = (!has_desk).then(|| turn.at.plus_seconds(ALWAYS_READY_PAUSE_SECONDS));
         let state = AgentState::NotReady { since: turn.at, reason: reason.into(), until };
         self.set_agent(turn, id, state);
+    }
+
+    /// What the queue in which a call waits puts on agents who do not answer.
+    fn no_answer_penalty(&self, id: CallId) -> Option<u8> {
+        match &self.calls.get(&id)?.phase {
+            Phase::Queued { queue, .. } => {
+                self.directory.queues.get(queue)?.distribution.no_answer_penalty
+            }
+            Phase::Arriving
+            | Phase::Ivr { .. }
+            | Phase::Direct { .. }
+            | Phase::Dialing { .. }
+            | Phase::Bridged { .. }
+            | Phase::Parked { .. }
+            | Phase::Echo
+            | Phase::Ended { .. } => None,
+        }
+    }
+
+    /// Of several agents who were asked at once, this one takes the call: the others need not.
+    pub(super) fn withdraw_others(&mut self, turn: &mut Turn, id: CallId, taken_by: &AgentId) {
+        let Some(call) = self.calls.get(&id).cloned() else { return };
+        for offer in call.offers().iter().filter(|offer| offer.agent != *taken_by) {
+            let agent = offer.agent.clone();
+            self.edit_call(turn, id, |call| {
+                if let Some(leg) = offer.stage.leg() {
+                    call.drop_leg(leg, Cause::Withdrawn);
+                }
+                if let Phase::Queued { offers, .. } = &mut call.phase {
+                    offers.retain(|offer| offer.agent != agent);
+                }
+            });
+            let why = OfferEnd::TakenByAnother;
+            turn.tell(&agent, Happened::OfferEnded { agent: agent.clone(), call: id, why });
+            self.release_agent(turn, &agent, None);
+        }
     }
 
     /// Lets an agent go whom nothing holds any more: into wrap-up, to what they wished for, or
@@ -265,6 +328,9 @@ impl Center {
     /// Two legs talk now.
     pub(super) fn bridge(&mut self, turn: &mut Turn, id: CallId, a: LegNumber, b: LegNumber) {
         self.answer(turn, id);
+        if let Some(taken_by) = self.calls.get(&id).and_then(|call| call.offer_at(b)).cloned() {
+            self.withdraw_others(turn, id, &taken_by.agent);
+        }
         let Some(call) = self.calls.get(&id).cloned() else { return };
         let agents = call.agents_of([b, a].iter());
         let from_queue = match &call.phase {
@@ -310,9 +376,15 @@ impl Center {
         let since = turn.at;
         self.edit_agent(turn, agent, |agent| {
             agent.calls = agent.calls.saturating_add(1);
+            agent.shift.calls = agent.shift.calls.saturating_add(1);
+            // A phone that was transferred to goes from one conversation into the next.
+            agent.shift.ends_talk(since);
+            agent.shift.talks_since = Some(since);
+            agent.shift.penalty = 0;
             agent.last_call = Some(LastCall { call: id, queue: call.queue.clone() });
         });
         self.set_agent(turn, agent, AgentState::Talking { since, call: id });
+        self.remember_served(turn, &call, agent);
         let what = Happened::Established {
             agent: agent.clone(),
             call: self.screen(turn, &call),
@@ -425,6 +497,7 @@ mod tests {
             always_ready: true,
             queues: vec![queue.clone()],
             shows: None,
+            skills: BTreeMap::new(),
             supervises: Vec::new(),
         };
         let directory = Directory {
@@ -442,6 +515,7 @@ mod tests {
             owner: NodeId(1),
             home: None,
             trunk: None,
+            phone: None,
             caller: Party::default(),
             called: "q".into(),
             wire: Wire::default(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Turn, at_most};
-use crate::agent::{After, Link, WORDS_BYTES_MAX, reasons};
+use crate::agent::{After, Link, Shift, WORDS_BYTES_MAX, reasons};
 use crate::command::WantedState;
 use crate::directory::SESSION_GRACE_SECONDS_DEFAULT;
 use crate::event::{Happened, SessionEnd};
@@ -42,6 +42,7 @@ impl Center {
         self.insert_session(turn, new);
         turn.tell(id, Happened::SignedIn { agent: id.clone(), session });
         if matches!(agent.state, AgentState::LoggedOut { .. }) {
+            self.edit_agent(turn, id, |agent| agent.shift = Shift::default());
             let reason = reasons::SIGNED_IN.into();
             self.set_agent(turn, id, AgentState::NotReady { since, reason, until: None });
         }
@@ -73,7 +74,7 @@ impl Center {
     /// The call that the agent is asked to take.
     pub(super) fn offer_of(&self, agent: &Agent) -> Option<CallId> {
         let call = self.calls.get(&agent.state.call()?)?;
-        call.offer().filter(|offer| offer.agent == agent.id).map(|_| call.id)
+        call.offer_to(&agent.id).map(|_| call.id)
     }
 
     /// Ends a session. Its agent goes with it unless a conversation holds them: that goes on at
@@ -92,7 +93,7 @@ impl Center {
         self.edit_agent(turn, &id, |agent| agent.session = None);
         let Some(agent) = self.agents.get(&id).cloned() else { return };
         if let Some(call) = self.offer_of(&agent) {
-            self.return_offer(turn, call, Returned::SignedOut);
+            self.return_offer(turn, call, &id, Returned::SignedOut);
         }
         let Some(agent) = self.agents.get(&id).cloned() else { return };
         let is_always_ready = self.config_of(&id).is_some_and(|config| config.always_ready);

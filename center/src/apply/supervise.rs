@@ -13,12 +13,13 @@ use crate::call::LEG_NUMBERS_MAX;
 use crate::command::WantedState;
 use crate::directory::{AnswersOn, Role as Duty};
 use crate::event::{Happened, SessionEnd};
+use crate::queue::Place;
 use crate::record::SegmentKind;
 use crate::supervision::{SUPERVISORS_MAX, Supervision, SupervisionMode, SupervisionStage};
 use crate::timeline::What;
 use crate::{
-    AgentId, AgentState, CallId, Cause, Center, LegNumber, Phase, QueueId, Rejected, Reply, Role,
-    Side,
+    AgentId, AgentState, Call, CallId, Cause, Center, LegNumber, Phase, QueueId, Rejected, Reply,
+    Role, Side,
 };
 
 impl Center {
@@ -294,7 +295,7 @@ impl Center {
     fn waits_in(&self, id: CallId) -> Result<QueueId, Rejected> {
         let call = self.looked_up(id)?;
         match &call.phase {
-            Phase::Queued { queue, offer: None, .. } => Ok(queue.clone()),
+            Phase::Queued { queue, offers, .. } if offers.is_empty() => Ok(queue.clone()),
             Phase::Queued { .. }
             | Phase::Arriving
             | Phase::Ivr { .. }
@@ -321,13 +322,9 @@ impl Center {
     ) -> Result<Reply, Rejected> {
         let queue = self.waits_in(id)?;
         self.check_queue_supervisor(by, &queue)?;
-        let others = self.queues.get(&queue).into_iter().flat_map(|queue| queue.waiting());
-        let others = others.filter(|waiting| waiting.call != id);
-        let highest = others.filter_map(|waiting| Some(self.calls.get(&waiting.call)?.priority));
-        let before_all = highest.max().map_or(0, |highest| highest.saturating_add(1));
-        let present = self.looked_up(id)?.priority;
-        let priority = priority.unwrap_or(before_all.max(present));
-        if priority == present {
+        let call = self.looked_up(id)?;
+        let priority = priority.unwrap_or_else(|| self.priority_before_all(call));
+        if priority == call.priority {
             return Ok(Reply::Already);
         }
         let at = turn.at;
@@ -338,7 +335,23 @@ impl Center {
         Ok(Reply::Done)
     }
 
-    /// Puts one who waits into another queue, behind those of its priority there.
+    /// The lowest priority, from its own on, with which one who waits is before all others of the
+    /// queue; the highest if there is none. With ageing that depends on how long they have waited.
+    fn priority_before_all(&self, call: &Call) -> u8 {
+        let Phase::Queued { queue, ticket, since, .. } = &call.phase else { return call.priority };
+        let config = self.directory.queues.get(queue);
+        let age = config.map_or(0, |config| config.distribution.age_seconds);
+        let others = self.queues.get(queue).into_iter().flat_map(|queue| queue.waiting.keys());
+        let first = others.into_iter().find(|place| place.call != call.id);
+        let is_first = |priority: &u8| {
+            let mine = Place::new(*priority, *ticket, call.id).aged(*since, age);
+            first.is_none_or(|first| mine < *first)
+        };
+        (call.priority..=u8::MAX).find(is_first).unwrap_or(u8::MAX)
+    }
+
+    /// Puts one who waits into another queue, where it stands among those of its priority as if it
+    /// had come there in the first place.
     pub(super) fn move_to_queue(
         &mut self,
         turn: &mut Turn,

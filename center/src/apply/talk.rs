@@ -31,8 +31,8 @@ enum Person {
 }
 
 /// A conversation from the view of the agent who gave a command.
-struct Talk {
-    leg: LegNumber,
+pub(super) struct Talk {
+    pub(super) leg: LegNumber,
     parties: Vec<LegNumber>,
     consultation: Option<Consultation>,
 }
@@ -47,7 +47,7 @@ impl Talk {
 
 impl Center {
     /// The conversation that the agent is a party of.
-    fn talk_of(&self, agent: &AgentId, id: CallId) -> Result<Talk, Rejected> {
+    pub(super) fn talk_of(&self, agent: &AgentId, id: CallId) -> Result<Talk, Rejected> {
         let leg = self.talking_leg(agent, id)?;
         let call = self.looked_up(id)?;
         match call.conversation() {
@@ -215,7 +215,7 @@ impl Center {
             }
             call.timeline.note(at, What::ConsultationEnded { leg: *by });
         });
-        let offered = before.offer().map(|offer| &offer.agent);
+        let offered = before.offers().first().map(|offer| &offer.agent);
         let talks = reach.leg().and_then(|leg| before.legs.get(&leg)?.role.agent());
         // An agent whose desk rings has no leg yet.
         let asked = offered.or(talks);
@@ -312,8 +312,21 @@ impl Center {
         }
     }
 
+    /// The other one of two who talk, while nobody else is asked.
+    pub(super) fn other_of_two(&self, id: CallId, talk: &Talk) -> Result<LegNumber, Rejected> {
+        let mut others = talk.parties.iter().filter(|leg| **leg != talk.leg);
+        match (others.next(), others.next(), &talk.consultation) {
+            (Some(other), None, None) => Ok(*other),
+            (_, _, _) => {
+                let (is, needs) =
+                    (self.looked_up(id)?.phase_name(), "two who talk, and nobody who is asked");
+                Err(Rejected::WrongPhase { call: id, is, needs })
+            }
+        }
+    }
+
     /// Sends the other party where a number leads, unseen.
-    fn transfer_to(
+    pub(super) fn transfer_to(
         &mut self,
         turn: &mut Turn,
         (agent, id): (&AgentId, CallId),
@@ -321,18 +334,12 @@ impl Center {
         to: Arc<str>,
     ) -> Result<Reply, Rejected> {
         check_text(&to)?;
-        let is = self.looked_up(id)?.phase_name();
-        let others: Vec<LegNumber> =
-            talk.parties.iter().copied().filter(|leg| *leg != talk.leg).collect();
-        let ([served], None) = (others.as_slice(), &talk.consultation) else {
-            let needs = "two who talk, and nobody who is asked";
-            return Err(Rejected::WrongPhase { call: id, is, needs });
-        };
+        let served = self.other_of_two(id, talk)?;
         let Some(destination) = self.directory.destination(&to) else {
             return Err(Rejected::NoWayTo { number: to });
         };
         turn.tell(agent, transferred(id, agent, Some(to.clone())));
-        self.depart(turn, id, talk.leg, (*served, Some(to)));
+        self.depart(turn, id, talk.leg, (served, Some(to)));
         self.send_to(turn, id, destination);
         self.forget_recall_if_arrived(turn, id);
         Ok(Reply::Done)
@@ -496,7 +503,7 @@ impl Center {
     }
 
     /// Frees the agent of a leg that left a call which goes on.
-    fn freed_by_leaving(
+    pub(super) fn freed_by_leaving(
         &mut self,
         turn: &mut Turn,
         before: &Call,
@@ -526,8 +533,11 @@ impl Center {
                 call.let_go(leg, cause);
             }
         });
-        if let Some(asked) = call.offer().map(|offer| offer.agent.clone()) {
-            self.free_agent(turn, call, &asked, (Side::System, cause));
+        let offered = call.offers().iter().map(|offer| offer.agent.clone());
+        // Who waits to be taken back may be an agent, too, and is still in the call.
+        let others = call.legs.keys().filter(|leg| **leg != call.served);
+        for other in call.agents_of(others).into_iter().chain(offered) {
+            self.free_agent(turn, call, &other, (Side::System, cause));
         }
         self.note(turn, id, What::Recalled { agent: agent.clone() });
         self.note(turn, id, What::Offered { agent: agent.clone(), why: Why::Recalled });
@@ -538,7 +548,7 @@ impl Center {
     }
 }
 
-fn transferred(call: CallId, agent: &AgentId, to: Option<Arc<str>>) -> Happened {
+pub(super) fn transferred(call: CallId, agent: &AgentId, to: Option<Arc<str>>) -> Happened {
     Happened::Transferred { agent: agent.clone(), call, to }
 }
 

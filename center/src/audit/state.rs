@@ -40,7 +40,7 @@ fn about(violation: Violation) -> Fault {
 /// The agents that a call says it holds.
 fn held(call: &Call) -> impl Iterator<Item = &AgentId> {
     let alive = call.legs.values().filter(|leg| leg.state.is_alive());
-    alive.filter_map(|leg| leg.role.agent()).chain(call.offer().map(|offer| &offer.agent))
+    alive.filter_map(|leg| leg.role.agent()).chain(call.offers().iter().map(|offer| &offer.agent))
 }
 
 fn agents_in_two_calls(center: &Center) -> Vec<Fault> {

@@ -1,13 +1,23 @@
 //! Checks a directory as a whole: every name leads somewhere, every number is within bounds.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{DIRECTORY_BYTES_MAX, Directory, QUEUES_PER_AGENT_MAX, Route};
+use super::{
+    DIRECTORY_BYTES_MAX, Directory, Distribution, LEVEL_MAX, QUEUES_PER_AGENT_MAX, QueueConfig,
+    RINGS_MAX, Route, SKILLS_MAX, Skills, Staffing, Strategy, WEIGHT_MAX,
+};
 use crate::call::TEXT_BYTES_MAX;
 use crate::ids::{AgentId, QueueId};
 
 /// Queues that send overflow on to each other; a longer chain is refused, and with it a circle.
 pub const OVERFLOWS_MAX: usize = 8;
+
+/// Queues whose agents one ring borrows. More are refused: each adds a seat to all their agents.
+const GUESTS_MAX: usize = 8;
+
+/// Classes of callers. More are refused: each caller is compared with all.
+const CLASSES_MAX: usize = 256;
 
 /// Trunks that share a prefix. Each is one more try while a caller waits.
 pub const TRUNKS_OF_PREFIX_MAX: usize = 16;
@@ -45,6 +55,21 @@ pub enum DirectoryError {
     /// A name that is empty, too long or has a control character.
     #[error("{name:?} cannot be the name of a {what}")]
     Name { what: &'static str, name: String },
+    /// A skill's level, or a member's weight, out of bounds.
+    #[error("{what} is {value}; 1 to {max} are possible")]
+    Amount { what: String, value: u16, max: u16 },
+    /// The rings of a queue do not begin at once, or not one after the other.
+    #[error(
+        "ring {ring} of queue {queue} begins after {seconds} s; the first begins after 0 s, \
+             and each later than the one before"
+    )]
+    RingOrder { queue: QueueId, ring: usize, seconds: u32 },
+    /// Nothing says what to compare.
+    #[error("queue {queue} chooses by level, and its first ring asks for no skill")]
+    NoLevel { queue: QueueId },
+    /// Callers are to leave who have nobody to wait for, and nothing says where to.
+    #[error("queue {queue} sends callers on when agents are missing, and does not say where to")]
+    NowhereToGo { queue: QueueId },
     /// Overflow goes in a circle, or through too many queues.
     #[error("the overflow of queue {queue} passes more than {OVERFLOWS_MAX} queues")]
     OverflowCircle { queue: QueueId },
@@ -83,6 +108,11 @@ impl Directory {
             for queue in agent.queues.iter().chain(&agent.supervises) {
                 self.check_has_queue(|| format!("agent {id}"), queue)?;
             }
+            check_skills(&format!("agent {id}"), &agent.skills)?;
+        }
+        at_most("the list of classes", self.classes.len(), CLASSES_MAX)?;
+        for class in &self.classes {
+            check_skills(&format!("class {}", class.name), &class.skills)?;
         }
         for (name, trunk) in &self.trunks {
             check_seconds(|| format!("ring_seconds of trunk {name}"), trunk.ring_seconds, 0)?;
@@ -111,21 +141,74 @@ impl Directory {
         if let Some(route) = &queue.overflow {
             self.check_route(|| format!("the overflow of queue {id}"), route)?;
         }
-        let mut at = id;
+        self.check_distribution(id, queue)?;
+        for route in queue.distribution.detours.routes() {
+            self.check_route(|| format!("a detour of queue {id}"), route)?;
+        }
+        self.check_ways_on(id)
+    }
+
+    /// However callers are sent on from queue to queue, it ends: no way passes more than
+    /// [`OVERFLOWS_MAX`], and so none goes in a circle.
+    fn check_ways_on(&self, id: &QueueId) -> Result<(), DirectoryError> {
+        let mut reached = BTreeSet::from([id]);
         for _ in 0..=OVERFLOWS_MAX {
-            match self.queues.get(at).and_then(|queue| queue.overflow.as_ref()) {
-                Some(Route::Queue(next)) => at = next,
-                Some(
-                    Route::Flow(_)
-                    | Route::Target(_)
-                    | Route::Echo
-                    | Route::Agent(_)
-                    | Route::Reject(_),
-                )
-                | None => return Ok(()),
-            }
+            let queues = reached.iter().filter_map(|id| self.queues.get(*id));
+            let routes = queues
+                .flat_map(|queue| queue.overflow.iter().chain(queue.distribution.detours.routes()));
+            reached = routes.filter_map(Route::queue).collect();
+        }
+        if reached.is_empty() {
+            return Ok(());
         }
         Err(DirectoryError::OverflowCircle { queue: id.clone() })
+    }
+
+    fn check_distribution(&self, id: &QueueId, config: &QueueConfig) -> Result<(), DirectoryError> {
+        let Distribution {
+            members,
+            rings,
+            age_seconds,
+            last_agent_seconds,
+            no_answer_penalty: _,
+            join_needs,
+            stay_needs,
+            detours,
+        } = &config.distribution;
+        check_seconds(|| format!("age_seconds of queue {id}"), *age_seconds, 0)?;
+        check_seconds(|| format!("last_agent_seconds of queue {id}"), *last_agent_seconds, 0)?;
+        for (agent, member) in members {
+            if !self.agents.contains_key(agent) {
+                let from = format!("queue {id}");
+                return Err(DirectoryError::NoSuchAgent { from, agent: agent.clone() });
+            }
+            amount(|| format!("the weight of {agent} in queue {id}"), member.weight, WEIGHT_MAX)?;
+        }
+        at_most(&format!("the list of rings of queue {id}"), rings.len(), RINGS_MAX)?;
+        let mut earliest = 0;
+        for (number, ring) in rings.iter().enumerate() {
+            let seconds = ring.after_seconds;
+            check_seconds(|| format!("after_seconds of a ring of queue {id}"), seconds, 0)?;
+            if seconds < earliest || (number == 0 && seconds > 0) {
+                return Err(DirectoryError::RingOrder { queue: id.clone(), ring: number, seconds });
+            }
+            earliest = seconds + 1;
+            check_skills(&format!("ring {number} of queue {id}"), &ring.skills)?;
+            let guests = format!("the list of queues of ring {number} of queue {id}");
+            at_most(&guests, ring.queues.len(), GUESTS_MAX)?;
+            for guest in &ring.queues {
+                self.check_has_queue(|| format!("ring {number} of queue {id}"), guest)?;
+            }
+        }
+        let needs_nobody = *join_needs == Staffing::Nothing && *stay_needs == Staffing::Nothing;
+        if !needs_nobody && detours.empty.is_none() && config.overflow.is_none() {
+            return Err(DirectoryError::NowhereToGo { queue: id.clone() });
+        }
+        let asks = rings.first().is_some_and(|ring| !ring.skills.is_empty());
+        if config.strategy == Strategy::HighestLevel && !asks {
+            return Err(DirectoryError::NoLevel { queue: id.clone() });
+        }
+        Ok(())
     }
 
     fn check_route(&self, from: impl Fn() -> String, route: &Route) -> Result<(), DirectoryError> {
@@ -166,6 +249,23 @@ fn check_names<'a>(
         }
     }
     Ok(())
+}
+
+fn check_skills(of: &str, skills: &Skills) -> Result<(), DirectoryError> {
+    at_most(&format!("the list of skills of {of}"), skills.len(), SKILLS_MAX)?;
+    check_names("skill", skills.keys())?;
+    for (skill, level) in skills {
+        let what = || format!("the level of {skill} of {of}");
+        amount(what, u16::from(*level), u16::from(LEVEL_MAX))?;
+    }
+    Ok(())
+}
+
+fn amount(what: impl Fn() -> String, value: u16, max: u16) -> Result<(), DirectoryError> {
+    if (1..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(DirectoryError::Amount { what: what(), value, max })
 }
 
 fn check_status(from: impl Fn() -> String, status: u16) -> Result<(), DirectoryError> {

@@ -32,6 +32,6 @@ pub use model::{
 pub use parse::{FLOW_BYTES_MAX, FlowError, STEPS_MAX, Surroundings};
 pub use template::{Template, TemplateError};
 pub use variables::{
-    CALLED_NUMBER, CALLER_NAME, CALLER_NUMBER, VALUE_BYTES_MAX, VARIABLES_MAX, Variables,
-    is_variable_name,
+    CALLED_NUMBER, CALLER_NAME, CALLER_NUMBER, SKILLS, VALUE_BYTES_MAX, VARIABLES_MAX, Variables,
+    is_variable_name, skills_asked,
 };

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::directory::{LEVEL_MAX, SKILLS_MAX, Skills};
+
 /// Variables of one call. Past it a new one is not kept.
 pub const VARIABLES_MAX: usize = 64;
 
@@ -25,6 +27,23 @@ pub const CALLER_NAME: &str = "caller_name";
 
 /// The variable that holds the number that was called.
 pub const CALLED_NUMBER: &str = "called_number";
+
+/// The variable that says what an agent must know for the caller, when a flow puts them into a
+/// queue: names of skills, each with the level needed (1 unless said), as `german:3, billing`.
+pub const SKILLS: &str = "skills";
+
+/// What the variable [`SKILLS`] asks for. What cannot be read is not asked for: a slip in an answer
+/// of a web service must not leave a caller without any agent.
+#[must_use]
+pub fn skills_asked(variables: &Variables) -> Skills {
+    let asked = variables.get(SKILLS).unwrap_or_default().split(',').filter_map(|part| {
+        let (name, level) = part.split_once(':').unwrap_or((part, "1"));
+        let level: u8 = level.trim().parse().ok()?;
+        let is_good = !name.trim().is_empty() && (1..=LEVEL_MAX).contains(&level);
+        is_good.then(|| (name.trim().into(), level))
+    });
+    asked.take(SKILLS_MAX).collect()
+}
 
 /// The variables of a call by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! Mute, keys, a pause of the recording, deflection, parking, and what phones ask for by REFER.
+//! Mute, keys, a pause of the recording, deflection and parking.
 
 use tandem_center::record::SegmentKind;
 use tandem_center::{
@@ -36,10 +36,6 @@ impl Script {
     fn picks_up(&mut self, name: &str, slot: u16) -> Result<Reply, Rejected> {
         let command = self.next_command();
         self.tries(Command::PickUp { agent: agent(name), slot, command })
-    }
-
-    fn refers(&mut self, call: CallId, number: u16, to: &str) -> Result<Reply, Rejected> {
-        self.tries(Command::Referred { call, leg: leg(number), to: to.into() })
     }
 }
 
@@ -214,20 +210,4 @@ fn slots_are_given_from_the_lowest_and_freed() {
     script.becomes("bob", not_ready("lunch"));
     let third = script.talks_with("ana");
     assert_eq!(script.parks("ana", third), Ok(Reply::Parked { slot: 1 }));
-}
-
-#[test]
-fn an_agents_phone_transfers_by_refer_and_no_other_does() {
-    let mut script = Script::new();
-    let call = script.talks_with("ana");
-    let refused = Err(Rejected::MayNotRefer { call, leg: leg(0) });
-    assert_eq!(script.refers(call, 0, "0123"), refused, "a caller does not dial out at our cost");
-    let refused = Err(Rejected::NoWayTo { number: "x".into() });
-    assert_eq!(script.refers(call, 1, "x"), refused);
-    assert_eq!(script.refers(call, 1, "0123"), Ok(Reply::Done));
-    assert_eq!(script.refers(call, 1, "0123"), Ok(Reply::Already), "it comes again");
-    assert_eq!(script.wants(call, 1), Some(LegWant::Gone { cause: Cause::Transferred }));
-    assert_eq!(script.state("ana"), "in wrap-up");
-    script.fails(call, 2, 503);
-    assert_eq!(script.offered_to(call), Some("ana".into()), "nobody there: it comes back");
 }

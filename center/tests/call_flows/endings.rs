@@ -179,7 +179,7 @@ fn hundreds_of_failed_offers_leave_a_bounded_call() {
     let mut script = Script::new();
     let call = script.dials("quiet");
     for offers in 1..=300 {
-        let offer = script.call(call).offer().and_then(|offer| offer.stage.leg());
+        let offer = script.call(call).offers().first().and_then(|offer| offer.stage.leg());
         script.fails(call, offer.expect("bot is asked").0, 503);
         assert_eq!(script.call(call).redirects, offers);
         script.after_seconds(5);

@@ -52,6 +52,7 @@ pub(crate) fn person(answers_on: AnswersOn, queues: &[&str]) -> AgentConfig {
         always_ready: false,
         queues: queues.iter().map(|name| queue(name)).collect(),
         shows: None,
+        skills: BTreeMap::new(),
         supervises: Vec::new(),
     }
 }
@@ -186,6 +187,7 @@ impl Script {
             owner: NODE,
             home: None,
             trunk: None,
+            phone: None,
             caller: Party { number: "100".into(), name: Some("Alice".into()) },
             called: called.into(),
             wire: Wire::from(&b"invite"[..]),
@@ -378,7 +380,7 @@ impl Script {
     }
 
     pub(crate) fn offered_to(&self, id: CallId) -> Option<String> {
-        self.call(id).offer().map(|offer| offer.agent.to_string())
+        self.call(id).offers().first().map(|offer| offer.agent.to_string())
     }
 
     /// What the last command recorded of calls.

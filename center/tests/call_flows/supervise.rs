@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use tandem_center::directory::{AnswersOn, Role as Duty};
+use tandem_center::directory::{AnswersOn, QueueConfig, Role as Duty};
 use tandem_center::event::SessionEnd;
 use tandem_center::record::SegmentKind;
 use tandem_center::supervision::{SupervisionMode, SupervisionMode::*};
 use tandem_center::{
-    CallId, CallResult, Cause, Command, Happened, Hears, LegWant, Rejected, Reply, WantedState,
+    CallId, CallResult, Cause, Command, Happened, Hears, LegWant, Rejected, Reply, Route,
+    WantedState,
 };
 
 use crate::script::{Script, agent, directory, invited, leg, not_ready, person, queue};
@@ -301,4 +302,33 @@ fn those_who_wait_are_put_first_and_into_another_queue() {
     assert_eq!(script.moves("sue", a, "quiet"), Ok(Reply::Done));
     assert_eq!((script.offered_to(a), script.waiting("sales")), (Some("bot".into()), vec![c, b]));
     assert!(script.story(a).contains(&"sue moves it to queue quiet".to_owned()));
+}
+
+#[test]
+fn who_is_put_first_or_moved_among_callers_who_age_stands_as_one_who_came_then() {
+    let mut directory = directory();
+    let mut sue = person(AnswersOn::Desk, &[]);
+    sue.role = Duty::Supervisor;
+    directory.agents.insert(agent("sue"), sue);
+    directory.queues.insert(queue("support"), QueueConfig::default());
+    directory.numbers.insert("support".into(), Route::Queue(queue("support")));
+    for config in directory.queues.values_mut() {
+        (config.distribution.age_seconds, config.max_wait_seconds) = (10, 0);
+    }
+    let mut script = Script::with(directory);
+    script.signs_in("sue", 81);
+    let a = script.dials("sales");
+    script.after_seconds(5);
+    let elsewhere = script.dials("support");
+    script.after_seconds(60);
+    let b = script.dials("sales");
+    assert_eq!(script.prioritises("sue", b, None), Ok(Reply::Done));
+    assert_eq!(script.waiting("sales"), [b, a], "65 s of waiting are six steps and a half");
+    assert_eq!(script.call(b).priority, script.call(a).priority + 7);
+    assert_eq!(script.prioritises("sue", a, Some(script.call(b).priority)), Ok(Reply::Done));
+    assert_eq!(script.waiting("sales"), [a, b], "of one priority, by when they came");
+    assert_eq!(script.prioritises("sue", b, Some(0)), Ok(Reply::Done));
+    assert_eq!(script.prioritises("sue", a, Some(0)), Ok(Reply::Done));
+    assert_eq!(script.moves("sue", elsewhere, "sales"), Ok(Reply::Done));
+    assert_eq!(script.waiting("sales"), [a, elsewhere, b], "moved last, but came before");
 }

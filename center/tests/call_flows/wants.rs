@@ -19,6 +19,7 @@ fn wants<const L: usize, const M: usize>(
         record: None,
         off_record: BTreeSet::new(),
         keys: BTreeMap::new(),
+        moved: None,
     }
 }
 

@@ -6,136 +6,25 @@
 
 mod books;
 mod dice;
+mod directory;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tandem_center::audit::{Ledger, check_state};
-use tandem_center::directory::{
-    AgentConfig, AnswersOn, OutboundRule, PasswordHash, QueueConfig, Role as Duty, TrunkConfig,
-};
 use tandem_center::flow::IvrResult;
-
 use tandem_center::version::{NEWEST, Reads};
 use tandem_center::{
-    AgentId, Arrived, CallId, Cause, Center, Command, CommandId, Dial, Directory, Happened, HomeId,
-    LegNumber, Millis, NodeId, Party, QueueId, Record, Route, SessionId, SupervisionMode,
-    WantedState, Wire,
+    AgentId, Arrived, CallId, Cause, Center, Command, CommandId, Dial, Happened, HomeId, LegNumber,
+    Millis, NodeId, Party, Record, Reply, SessionId, SupervisionMode, WantedState, Wire,
 };
 
 use books::Books;
 use dice::Dice;
+use directory::{agent, directory, queue};
 
 /// Seeds of one run; `SEEDS=n` runs more.
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 24;
 const STEPS: u64 = 1_500;
-const FLOW: &str = r#"
-title = "Random"
-start = "pick_up"
-language = "en"
-[steps.pick_up]
-do = "answer"
-next = "menu"
-[steps.menu]
-do = "menu"
-prompts = "?"
-retries = 1
-choices = { 1 = "sales", 2 = "out", 3 = "service", 4 = "ana" }
-on_failure = "bye"
-[steps.sales]
-do = "enqueue"
-queue = "sales"
-priority = 3
-[steps.out]
-do = "transfer"
-number = "0123"
-[steps.service]
-do = "transfer"
-number = "service"
-[steps.ana]
-do = "transfer"
-number = "ana"
-[steps.bye]
-do = "hang_up"
-"#;
-
-fn agent(name: &str) -> AgentId {
-    AgentId::parse(name).expect("a good name")
-}
-
-fn queue(name: &str) -> QueueId {
-    QueueId::parse(name).expect("a good name")
-}
-
-/// One of several directories that differ in what exists.
-fn directory(variant: u64) -> Directory {
-    let mut queues: BTreeMap<QueueId, QueueConfig> = BTreeMap::new();
-    let sales = QueueConfig {
-        ring_seconds: 5,
-        wrap_up_seconds: 3,
-        max_wait_seconds: 30,
-        max_length: 4,
-        overflow: (variant & 1 == 0).then(|| Route::Queue(queue("rest"))),
-        record: true,
-        ..QueueConfig::default()
-    };
-    queues.insert(queue("sales"), sales);
-    let rest = QueueConfig { answer: false, priority: 2, ..QueueConfig::default() };
-    queues.insert(queue("rest"), rest);
-    if variant & 2 == 0 {
-        queues.insert(queue("extra"), QueueConfig::default());
-    }
-    let mut numbers = BTreeMap::from([
-        ("service".into(), Route::Target("sip:x@y".into())),
-        ("sales".into(), Route::Queue(queue("sales"))),
-        ("rest".into(), Route::Queue(queue("rest"))),
-        ("ana".into(), Route::Agent(agent("ana"))),
-        ("bob".into(), Route::Agent(agent("bob"))),
-        ("cyd".into(), Route::Agent(agent("cyd"))),
-        ("menu".into(), Route::Flow("menu".into())),
-        ("echo".into(), Route::Echo),
-        ("closed".into(), Route::Reject(480)),
-    ]);
-    if variant & 2 == 0 {
-        numbers.insert("extra".into(), Route::Queue(queue("extra")));
-    }
-    let mut agents = BTreeMap::new();
-    for (n, name) in ["ana", "bob", "cyd", "dan", "bot"].into_iter().enumerate() {
-        let mut serves: Vec<QueueId> = queues.keys().cloned().collect();
-        serves.truncate(1 + n);
-        let config = AgentConfig {
-            name: name.into(),
-            role: match name {
-                "dan" => Duty::Supervisor,
-                "bot" => Duty::Administrator,
-                _ => Duty::Agent,
-            },
-            password: PasswordHash::default(),
-            device: "sip:p@q".into(),
-            answers_on: if n % 2 == 0 { AnswersOn::Desk } else { AnswersOn::Phone },
-            always_ready: name == "bot" && variant & 8 == 0,
-            queues: serves,
-            shows: None,
-            supervises: Vec::new(),
-        };
-        if name != "dan" || variant & 4 == 0 {
-            agents.insert(agent(name), config);
-        }
-    }
-    let trunk = TrunkConfig { record: true, wrap_up_seconds: 2, ..TrunkConfig::default() };
-    let (prefix, carrier) = ("0".into(), "carrier".into());
-    let rule = OutboundRule { prefix, trunk: carrier, strip: 0, add: "".into() };
-    let comment = format!("# version {}\n", variant & 16);
-    Directory {
-        numbers,
-        queues,
-        agents,
-        trunks: BTreeMap::from([("carrier".into(), trunk)]),
-        outbound: vec![rule],
-        flows: BTreeMap::from([("menu".into(), (comment + FLOW).into())]),
-        session_grace_seconds: 4,
-        ..Directory::default()
-    }
-}
 
 /// The centre, a replica that reads the log, and what a store holds of it.
 struct World {
@@ -182,6 +71,7 @@ impl World {
         let was_there = begun.is_some_and(|call| self.taken.contains(&call));
         let before = self.dice.one_in(10).then(|| self.center.state_hash());
         let picks_up = matches!(command, Command::PickUp { .. });
+        let joins = matches!(command, Command::ReferredWith { .. });
         let entered = Books::entered(&self.center);
         let outcome = self.center.apply(self.index, self.now, command);
         assert_eq!(self.replica.apply(self.index, self.now, read), outcome);
@@ -193,6 +83,8 @@ impl World {
             self.taken.extend(begun.filter(|call| self.center.call(*call).is_some()));
         }
         self.reached.extend(picks_up.then_some("picked up"));
+        let joins = joins && outcome.reply == Reply::Done;
+        self.reached.extend(joins.then_some("joined"));
         for event in &outcome.events {
             let supervised = matches!(event.what, Happened::Supervising { .. });
             self.reached.extend(supervised.then_some("supervised"));
@@ -332,7 +224,7 @@ impl World {
         let id = self.any_call();
         let mut agents: Vec<AgentId> = Vec::new();
         if let Some(call) = self.center.call(id) {
-            agents.extend(call.offer().map(|offer| offer.agent.clone()));
+            agents.extend(call.offers().iter().map(|offer| offer.agent.clone()));
             agents.extend(call.legs.values().filter_map(|leg| leg.role.agent()).cloned());
         }
         if agents.is_empty() || self.dice.one_in(10) {
@@ -384,6 +276,9 @@ impl World {
         if talks.is_empty() {
             return Command::Tick;
         }
+        if let Some(joins) = self.joins().filter(|_| self.dice.one_in(3)) {
+            return joins;
+        }
         let (value, command) = (self.dice.pick(&talks).clone(), self.any_command_id());
         let call = value.id;
         let agents: Vec<AgentId> =
@@ -391,7 +286,11 @@ impl World {
         let agent =
             if agents.is_empty() { self.any_agent() } else { self.dice.pick(&agents).clone() };
         let asked = value.conversation().and_then(|(_, asked)| asked?.reach.leg());
-        match self.dice.below(11) {
+        match self.dice.below(13) {
+            11 | 12 => {
+                let called = *self.dice.pick(&["service", "sales", "bob", "menu", "echo"]);
+                self.arrives(called, Some(agent))
+            }
             0..=2 => {
                 let to =
                     *self.dice.pick(&["0123", "service", "ana", "bob", "cyd", "sales", "0123"]);
@@ -420,6 +319,32 @@ impl World {
                 Command::LegAnswered { call, leg, wires: Vec::new() }
             }
         }
+    }
+
+    /// A transfer of one call of a phone to another, if a phone has two.
+    fn joins(&self) -> Option<Command> {
+        let dialled = self.center.calls().filter(|call| !call.has_ended());
+        dialled.filter(|call| call.answered.is_some()).find_map(|other| {
+            let agent = other.dialled_by.as_ref()?;
+            let call = self.center.agent(agent)?.state.call()?;
+            let leg = self.center.call(call)?.talking_leg_of(agent)?;
+            Some(Command::ReferredWith { call, leg, other: other.id })
+        })
+    }
+
+    fn arrives(&mut self, called: &str, phone: Option<AgentId>) -> Command {
+        Command::Arrived(Box::new(Arrived {
+            call: if self.dice.one_in(30) { self.any_call() } else { self.new_call() },
+            salt: 1,
+            owner: self.any_node(),
+            home: (!self.dice.one_in(3)).then(|| self.any_home()),
+            trunk: None,
+            phone,
+            caller: Party { number: "100".into(), name: None },
+            called: called.into(),
+            wire: Wire::from(vec![0; 30]),
+            answer_ready: !self.dice.one_in(4),
+        }))
     }
 
     /// What a supervisor does, most often to somebody in a conversation.
@@ -492,17 +417,7 @@ impl World {
                     "service", "sales", "sales", "rest", "extra", "ana", "menu", "menu", "echo",
                     "closed", "nobody",
                 ]);
-                Command::Arrived(Box::new(Arrived {
-                    call: if self.dice.one_in(30) { self.any_call() } else { self.new_call() },
-                    salt: 1,
-                    owner: self.any_node(),
-                    home: (!self.dice.one_in(3)).then(|| self.any_home()),
-                    trunk: None,
-                    caller: Party { number: "100".into(), name: None },
-                    called: called.into(),
-                    wire: Wire::from(vec![0; 30]),
-                    answer_ready: !self.dice.one_in(4),
-                }))
+                self.arrives(called, None)
             }
             14..=37 => self.report(),
             38..=49 => self.talk(),
@@ -594,7 +509,7 @@ fn whatever_comes_the_state_is_sound_and_the_same_everywhere() {
     for phase in all {
         assert!(phases.get(phase).copied().unwrap_or(0) > 20 || only.is_some(), "{phases:?}");
     }
-    for phase in ["consulting", "in a conference", "parked", "supervised", "picked up"] {
+    for phase in ["consulting", "in a conference", "parked", "supervised", "picked up", "joined"] {
         assert!(phases.get(phase).copied().unwrap_or(0) > 2 || only.is_some(), "{phases:?}");
     }
 }

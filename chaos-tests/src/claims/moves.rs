@@ -215,7 +215,10 @@ impl World {
     pub(crate) fn nobody_is_missed_who_was_there(&self, by: u64, node: u64) -> Result<(), Broken> {
         let one = &self.nodes[node as usize - 1];
         let since = one.there_since.max(self.network.bad_until);
-        if one.is_awake() && self.network.is_fine() && self.now > since + THERE_FOR {
+        // A machine that stood still goes by what it knew before, until the first beat: it may miss
+        // who came back meanwhile, and who has no lease of a leader that was not there.
+        let knows = !self.nodes[by as usize - 1].is_unaware(self.now);
+        if knows && one.is_awake() && self.network.is_fine() && self.now > since + THERE_FOR {
             let why = format!("node {by} misses node {node}, which is there since {since} µs");
             return Err(broken("nobody_is_missed_who_was_there", why));
         }

@@ -194,6 +194,9 @@ impl<L: Log> Driver<L> {
             // panic.
             return Err(Lost { acknowledged: message.commit, last: raft.raft_log.last_index() });
         }
+        if !follow_each_other(&message) {
+            return Ok(());
+        }
         if message.get_msg_type() == MessageType::MsgPropose {
             self.stamp(now, &mut message);
         }
@@ -207,6 +210,10 @@ impl<L: Log> Driver<L> {
     pub fn handle_tick(&mut self) {
         self.expect_idle();
         self.raft.tick();
+        if self.elections.is_to_ask(&self.raft.raft) {
+            // Raft passes it over where this node may not stand.
+            drop(self.raft.campaign());
+        }
         self.elections.after_input(&mut self.raft.raft);
         for read in self.reads.tick() {
             self.outputs.push_back(Output::ReadFailed(read));
@@ -513,6 +520,16 @@ impl<L: Log> std::fmt::Debug for Driver<L> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Driver").field("status", &self.status()).finish_non_exhaustive()
     }
+}
+
+/// Whether the entries of an append follow what it says that they follow. A leader of raft-rs 0.7.0
+/// may put entries that go again into an append without any that waits to be sent, which follows
+/// later ones (`try_batching` compares entries with entries only), and a follower panics. Passed
+/// over, it is as if it had been lost.
+fn follow_each_other(message: &Message) -> bool {
+    let follows = |(place, entry): (u64, &Entry)| entry.index == place;
+    message.get_msg_type() != MessageType::MsgAppend
+        || (message.index.saturating_add(1)..).zip(message.get_entries()).all(follows)
 }
 
 fn config(options: &Options) -> raft::Config {

@@ -257,6 +257,29 @@ fn a_process_that_is_gone_is_missed_at_once_and_its_successor_is_not() {
 }
 
 #[test]
+fn who_says_by_the_log_that_it_is_back_is_not_missed_before_its_first_beat() {
+    let mut three = Script::new();
+    three.runs_ms(1_000);
+    three.frozen.insert(3);
+    three.runs_ms(3_000);
+    assert_eq!(three.missed_by(1), [3]);
+    let (now, leader) = (three.clock(1), three.nodes.get_mut(&1).unwrap());
+    leader.handle_return(now, 3);
+    assert_eq!(three.missed_by(1), []);
+    // What was refused to its predecessor says nothing of it; what is refused later does.
+    three.nodes.get_mut(&1).unwrap().handle_refusal(3, now - 1);
+    three.runs_ms(LOSS - 1);
+    assert_eq!(three.missed_by(1), []);
+    three.runs_ms(1);
+    assert_eq!(three.nodes[&1].missed(three.clock(1)), [(3, LOSS)]);
+    let (now, leader) = (three.clock(1), three.nodes.get_mut(&1).unwrap());
+    leader.handle_return(now, 3);
+    leader.handle_refusal(3, now + 1);
+    three.runs_ms(1);
+    assert_eq!(three.missed_by(1), [3], "it died again");
+}
+
+#[test]
 fn a_refusal_from_before_a_process_spoke_says_nothing_of_it() {
     let mut three = Script::new();
     three.runs_ms(1_000);
@@ -375,4 +398,23 @@ fn beats_of_a_dead_process_are_not_believed() {
     assert_eq!(presence.lease_until(), 0, "its process has a successor");
     presence.handle_beat(100, 2, beat(8, 60, 1));
     assert_eq!(presence.lease_until(), 90 + LEASE);
+}
+
+#[test]
+fn two_processes_are_acquainted_once_each_has_heard_the_other() {
+    let mut first = Presence::new(1, 101, Timing::default());
+    let mut second = Presence::new(2, 102, Timing::default());
+    first.set_members(0, &[1, 2], [2]);
+    second.set_members(0, &[1, 2], [1]);
+    let says = |presence: &mut Presence, now| presence.poll_beats(now)[0].beat;
+    second.handle_beat(10, 1, says(&mut first, 10));
+    assert_eq!((second.incarnation_of(1), second.acquainted(1)), (Some(101), None));
+    assert_eq!((first.incarnation_of(2), first.acquainted(2)), (None, None));
+    first.handle_beat(70, 2, says(&mut second, 70));
+    assert_eq!((first.incarnation_of(2), first.acquainted(2)), (Some(102), Some((101, 102))));
+    // The second was started again, and has heard nothing yet.
+    let mut again = Presence::new(2, 103, Timing::default());
+    again.set_members(0, &[1, 2], [1]);
+    first.handle_beat(130, 2, says(&mut again, 130));
+    assert_eq!((first.incarnation_of(2), first.acquainted(2)), (Some(103), None));
 }

@@ -1,5 +1,6 @@
 //! Frames: a length, a kind, and what it says.
 
+use crate::copies::BatchId;
 use protobuf::Message as _;
 use raft::eraftpb::Message;
 use std::io::Read;
@@ -26,6 +27,8 @@ pub enum Frame {
     End { checksum: u32 },
     /// The receiver has it, on disk and checked.
     Received,
+    /// Raft messages, in order, that go as a datagram, too.
+    Copied { batch: BatchId, messages: Vec<Message> },
 }
 
 /// What is said before a snapshot is sent.
@@ -58,6 +61,7 @@ const RESUME: u8 = 3;
 const CHUNK: u8 = 4;
 const END: u8 = 5;
 const RECEIVED: u8 = 6;
+const COPIED: u8 = 7;
 
 impl Frame {
     /// Appends the frame to `out`.
@@ -91,6 +95,14 @@ impl Frame {
                 out.extend_from_slice(&checksum.to_le_bytes());
             }
             Self::Received => out.push(RECEIVED),
+            Self::Copied { batch, messages } => {
+                out.push(COPIED);
+                out.extend_from_slice(&batch.incarnation.to_le_bytes());
+                out.extend_from_slice(&batch.number.to_le_bytes());
+                for message in messages {
+                    put_message(out, message);
+                }
+            }
         }
         let length = (out.len() - start - 4) as u32;
         out[start..start + 4].copy_from_slice(&length.to_le_bytes());
@@ -120,13 +132,14 @@ impl Frame {
             CHUNK => Some(Self::Chunk(rest.to_vec())),
             END => rest.try_into().ok().map(|b| Self::End { checksum: u32::from_le_bytes(b) }),
             RECEIVED => rest.is_empty().then_some(Self::Received),
+            COPIED => take_copied(rest),
             _ => return Err(WireError::Malformed("a frame of unknown kind")),
         };
         frame.ok_or(malformed)
     }
 }
 
-fn put_message(out: &mut Vec<u8>, message: &Message) {
+pub(super) fn put_message(out: &mut Vec<u8>, message: &Message) {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
     message.write_to_vec(out).expect("writing to memory cannot fail");
@@ -140,7 +153,7 @@ fn take_message(rest: &[u8]) -> Option<(Message, &[u8])> {
     Some((Message::parse_from_bytes(message).ok()?, rest))
 }
 
-fn take_messages(mut rest: &[u8]) -> Option<Vec<Message>> {
+pub(super) fn take_messages(mut rest: &[u8]) -> Option<Vec<Message>> {
     let mut messages = Vec::new();
     while !rest.is_empty() {
         let (message, tail) = take_message(rest)?;
@@ -148,6 +161,16 @@ fn take_messages(mut rest: &[u8]) -> Option<Vec<Message>> {
         rest = tail;
     }
     Some(messages)
+}
+
+fn take_copied(rest: &[u8]) -> Option<Frame> {
+    let (incarnation, rest) = rest.split_first_chunk::<8>()?;
+    let (number, rest) = rest.split_first_chunk::<8>()?;
+    let batch = BatchId {
+        incarnation: u64::from_le_bytes(*incarnation),
+        number: u64::from_le_bytes(*number),
+    };
+    Some(Frame::Copied { batch, messages: take_messages(rest)? })
 }
 
 fn take_offer(rest: &[u8]) -> Option<SnapshotOffer> {
@@ -186,6 +209,10 @@ mod tests {
             Frame::Chunk(vec![1; 1000]),
             Frame::End { checksum: 8 },
             Frame::Received,
+            Frame::Copied {
+                batch: BatchId { incarnation: 9, number: 10 },
+                messages: vec![Message { to: 2, from: 1, ..Message::default() }],
+            },
         ]
     }
 

@@ -3,11 +3,14 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of the world")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod streams;
+
 use std::collections::{BTreeMap, BTreeSet};
+pub use streams::Streams;
 use tandem_cluster::driver::{begin, genesis};
 use tandem_cluster::{
     Committed, ConfState, Driver, Log, Membership, MemoryLog, Message, MessageType, Millis, NodeId,
-    Options, Output, ProposalId, ProposeError, ReadId, SnapshotData,
+    Options, Output, ProposalId, ProposeError, ReadId, SnapshotData, StartError,
 };
 
 /// One tick of Raft.
@@ -46,6 +49,8 @@ pub struct World {
     pub cut_links: BTreeSet<(NodeId, NodeId)>,
     /// Messages lost, of 100.
     pub loss_percent: u64,
+    /// Messages go on connections that lose segments, instead of each for itself.
+    pub streams: Option<Streams>,
     /// Latest delivery.
     pub delay_ms_max: Millis,
     /// The power of whoever performs this output is cut after it.
@@ -123,6 +128,7 @@ impl World {
             random: seed,
             cut_links: BTreeSet::new(),
             loss_percent: 0,
+            streams: None,
             delay_ms_max: 3,
             cut_at_step: None,
             steps: 0,
@@ -183,8 +189,11 @@ impl World {
         if membership != Membership::default() {
             self.seen.belongs(node, &membership);
         }
-        let driver = Driver::new(&options, member.disk.clone(), &logger());
-        member.driver = Some(driver.unwrap());
+        match Driver::new(&options, member.disk.clone(), &logger()) {
+            Ok(driver) => member.driver = Some(driver),
+            Err(StartError::Log(_)) => return self.disk_failed(node),
+            Err(error) => panic!("{error}"),
+        }
         self.perform(node);
     }
 
@@ -264,7 +273,11 @@ impl World {
             self.now += 1;
             while let Some((&key, _)) = self.network.iter().next().filter(|(k, _)| k.0 <= self.now)
             {
-                match self.network.remove(&key).unwrap() {
+                let packet = self.network.remove(&key).unwrap();
+                if self.streams.as_mut().is_some_and(|s| !s.takes(key, &packet.0)) {
+                    continue;
+                }
+                match packet {
                     (message, true) => self.deliver(message),
                     (message, false) => self.report_snapshot(message.from, message.to, false),
                 }
@@ -404,6 +417,9 @@ impl World {
     }
 
     fn send(&mut self, message: Message) {
+        if self.streams.is_some() && !is_snapshot(&message) {
+            return self.send_both_ways(message);
+        }
         let (from, to) = (message.from, message.to);
         let is_cut = self.cut_links.contains(&(from, to)) || self.cut_links.contains(&(to, from));
         let lost = is_cut || self.draw(100) < self.loss_percent;

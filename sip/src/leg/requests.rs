@@ -222,10 +222,11 @@ fn refer(request: &Request) -> Option<Refer> {
     let mut values = request.lines_of(HeaderName::ReferTo);
     let value = values.next().filter(|_| values.next().is_none())?;
     let uri = NameAddr::parse(value).ok()?.uri();
-    let replaces = uri
-        .headers()
-        .find(|(name, _)| name.eq_ignore_ascii_case("Replaces"))
-        .and_then(|(_, value)| parse_replaces(&unescape(value)));
+    // One that cannot be read is not as if there were none: that is another transfer.
+    let replaces = match uri.headers().find(|(name, _)| name.eq_ignore_ascii_case("Replaces")) {
+        Some((_, value)) => Some(parse_replaces(&unescape(value))?),
+        None => None,
+    };
     Some(Refer {
         target: uri.without_headers().as_str().to_owned(),
         replaces,

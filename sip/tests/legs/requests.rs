@@ -244,6 +244,8 @@ mod transfer_3515 {
             let mut call = way.answered();
             call.far_asks("REFER", "", "").gives(&["400 REFER"]);
             call.far_asks("REFER", &REFER_TO.repeat(2), "").gives(&["400 REFER"]);
+            let torn = "Refer-To: <sip:carol@192.0.2.9?Replaces=12%40x%3Bto-tag%3Da>\r\n";
+            call.far_asks("REFER", torn, "").gives(&["400 REFER"]);
         });
     }
 

@@ -1,21 +1,25 @@
 //! A new INVITE: everything up to the commit that makes it a call.
 //!
 //! Owns what happens before the cluster knows of the call: reading the offer, opening a port and
-//! preparing the answer, so that one commit is enough to answer. Until then not even a 100 is
-//! sent: the caller repeats the INVITE, to us or to another node.
+//! preparing the answer, so that one commit is enough to answer; and giving it up where the INVITE
+//! is another node's by now. Until then not even a 100 is sent: the caller repeats the INVITE, to
+//! us or to another node.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tandem_center::{Arrived, Command, LegNumber, Party};
+use tandem_center::{Arrived, Command, LegNumber, Party, Rejected};
 use tandem_sip::b2bua::{caller_of, hops_left};
 use tandem_sip::leg::Leg;
 use tandem_sip::wire::{Peer, Request, Response};
 
 use super::super::sip_transport::{reply_to, tag_of};
-use super::State;
 use super::leg::LiveLeg;
 use super::reconcile::port_key;
 use super::wire::LegNames;
+use super::{Message, PROPOSE_AGAIN, State};
+
+/// How long a caller waits for a leader before 503 sends them to another node.
+const LEADERLESS_MAX: Duration = Duration::from_secs(3);
 
 impl State {
     /// Prepares the call and proposes it, or refuses it where no commit is needed to see that it
@@ -67,6 +71,7 @@ impl State {
             owner: self.node.id,
             home: self.station.home.map(|home| (home, epoch)),
             trunk: self.node.routes.trunk_of(peer.remote),
+            phone: self.phone_of(invite, &peer),
             caller: party_of(invite),
             called: called_number(invite).into(),
             wire,
@@ -76,7 +81,7 @@ impl State {
 
     /// The INVITE was refused without a leg, so nobody else takes its Call-ID out of the table.
     fn turn_away(&mut self, invite: &Request) {
-        self.node.router.leave(invite.call_id().as_bytes(), None);
+        self.node.router.leave(invite.call_id().as_bytes(), self.id, None);
         self.abandon();
     }
 
@@ -92,6 +97,75 @@ impl State {
             leg.refuse(now, status);
         }
         self.give_up_place();
+    }
+
+    /// Proposes the arrival once more. An election takes less than a second, in which the caller
+    /// only repeats the INVITE. When nobody knows whether the first proposal was committed, another
+    /// node may have had the call and ended it: the same call must not begin again then.
+    pub(super) fn arrive_again(&mut self, now: Instant, command: Command) {
+        if self.call.is_some() || self.uncommitted_refused {
+            return;
+        }
+        let waits = self.invited.map_or(LEADERLESS_MAX, |invited| now - invited);
+        let is_late = waits >= LEADERLESS_MAX && self.node.is_cut_off();
+        if is_late || self.lives() != self.arrived_in {
+            return self.give_arrival_up(now);
+        }
+        if self.node.lease.holds() {
+            return self.propose(command);
+        }
+        drop(self.me.send_after(PROPOSE_AGAIN, move || Message::Again(Box::new(command), None)));
+    }
+
+    /// The INVITE reached this node though another one has the address by now, which its caller
+    /// reaches with a repetition.
+    pub(super) fn is_anothers(&self, command: &Command, why: &Rejected) -> bool {
+        // With a node that is lost its address moves, if it is one that can.
+        let is_lost = matches!(why, Rejected::NodeIsLost { .. }) && self.station.home.is_some();
+        (is_lost || matches!(why, Rejected::AddressMoved { .. }))
+            && matches!(command, Command::Arrived(_))
+    }
+
+    /// The arrival is not committed, and is not proposed any more. Where the address has been another
+    /// node's meanwhile, that one has heard the caller's repetitions and may have answered: a refusal
+    /// from here could be heard instead of its answer.
+    pub(super) fn give_arrival_up(&mut self, now: Instant) {
+        if self.address_has_moved() {
+            self.forsake();
+        } else {
+            self.refuse_uncommitted(now, 503);
+        }
+    }
+
+    /// The caller repeats an INVITE that could not be committed for so long, and cannot be now.
+    pub(super) fn refuse_if_late(&mut self, now: Instant) {
+        let is_late = self.invited.is_some_and(|invited| now - invited >= LEADERLESS_MAX);
+        let waits = self.call.is_none() && !self.uncommitted_refused && self.arriving.is_some();
+        if waits && is_late && self.node.is_cut_off() {
+            self.give_arrival_up(now);
+        }
+    }
+
+    /// The address has been another node's since the INVITE came.
+    pub(super) fn address_has_moved(&self) -> bool {
+        self.station.home.is_some() && self.lives() != self.arrived_in
+    }
+
+    /// The last of [`State::lives`] of which this node serves the calls, and so knows whether a call
+    /// is among them. None of them if the address was closed meanwhile.
+    pub(super) fn life_served(&self) -> u64 {
+        let Some(home) = self.station.home else { return self.lives() };
+        self.node.stations.served(home).map_or(u64::MAX, u64::from)
+    }
+
+    /// How often the address that the call lives on has moved, or how often the node could have
+    /// lost its calls where addresses do not move.
+    fn lives(&self) -> u64 {
+        let Some(home) = self.station.home else { return self.node.replica.lease_number() };
+        self.node.replica.read_local(|machine| {
+            let found = machine.center().homes().find(|(id, _)| *id == home);
+            found.map_or(0, |(_, home)| u64::from(home.epoch))
+        })
     }
 }
 

@@ -3,14 +3,12 @@
 //! Owns the translation of leg events into commands. A final thing that a far end does waits for
 //! its commit before it is answered: the answer to an INVITE, to a BYE, to a re-INVITE.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use tandem_center::{Cause, Command, LegNumber, LegWant, Rejected, Role, Wire};
+use tandem_center::{Cause, Command, LegNumber, LegWant, Role, Wire};
 use tandem_sip::b2bua::relayed_status;
-use tandem_sip::leg::{EndCause, LegEvent, Refer};
+use tandem_sip::leg::{EndCause, LegEvent};
 use tandem_sip::sdp::Direction;
-use tandem_sip::wire::Uri;
 
 use super::leg::{Far, Here, expected};
 use super::reconcile::port_key;
@@ -52,22 +50,6 @@ impl State {
                 self.set_far(number, Far::Gone);
                 self.leg_gone(number);
             }
-        }
-    }
-
-    /// A phone asks for a transfer: the centre decides, and the answer waits for that. Another dialog
-    /// that is to be replaced would be another call: that is not done.
-    fn far_refers(&mut self, now: Instant, number: LegNumber, refer: &Refer) {
-        let Some(to) = called_number(&refer.target).filter(|_| refer.replaces.is_none()) else {
-            let status = if refer.replaces.is_some() { 501 } else { 400 };
-            return self.refuse_refer(now, number, status);
-        };
-        self.propose(Command::Referred { call: self.id, leg: number, to });
-    }
-
-    pub(super) fn refuse_refer(&mut self, now: Instant, number: LegNumber, status: u16) {
-        if let Some(leg) = self.legs.get_mut(&number) {
-            expected(leg.dialog.refuse_refer(now, status));
         }
     }
 
@@ -326,20 +308,4 @@ impl State {
             leg.far = far;
         }
     }
-}
-
-/// The number that a SIP URI names, as it would be dialled.
-fn called_number(uri: &str) -> Option<Arc<str>> {
-    let user = Uri::parse(uri.as_bytes()).ok()?.user_unescaped()?;
-    let user = String::from_utf8(user).ok()?;
-    (!user.is_empty()).then(|| user.into())
-}
-
-/// What a phone is told whose transfer the centre refuses.
-pub(super) fn refusal_of_refer(why: &Rejected) -> u16 {
-    if matches!(why, Rejected::MayNotRefer { .. }) {
-        return 403;
-    }
-    // Or another command was faster, or somebody is being asked at the desk.
-    if matches!(why, Rejected::NoWayTo { .. }) { 404 } else { 603 }
 }

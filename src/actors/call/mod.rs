@@ -8,8 +8,8 @@
 //!
 //! Read in this order: this file (messages, and the loop of a call), [`reconcile`] (what the value
 //! wants), [`moved`] (a call that goes on at another address), [`events`] (what happens on the
-//! wire), [`leg`] (one leg), [`audio`] (media plans), [`performer`] (IVR actions), [`wire`] (what is
-//! committed of a leg).
+//! wire), [`refer`] (what phones ask for), [`leg`] (one leg), [`audio`] (media plans), [`performer`]
+//! (IVR actions), [`wire`] (what is committed of a leg).
 
 mod arrival;
 mod audio;
@@ -18,9 +18,10 @@ mod leg;
 mod moved;
 mod performer;
 mod reconcile;
+mod refer;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -79,6 +80,8 @@ pub enum Message {
     TellAgain(LegNumber),
     /// The address that the call lives on goes to another node: let go of it without a word.
     Forsake,
+    /// The address has come here, perhaps again: an arrival from before that is over.
+    AddressMoved,
     /// Another version is written now: what is committed of the legs is to be in it.
     Recommit,
     /// A test of the supervision: die.
@@ -110,8 +113,10 @@ pub struct State {
     call: Option<Arc<Call>>,
     /// When the INVITE came, until it is answered.
     invited: Option<Instant>,
-    /// What [`State::lives`] was when it came.
+    /// Which life of the address it came in, as [`State::lives`] counts them.
     arrived_in: u64,
+    /// The call is over, and until then its caller may repeat that.
+    remembered_until: Option<Instant>,
     /// Counts the call among those that wait for their first commit.
     arriving: Option<Arriving>,
     legs: BTreeMap<LegNumber, LiveLeg>,
@@ -126,6 +131,8 @@ pub struct State {
     ends: BTreeMap<LegNumber, Instant>,
     /// The caller tries again, which is another call once the end of this one is committed.
     anew: Option<(Box<Request>, Peer)>,
+    /// Legs that came from other calls and were taken up here; once each.
+    came: BTreeSet<LegNumber>,
     /// Nothing is left to do: stop after this message.
     over: bool,
 }
@@ -133,6 +140,11 @@ pub struct State {
 /// The port for audio of a leg, as it is committed.
 pub(super) fn committed_port(wire: &Wire) -> Option<u16> {
     CommittedLeg::decode(wire).ok().map(|leg| leg.rtp_port)
+}
+
+/// The SIP Call-ID of a leg, as it is committed.
+pub(super) fn committed_name(wire: &Wire) -> Option<String> {
+    CommittedLeg::decode(wire).ok().map(|leg| leg.sip_call_id)
 }
 
 /// The behaviour of a call.
@@ -155,7 +167,7 @@ impl Actor for CallActor {
                 let station = node.stations.at(peer.local);
                 let mut state = State::new(node, me, call, station);
                 state.invited = Some(now);
-                state.arrived_in = state.lives();
+                state.arrived_in = state.life_served();
                 state.arrive(now, &invite, peer);
                 state
             }
@@ -214,6 +226,7 @@ impl State {
             call,
             invited: None,
             arrived_in: 0,
+            remembered_until: None,
             arriving: None,
             legs,
             performer,
@@ -222,6 +235,7 @@ impl State {
             is_asked: false,
             ends: BTreeMap::new(),
             anew: None,
+            came: BTreeSet::new(),
             over: false,
         }
     }
@@ -239,10 +253,8 @@ impl State {
             Message::NotCommitted(command, error, then) => {
                 self.not_committed(now, (command, then), error);
             }
-            Message::Rejected(command, Rejected::AddressMoved { home })
-                if matches!(*command, Command::Arrived(_)) =>
-            {
-                tracing::debug!(call = %self.id, %home, "the INVITE is for who has the address now");
+            Message::Rejected(command, why) if self.is_anothers(&command, &why) => {
+                tracing::debug!(call = %self.id, %why, "the INVITE is for who has the address now");
                 self.forsake();
             }
             Message::Rejected(
@@ -258,8 +270,9 @@ impl State {
             }
             Message::Rejected(command, why) => {
                 tracing::debug!(call = %self.id, %why, ?command, "the state has moved on");
-                if let Command::Referred { leg, .. } = *command {
-                    self.refuse_refer(now, leg, events::refusal_of_refer(&why));
+                if let Command::Referred { leg, .. } | Command::ReferredWith { leg, .. } = *command
+                {
+                    self.refuse_refer(now, leg, refer::refusal_of_refer(&why));
                 }
                 // It may have been committed by a proposal of which nobody heard again.
                 if let Command::LegAnswered { leg, .. } = *command {
@@ -278,6 +291,12 @@ impl State {
             Message::Reanswer(number) => self.reanswer(now, number),
             Message::TellAgain(number) => self.tell_again(now, number),
             Message::Forsake => self.forsake(),
+            Message::AddressMoved => {
+                let waits = self.call.is_none() && !self.uncommitted_refused;
+                if waits && self.address_has_moved() {
+                    self.forsake();
+                }
+            }
             Message::Recommit => {
                 let legs: Vec<_> = self.legs.keys().copied().collect();
                 self.commit_wires(now, &legs);
@@ -361,7 +380,7 @@ impl State {
     fn arm_timer(&mut self, now: Instant) {
         let dialogs = self.legs.values().filter_map(|leg| leg.dialog.poll_timeout());
         let unheard = self.legs.values().filter_map(|leg| leg.unheard_until);
-        let Some(due) = dialogs.chain(unheard).min() else { return };
+        let Some(due) = dialogs.chain(unheard).chain(self.remembered_until).min() else { return };
         if self.timer.is_none_or(|armed| due < armed || armed <= now) {
             self.timer = Some(due);
             drop(self.me.send_after(due.saturating_duration_since(now), || Message::Timer));
@@ -373,6 +392,7 @@ impl State {
         if self.timer.is_some_and(|armed| armed <= now) {
             self.timer = None;
         }
+        self.remembered_until.take_if(|until| *until <= now);
         for leg in self.legs.values_mut() {
             if leg.dialog.poll_timeout().is_some_and(|due| due <= now) {
                 leg.dialog.handle_timeout(now);
@@ -415,8 +435,12 @@ impl State {
         legs.find(|(_, leg)| leg.sip_call_id == sip_call_id).map(|(number, _)| *number)
     }
 
-    /// An end that is reported late, with when it was seen.
+    /// What is reported late, with when it was seen or what has become of it.
     fn dated(&self, command: Command) -> Command {
+        if let Command::IvrProgress { call, seq, offset_ms } = command {
+            let heard_ms = self.performer.progress(seq, Instant::now());
+            return Command::IvrProgress { call, seq, offset_ms: heard_ms.unwrap_or(offset_ms) };
+        }
         let (Command::LegEnded { call, leg, cause }
         | Command::LegEndedBefore { call, leg, cause, .. }) = command
         else {
@@ -481,7 +505,7 @@ impl State {
             ProposalError::NoLeader | ProposalError::Unknown | ProposalError::NotYet
         );
         if matches!(*command, Command::Arrived { .. }) && !passes {
-            return self.refuse_uncommitted(now, 503);
+            return self.give_arrival_up(now);
         }
         if error == ProposalError::Stopped {
             return;
@@ -508,47 +532,6 @@ impl State {
         self.propose_and(command, then);
     }
 }
-
-impl State {
-    /// Proposes the arrival once more. An election takes less than a second, in which the caller
-    /// only repeats the INVITE. When nobody knows whether the first proposal was committed, another
-    /// node may have had the call and ended it: the same call must not begin again then.
-    fn arrive_again(&mut self, now: Instant, command: Command) {
-        if self.call.is_some() || self.uncommitted_refused {
-            return;
-        }
-        let waits = self.invited.map_or(LEADERLESS_MAX, |invited| now - invited);
-        if waits >= LEADERLESS_MAX || self.lives() != self.arrived_in {
-            return self.refuse_uncommitted(now, 503);
-        }
-        if self.node.lease.holds() {
-            return self.propose(command);
-        }
-        drop(self.me.send_after(PROPOSE_AGAIN, move || Message::Again(Box::new(command), None)));
-    }
-
-    /// The caller repeats an INVITE that could not be committed for so long, and cannot be now.
-    fn refuse_if_late(&mut self, now: Instant) {
-        let is_late = self.invited.is_some_and(|invited| now - invited >= LEADERLESS_MAX);
-        let waits = self.call.is_none() && !self.uncommitted_refused && self.arriving.is_some();
-        if waits && is_late && !self.node.lease.holds() {
-            self.refuse_uncommitted(now, 503);
-        }
-    }
-
-    /// How often the address that the call lives on has moved, or how often the node could have
-    /// lost its calls where addresses do not move.
-    fn lives(&self) -> u64 {
-        let Some(home) = self.station.home else { return self.node.replica.lease_number() };
-        self.node.replica.read_local(|machine| {
-            let found = machine.center().homes().find(|(id, _)| *id == home);
-            found.map_or(0, |(_, home)| u64::from(home.epoch))
-        })
-    }
-}
-
-/// How long a caller waits for a leader before 503 sends them to another node.
-const LEADERLESS_MAX: Duration = Duration::from_secs(3);
 
 /// An end that is reported so late says when it was: no election takes as long.
 const LATE: Duration = Duration::from_millis(750);

@@ -38,6 +38,8 @@ pub(super) struct Performer {
     from_ms: u32,
     /// When it was asked for.
     began: Option<Instant>,
+    /// When its prompts began.
+    played: Option<Instant>,
 }
 
 /// How far the action is.
@@ -76,11 +78,21 @@ impl Default for Performer {
             resumes: false,
             from_ms: 0,
             began: None,
+            played: None,
         }
     }
 }
 
 impl Performer {
+    /// How far the prompts of an action are by now, in milliseconds of them; none when they are not
+    /// those under way. The log dates what it is told by the commit, which may come after seconds
+    /// without a leader.
+    pub(super) fn progress(&self, seq: u32, now: Instant) -> Option<u32> {
+        let played = self.played.filter(|_| self.seq == seq)?;
+        let heard_ms = u32::try_from((now - played).as_millis()).unwrap_or(u32::MAX);
+        Some(self.from_ms.saturating_add(heard_ms))
+    }
+
     /// Another actor, here or on another node, served the call before.
     pub(super) fn take_up(&mut self) {
         self.resumes = true;
@@ -116,7 +128,9 @@ impl State {
         let resumes = std::mem::take(&mut self.performer.resumes);
         let heard_ms = self.call.as_ref().and_then(|call| call.heard_ms()).unwrap_or(0);
         self.performer.from_ms = if resumes { heard_ms } else { 0 };
-        self.performer.began = Some(Instant::now());
+        (self.performer.began, self.performer.played) = (Some(Instant::now()), None);
+        let from_ms = self.performer.from_ms;
+        tracing::debug!(call = %self.id, epoch = self.epoch, seq, resumes, from_ms, "performs");
         match action {
             Action::Play { prompts, barge_in } => {
                 // Digits that interrupt this prompt belong to the next action of the flow.
@@ -184,6 +198,7 @@ impl State {
         });
         let total_ms: u64 = clips.iter().map(|clip| u64::from(clip.ms())).sum();
         let silent = total_ms <= u64::from(self.performer.from_ms);
+        self.performer.played = Some(Instant::now());
         self.note_late_beginning(total_ms);
         let barge_in = digits.is_some_and(|digits| digits.barge_in);
         self.performer.stage = Stage::Playing { clips, barge_in, digits };
@@ -322,5 +337,22 @@ impl Digits {
     fn none() -> Self {
         let (first, inter) = (Duration::ZERO, Duration::ZERO);
         Self { max: 0, terminator: None, first, inter, barge_in: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_that_waited_for_a_leader_says_where_the_prompts_are_by_then() {
+        let began = Instant::now();
+        let performer =
+            Performer { seq: 3, from_ms: 2_000, played: Some(began), ..Performer::default() };
+        assert_eq!(performer.progress(3, began), Some(2_000));
+        assert_eq!(performer.progress(3, began + Duration::from_millis(2_700)), Some(4_700));
+        assert_eq!(performer.progress(2, began), None, "its prompts are over");
+        let waiting = Performer { played: None, ..performer };
+        assert_eq!(waiting.progress(3, began), None, "nothing is heard yet");
     }
 }

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tandem_center::{Call, CallId, Cause, Command, Direction, LegNumber, LegState, LegWant};
+use tandem_center::{Call, CallId, Cause, Command, Direction, Leg, LegNumber, LegState, LegWant};
 use tandem_sip::leg::LegStatus;
 
 use super::super::replica;
+use super::super::router::BYE_REPEATED;
 use super::leg::{Far, Here, Invitation, LiveLeg};
 use super::wire::{CommittedLeg, LegNames};
 use super::{Message, State, leg};
@@ -66,57 +67,87 @@ impl State {
         self.epoch = call.epoch;
         self.performer.take_up();
         for (&number, committed) in &call.legs {
-            if committed.wire.0.is_empty() {
-                continue;
-            }
-            let restored =
-                CommittedLeg::decode(&committed.wire).map_err(|error| error.to_string()).and_then(
-                    |leg| LiveLeg::restore(now, leg, call.epoch).map_err(|error| error.to_string()),
-                );
-            match restored {
-                // The caller was answered and has hung up, since this was committed: any word would
-                // be one too many.
-                Ok(live) if live.is_before_the_answer() && has_hung_up(call, number) => {
-                    self.node.router.has_hung_up(live.sip_call_id.as_bytes());
-                }
-                Ok(mut live) => {
-                    // Secrets are not committed: they are looked up again.
-                    let way = self.node.way(&committed.role, &committed.target, self.station.sip);
-                    if let Ok(way) = way {
-                        live.dialog.set_credentials(way.credentials);
-                    }
-                    if live.dialog.awaits_reanswer() {
-                        // Its event was told to an actor that is gone, which may have answered.
-                        live.was_answered();
-                        drop(self.me.send_message(Message::Reanswer(number)));
-                    }
-                    if number == LegNumber::FIRST && call.direction == Direction::Inbound {
-                        self.node.journal.taken_up(self.id);
-                    }
-                    self.node.router.bind(live.sip_call_id.as_bytes(), self.id);
-                    let is_arriving = live.dialog.status() == LegStatus::Arriving;
-                    if is_arriving && was_answered(call, number) {
-                        live.was_answered();
-                    }
-                    // Where addresses do not move, an adopter that died may have told the far end
-                    // its own without committing that.
-                    let may_be_told = call.home.is_none() && call.epoch > 0;
-                    if live.sip == self.station.sip && !may_be_told {
-                        let (key, ip) = (port_key(self.id, number), self.station.media_ip);
-                        self.node.hold_port(key, ip, live.rtp_port);
-                    } else {
-                        self.move_leg(now, call, number, &mut live);
-                    }
-                    self.legs.insert(number, live);
-                }
-                // The leg is lost, the other one is not: its end is decided as any other.
-                Err(error) => {
-                    tracing::error!(call = %self.id, leg = number.0, %error, "a leg cannot be taken up");
-                    let call = self.id;
-                    self.propose(Command::LegEnded { call, leg: number, cause: Cause::Failed });
-                }
+            if !committed.wire.0.is_empty() {
+                self.take_up_leg(now, call, (number, committed));
             }
         }
+    }
+
+    /// Takes up legs that came from other calls, each once. One that is to be ended again, too: its far
+    /// end is in a call, and only a BYE ends that.
+    fn take_up_new(&mut self, now: Instant, call: &Call) {
+        for (&number, committed) in call.legs.iter().filter(|(_, leg)| leg.lives_elsewhere > 0) {
+            let is_over = matches!(committed.state, LegState::Ended { .. });
+            if !is_over && self.came.insert(number) && !self.legs.contains_key(&number) {
+                self.take_up_leg(now, call, (number, committed));
+            }
+        }
+    }
+
+    fn take_up_leg(&mut self, now: Instant, call: &Call, (number, committed): (LegNumber, &Leg)) {
+        let lives = call.epoch.saturating_add(committed.lives_elsewhere);
+        let restored = CommittedLeg::decode(&committed.wire)
+            .map_err(|error| error.to_string())
+            .and_then(|leg| LiveLeg::restore(now, leg, lives).map_err(|error| error.to_string()));
+        match restored {
+            // The caller was answered and has hung up, since this was committed: any word would be
+            // one too many. The BYE may not have been answered, and whoever has the address when it
+            // is repeated is to know of the call.
+            Ok(live) if live.is_before_the_answer() && has_hung_up(call, number) => {
+                self.node.router.has_hung_up(live.sip_call_id.as_bytes());
+                self.remembered_until = Some(now + BYE_REPEATED);
+                self.node.router.leave(live.sip_call_id.as_bytes(), self.id, None);
+            }
+            Ok(live) => self.serve_leg(now, call, (number, committed), live),
+            // The leg is lost, the other one is not: its end is decided as any other.
+            Err(error) => {
+                tracing::error!(call = %self.id, leg = number.0, %error, "a leg cannot be taken up");
+                if let Some(name) = super::committed_name(&committed.wire) {
+                    self.node.router.leave(name.as_bytes(), self.id, None);
+                }
+                let call = self.id;
+                self.propose(Command::LegEnded { call, leg: number, cause: Cause::Failed });
+            }
+        }
+    }
+
+    /// Goes on with a leg that was restored.
+    fn serve_leg(
+        &mut self,
+        now: Instant,
+        call: &Call,
+        (number, committed): (LegNumber, &Leg),
+        mut live: LiveLeg,
+    ) {
+        // Secrets are not committed: they are looked up again.
+        let way = self.node.way(&committed.role, &committed.target, self.station.sip);
+        if let Ok(way) = way {
+            live.dialog.set_credentials(way.credentials);
+        }
+        if live.dialog.awaits_reanswer() {
+            // Its event was told to an actor that is gone, which may have answered.
+            live.was_answered();
+            drop(self.me.send_message(Message::Reanswer(number)));
+        }
+        if number == LegNumber::FIRST && call.direction == Direction::Inbound {
+            self.node.journal.taken_up(self.id);
+        }
+        self.node.router.bind(live.sip_call_id.as_bytes(), self.id);
+        let is_arriving = live.dialog.status() == LegStatus::Arriving;
+        if is_arriving && was_answered(call, number) {
+            live.was_answered();
+        }
+        // Where addresses do not move, an adopter that died may have told the far end its own
+        // without committing that. And the port of another call is that call's.
+        let may_be_told = call.home.is_none() && call.epoch > 0;
+        let has_moved = may_be_told || committed.lives_elsewhere > 0;
+        if live.sip == self.station.sip && !has_moved {
+            let (key, ip) = (port_key(self.id, number), self.station.media_ip);
+            self.node.hold_port(key, ip, live.rtp_port);
+        } else {
+            self.move_leg(now, call, number, &mut live);
+        }
+        self.legs.insert(number, live);
     }
 
     /// A commit changed the call.
@@ -125,8 +156,7 @@ impl State {
             // Another node has adopted it, or had it meanwhile: forget it silently. A BYE from here
             // would end a call that lives on there. If it is ours, an actor begins anew from the
             // value; what this one has of it is old, also where its prompts are.
-            self.forsake();
-            return;
+            return self.forsake_for(call.owner == self.node.id);
         }
         if self.uncommitted_refused && !call.has_ended() {
             self.propose(end_of_refused(self.id));
@@ -140,6 +170,10 @@ impl State {
             }
         }
         let has_ended = call.has_ended();
+        if let Some(moved) = wants.moved {
+            self.let_go(moved);
+        }
+        self.take_up_new(now, &call);
         self.call = Some(call);
         for (&number, want) in &wants.legs {
             self.close_difference(now, number, want);
@@ -279,10 +313,20 @@ impl State {
         if self.legs.values().any(|leg| !leg.far.is_gone()) {
             return;
         }
+        // What was said last may not have gone out. Whoever has the address next says it again, as
+        // long as the call is not forgotten.
+        if self.call.is_some() && (self.is_closed() || self.remembered_until.is_some()) {
+            return;
+        }
         if self.call.is_some() {
             self.node.cleared(self.id);
         }
         self.abandon();
+    }
+
+    /// The address that the call lives on is closed here.
+    fn is_closed(&self) -> bool {
+        self.station.home.is_some() && self.node.stations.of(self.station.home).is_none()
     }
 
     /// Lets go of everything without a word to anyone.
@@ -297,9 +341,18 @@ impl State {
     /// Lets go of a call that lives on elsewhere, or with another actor: its far ends hear nothing of
     /// it.
     pub(super) fn forsake(&mut self) {
+        self.forsake_for(false);
+    }
+
+    /// The same. What is said to a call that is `back` already waits for its next actor.
+    fn forsake_for(&mut self, back: bool) {
+        let id = self.id;
+        tracing::debug!(call = %id, epoch = self.epoch, back, "let go of");
         for (number, leg) in std::mem::take(&mut self.legs) {
-            self.node.engine.abandon(port_key(self.id, number));
-            self.node.router.leave(leg.sip_call_id.as_bytes(), None);
+            self.node.engine.abandon(port_key(id, number));
+            if !back {
+                self.node.router.leave(leg.sip_call_id.as_bytes(), self.id, None);
+            }
         }
         self.abandon();
         // It may come back while this actor is ending, which would not hear of it.
@@ -311,7 +364,7 @@ impl State {
     pub(super) fn let_go(&mut self, number: LegNumber) {
         if let Some(leg) = self.legs.remove(&number) {
             self.node.engine.close(port_key(self.id, number));
-            self.node.router.leave(leg.sip_call_id.as_bytes(), leg.last_answer);
+            self.node.router.leave(leg.sip_call_id.as_bytes(), self.id, leg.last_answer);
         }
     }
 }

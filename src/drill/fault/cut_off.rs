@@ -66,8 +66,12 @@ fn rules(cluster: &Cluster, node: usize, change: &str) -> anyhow::Result<()> {
     let (group, ip) = (cluster.group(node).to_string(), cluster.addresses.node(node).to_string());
     let ports = format!("{CLUSTER_PORT},{HTTP_PORT}");
     iptables(&[change, "OUTPUT", "-m", "owner", "--gid-owner", &group, "-j", "DROP"])?;
-    let to = [change, "INPUT", "-d", &ip, "-p", "tcp", "-m", "multiport", "--dports", &ports];
-    iptables(&[&to[..], &["-j", "DROP"]].concat())
+    for protocol in ["tcp", "udp"] {
+        let to = [change, "INPUT", "-d", &ip, "-p", protocol];
+        let ports = ["-m", "multiport", "--dports", &ports, "-j", "DROP"];
+        iptables(&[&to[..], &ports].concat())?;
+    }
+    Ok(())
 }
 
 pub(crate) fn iptables(arguments: &[&str]) -> anyhow::Result<()> {

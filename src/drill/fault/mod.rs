@@ -6,9 +6,44 @@ mod full_disk;
 mod killed;
 mod transferred;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use tokio::time::sleep;
 
 use super::cluster::Cluster;
+
+/// From one step of [`of_leaders`] to the next.
+pub(crate) const STEP: Duration = Duration::from_millis(2_500);
+
+/// How long all of them may take. Each waits for a node that starts or comes back.
+const LEADERS_WITHIN: Duration = Duration::from_secs(90);
+
+/// When leaders were struck, and when the last fault was over.
+#[derive(Clone, Debug)]
+pub(crate) struct Strikes {
+    pub(crate) at: Vec<Instant>,
+    pub(crate) over: Instant,
+}
+
+/// One fault after the other, each at whoever leads then: killed, frozen, and the leadership moved.
+/// Each node is back before the next is struck.
+pub(crate) async fn of_leaders(cluster: &mut Cluster) -> anyhow::Result<Strikes> {
+    let begin = Instant::now();
+    let mut at = Vec::new();
+    for fault in [Fault::Killed, Fault::Frozen, Fault::Transferred] {
+        let leader = cluster.leader().await?;
+        at.push(Instant::now());
+        fault.strike(cluster, leader).await.with_context(|| format!("{fault:?}"))?;
+        sleep(STEP).await;
+        fault.undo(cluster, leader)?;
+        cluster.wait_ready(leader).await?;
+    }
+    if begin.elapsed() > LEADERS_WITHIN {
+        bail!("the nodes took {} s for the faults", begin.elapsed().as_secs());
+    }
+    Ok(Strikes { at, over: Instant::now() })
+}
 
 /// What happens to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::super::cast::Call;
 use super::super::desks::{Asked, Log};
-use super::super::round::Evidence;
+use super::super::round::{Evidence, Moments};
 use super::{Claim, title, when};
 use crate::api::cdr_view::CdrView;
 use crate::api::frame::Do;
@@ -36,7 +36,7 @@ pub(super) fn each_has_one(evidence: &Evidence, is_meant: impl Fn(&Call) -> bool
                 against.push(format!("{}: {count} records on node {}", title(call), node + 1));
                 continue;
             };
-            let wire = length_of(call);
+            let wire = length_of(call, &evidence.times);
             let kept = record.answered.map(|from| record.ended.saturating_sub(from));
             let off = match (wire, kept.map(Duration::from_millis)) {
                 (Some((least, most)), Some(kept)) => {
@@ -66,13 +66,15 @@ pub(super) fn each_has_one(evidence: &Evidence, is_meant: impl Fn(&Call) -> bool
         .with_figures(format!("the duration most off is off by {} ms", worst.as_millis()))
 }
 
-/// From the answer to the BYE, and to the answer of that: who hangs up while nobody is there
-/// repeats it to the adopter, and only then somebody knows.
-fn length_of(call: &Call) -> Option<(Duration, Duration)> {
+/// From the answer to the BYE, at least and at most. Who hangs up while nobody is there repeats it
+/// to the adopter, and only then somebody knows. And an answer that was committed when its node was
+/// lost is heard from the adopter: nobody can know whether it was before.
+fn length_of(call: &Call, times: &Moments) -> Option<(Duration, Duration)> {
     let (answered, ended) = call.times.answered.zip(call.times.ended)?;
     let over = call.times.over.unwrap_or(ended).max(ended);
-    let since = |at: Instant| at.saturating_duration_since(answered);
-    Some((since(ended), since(over)))
+    let is_held_up = |begun: &Instant| *begun <= times.back && answered >= times.fault;
+    let committed = call.times.begun.filter(is_held_up).unwrap_or(answered);
+    Some((ended.saturating_duration_since(answered), over.saturating_duration_since(committed)))
 }
 
 /// Each command that was acknowledged acted once, and the sessions lived on.

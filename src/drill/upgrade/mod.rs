@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use self::load::{Call, Load, Played};
 use super::cast::{Addresses, Cast, NODES};
 use super::cluster::Cluster;
-use super::config::{self, ADMINISTRATOR, PASSWORD};
+use super::config::{ADMINISTRATOR, PASSWORD};
 use super::judge::{Claim, Figures, Judged};
 use crate::api::Status;
 use crate::api::cdr_view::CdrView;
@@ -73,12 +73,7 @@ pub(super) async fn play(
     (other, addresses): (&Path, Addresses),
     folder: &Path,
 ) -> anyhow::Result<Judged> {
-    let web = (addresses.web(), 9).into();
-    let configs = config::write(folder, (addresses, NODES), &Cast::default(), web)?;
-    let mut cluster = Cluster::start(&configs, addresses, false)?;
-    for node in 0..NODES {
-        cluster.wait_ready(node).await?;
-    }
+    let mut cluster = Cluster::begin(&Cast::default(), addresses, folder).await?;
     let before = agreed(&cluster, 0).await?;
     let nodes = (0..NODES).map(|node| cluster.sip(node)).collect();
     let load = Load::start(addresses.callers(), nodes, LONG * NODES)?;

@@ -5,8 +5,8 @@ use std::io::{BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_cluster::NodeId;
 use tandem_cluster::wire::{Accepting, Frame, Purpose, WireError};
+use tandem_cluster::{Message, NodeId};
 
 /// Read at once from a connection.
 const READ_BYTES: usize = 256 * 1024;
@@ -45,7 +45,7 @@ fn serve(common: &Arc<Common>, stream: TcpStream) {
 }
 
 fn serve_connection(common: &Arc<Common>, mut stream: TcpStream) -> Result<(), WireError> {
-    stream.set_nodelay(true)?;
+    super::prompt(&stream)?;
     stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
     stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
     let (node, purpose) = shake(common, &mut stream)?;
@@ -85,13 +85,14 @@ fn receive(common: &Common, node: NodeId, stream: TcpStream) -> Result<(), WireE
     loop {
         match Frame::read(&mut stream, &mut buffer)? {
             Frame::Messages(messages) => {
-                if messages.iter().any(|m| m.from != node || m.to != common.node) {
-                    return Err(WireError::Malformed("a message of another node"));
-                }
-                if messages.iter().any(snapshots::is_snapshot) {
-                    return Err(WireError::Malformed("a snapshot among the messages"));
-                }
+                check(common, node, &messages)?;
                 common.inbox.messages(messages);
+            }
+            Frame::Copied { batch, messages } => {
+                check(common, node, &messages)?;
+                if common.received.take(node, batch) {
+                    common.inbox.messages(messages);
+                }
             }
             Frame::Offer(_)
             | Frame::Resume { .. }
@@ -100,4 +101,15 @@ fn receive(common: &Common, node: NodeId, stream: TcpStream) -> Result<(), WireE
             | Frame::Received => return Err(WireError::Malformed("a frame out of place")),
         }
     }
+}
+
+/// Whether that node may say this here.
+pub(super) fn check(common: &Common, node: NodeId, messages: &[Message]) -> Result<(), WireError> {
+    if messages.iter().any(|m| m.from != node || m.to != common.node) {
+        return Err(WireError::Malformed("a message of another node"));
+    }
+    if messages.iter().any(snapshots::is_snapshot) {
+        return Err(WireError::Malformed("a snapshot among the messages"));
+    }
+    Ok(())
 }

@@ -1,15 +1,15 @@
 //! The sending side of a link: dial, prove who we are, send what comes; and again.
 
 use super::super::presence::moment;
-use super::{Common, HANDSHAKE_TIMEOUT, REDIAL, WRITE_TIMEOUT};
+use super::{Batch, Common, HANDSHAKE_TIMEOUT, REDIAL, WRITE_TIMEOUT};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
+use tandem_cluster::NodeId;
 use tandem_cluster::wire::{Dialing, FRAME_BYTES_MAX, Frame, Purpose};
-use tandem_cluster::{Message, NodeId};
 
 /// Bytes that are encoded before they are written: a quarter of a frame, so that a frame that
 /// another message joined is not too long.
@@ -23,10 +23,13 @@ const IDLE: Duration = Duration::from_millis(500);
 /// §2.1), and until a refusal is heard a dead process looks like a slow network.
 const FIRST_TRY: Duration = Duration::from_millis(100);
 
+/// How long any may take. Over a slower network than that no node has a lease.
+const LONGEST_TRY: Duration = Duration::from_millis(500);
+
 pub(super) fn start(
     common: Arc<Common>,
     peer: (NodeId, SocketAddr),
-    batches: Receiver<Vec<Message>>,
+    batches: Receiver<Batch>,
     gone: Arc<AtomicBool>,
 ) -> std::io::Result<()> {
     let link = Link { common, peer, batches, gone };
@@ -37,7 +40,7 @@ pub(super) fn start(
 struct Link {
     common: Arc<Common>,
     peer: (NodeId, SocketAddr),
-    batches: Receiver<Vec<Message>>,
+    batches: Receiver<Batch>,
     gone: Arc<AtomicBool>,
 }
 
@@ -60,7 +63,7 @@ impl Link {
                         self.common.inbox.refused(self.peer.0, began);
                     }
                     if error.kind() == std::io::ErrorKind::TimedOut {
-                        within = (within * 2).min(HANDSHAKE_TIMEOUT);
+                        within = (within * 2).min(LONGEST_TRY);
                     }
                     let error = error.to_string();
                     if reported.as_ref() != Some(&error) {
@@ -104,7 +107,10 @@ impl Link {
 }
 
 /// Messages as frames that are not too long.
-fn encode(messages: Vec<Message>, bytes: &mut Vec<u8>) {
+fn encode(Batch { copied, messages }: Batch, bytes: &mut Vec<u8>) {
+    if let Some(batch) = copied {
+        return Frame::Copied { batch, messages }.encode(bytes);
+    }
     let mut frame = Vec::new();
     let mut size = 0;
     for message in messages {
@@ -140,7 +146,7 @@ pub(super) fn dial(
     within: Duration,
 ) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect_timeout(&address, within)?;
-    stream.set_nodelay(true)?;
+    super::prompt(&stream)?;
     stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
     stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
     let refused = std::io::Error::other;

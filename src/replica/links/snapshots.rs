@@ -142,6 +142,7 @@ fn send_once(
     match Frame::read(&mut stream, &mut buffer)? {
         Frame::Received => Ok(()),
         Frame::Messages(_)
+        | Frame::Copied { .. }
         | Frame::Offer(_)
         | Frame::Resume { .. }
         | Frame::Chunk(_)
@@ -254,7 +255,11 @@ fn receive_chunks(
                 let wrong = WireError::Malformed("a snapshot with a wrong checksum");
                 return if whole { Ok(()) } else { Err(wrong) };
             }
-            Frame::Messages(_) | Frame::Offer(_) | Frame::Resume { .. } | Frame::Received => {
+            Frame::Messages(_)
+            | Frame::Copied { .. }
+            | Frame::Offer(_)
+            | Frame::Resume { .. }
+            | Frame::Received => {
                 return Err(WireError::Malformed("a frame out of place"));
             }
         }

@@ -1,13 +1,14 @@
 //! Snapshots over sockets that are cut and bent: between sender and receiver is a wire that does
 //! what the test says to each connection in turn.
 
+use super::super::super::presence::Present;
 use super::super::{Inbox, Links};
 use super::*;
 use std::io::ErrorKind;
 use std::net::{Shutdown, TcpListener};
 use std::sync::Mutex;
 use std::time::Instant;
-use tandem_cluster::presence::Moment;
+use tandem_cluster::presence::{Moment, Presence, Timing};
 use tandem_cluster::snapshot::SnapshotFiles;
 use tandem_cluster::wire::Secret;
 use tandem_cluster::{Index, Snapshot, SnapshotData};
@@ -115,6 +116,10 @@ impl Inbox for Notes {
         self.messages.lock().unwrap().extend(messages);
     }
 
+    fn try_messages(&self, messages: Vec<Message>) {
+        self.messages(messages);
+    }
+
     fn unreachable(&self, _: NodeId) {}
 
     fn refused(&self, _: NodeId, _: Moment) {}
@@ -129,7 +134,9 @@ impl Node {
         let notes = Arc::new(Notes::default());
         let inbox: Arc<dyn Inbox> = Arc::<Notes>::clone(&notes);
         let secret = Secret::new(b"secret".to_vec());
-        let common = Arc::new(Common::new(node, secret, files, inbox));
+        let presence = Presence::new(node, 100 + node, Timing::default());
+        let present = Arc::new(Present::new(presence));
+        let common = Arc::new(Common::new(node, secret, files, inbox, present));
         let address = listener.as_ref().map(|listener| listener.local_addr().unwrap());
         let links = listener.map(|l| Links::start(Arc::clone(&common), Some(l)).unwrap());
         let address = address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9)));
