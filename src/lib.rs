@@ -26,3 +26,4 @@ pub mod sounds;
 pub mod speech;
 pub mod start;
 pub mod stations;
+pub mod trunks;

@@ -108,6 +108,15 @@ metrics! {
         "Prompts given as text, by where they came from", ["source"];
     ivr_http_requests_total: IntCounterVec, "tandem_ivr_http_requests_total",
         "Requests of flows to web services, by result", ["result"];
+    trunk_calls: IntGaugeVec, "tandem_trunk_calls",
+        "Calls on the trunk, by direction, of all nodes", ["trunk", "direction"];
+    trunk_calls_begun: IntGaugeVec, "tandem_trunk_calls_begun",
+        "Calls that began on the trunk since it was configured, by direction, of all nodes",
+        ["trunk", "direction"];
+    trunk_reached: IntGaugeVec, "tandem_trunk_reached",
+        "1 if the trunk answers this node, 0 if it does not; of trunks that are asked", ["trunk"];
+    trunk_probes_total: IntCounterVec, "tandem_trunk_probes_total",
+        "Questions to the trunk (OPTIONS), by result", ["trunk", "result"];
     queue_waiting: IntGaugeVec, "tandem_queue_waiting",
         "Callers in the queue", ["queue"];
     queue_longest_wait_seconds: GaugeVec, "tandem_queue_longest_wait_seconds",

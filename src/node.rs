@@ -40,6 +40,7 @@ use crate::replica::{Answer, Lease, Proposal, ProposalError, ReplicaHandle};
 use crate::routes::{RouteError, Routes, Way};
 use crate::speech::PromptStore;
 use crate::stations::{ServiceAddress, Station, Stations};
+use crate::trunks::Prober;
 
 /// Arrivals that wait for their commit. Past it callers are told to come again later: at 1,000
 /// calls/s this is a quarter of a second, beyond which the caller repeats the INVITE anyway.
@@ -85,6 +86,8 @@ pub struct Node {
     pub events: Arc<EventLog>,
     /// What callers were told, apart from the log.
     pub journal: Journal,
+    /// Asks trunks whether they are there.
+    pub prober: Prober,
     /// Ways to phones and trunks.
     pub routes: Routes,
     /// The passwords of phones, by the user that they register as.

@@ -137,6 +137,15 @@ impl Routes {
         }
     }
 
+    /// A trunk without a number: its URI, and the way there from an address of ours.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn trunk_itself(&self, name: &str, local: SocketAddr) -> Result<(Uri, Peer), RouteError> {
+        let trunk = self.trunks.get(name).ok_or_else(|| RouteError::NoTrunk(name.to_owned()))?;
+        Ok((trunk.address.clone(), peer(&trunk.address, local)?))
+    }
+
     fn trunk(&self, name: &str, number: &str, local: SocketAddr) -> Result<Way, RouteError> {
         let trunk = self.trunks.get(name).ok_or_else(|| RouteError::NoTrunk(name.to_owned()))?;
         let not_sip = |_| RouteError::NotSip(number.to_owned());

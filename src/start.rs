@@ -49,6 +49,7 @@ use crate::shared::{self, DirectoryLease, Holder};
 use crate::sounds;
 use crate::speech::{DiskCache, EspeakConfig, EspeakNg, NoVoice, PromptStore, SpeechSynthesizer};
 use crate::stations::{ServiceAddress, Station, Stations};
+use crate::trunks::{self, Pace, Prober};
 
 /// A node that runs.
 #[derive(Debug)]
@@ -198,7 +199,8 @@ impl Running {
             metrics,
             events,
             journal: journal(directory_lease, &data, id)?,
-            routes: Routes::new(trunks(&config)?, &config.sip.realm),
+            prober: probes(&config),
+            routes: Routes::new(trunks_of(&config)?, &config.sip.realm),
             capabilities: capabilities(&config),
             in_band_dtmf: config.media.in_band_dtmf,
             recordings: Arc::clone(&recordings),
@@ -227,9 +229,7 @@ impl Running {
         node.replica.read_local(|machine| machine.tell_version(&node));
         Supervisor::start(&node).await?;
         tokio::spawn(recordings.keep(chores));
-        tokio::spawn(watch_disk(Arc::downgrade(&node)));
-        tokio::spawn(measure::watch_invariants(Arc::downgrade(&node)));
-        tokio::spawn(alarms::watch(Arc::downgrade(&node)));
+        watch(&node);
         if !node.config.is_witness() {
             follow_flows(&node, folder);
         }
@@ -271,6 +271,16 @@ impl Running {
             node.journal.stop();
         };
         let _ = tokio::task::spawn_blocking(stop).await;
+    }
+}
+
+/// Looks after what has no actor, for as long as the node is there.
+fn watch(node: &Arc<Node>) {
+    tokio::spawn(watch_disk(Arc::downgrade(node)));
+    tokio::spawn(measure::watch_invariants(Arc::downgrade(node)));
+    tokio::spawn(alarms::watch(Arc::downgrade(node)));
+    if !node.config.is_witness() {
+        tokio::spawn(trunks::watch(Arc::downgrade(node)));
     }
 }
 
@@ -396,7 +406,7 @@ fn replica_config(config: &Config) -> anyhow::Result<ReplicaConfig> {
     Ok(replica)
 }
 
-fn trunks(config: &Config) -> anyhow::Result<BTreeMap<Arc<str>, Trunk>> {
+fn trunks_of(config: &Config) -> anyhow::Result<BTreeMap<Arc<str>, Trunk>> {
     let trunk = |trunk: &crate::config::entries::Trunk| {
         let address = trunk.address.as_str();
         let address = tandem_sip::wire::Uri::parse(address.as_bytes())
@@ -411,6 +421,18 @@ fn trunks(config: &Config) -> anyhow::Result<BTreeMap<Arc<str>, Trunk>> {
         Ok((trunk.name.as_str().into(), trunk_of_node))
     };
     config.trunk.iter().map(trunk).collect()
+}
+
+/// How often those trunks are asked that are to be.
+fn probes(config: &Config) -> Prober {
+    Prober::new(config.trunk.iter().filter_map(|trunk| {
+        let pace = Pace {
+            every: Duration::from_secs(trunk.probe_seconds?.get().into()),
+            answers_within: Duration::from_secs(trunk.response_seconds.get().into()),
+            misses_max: trunk.probe_misses.get(),
+        };
+        Some((trunk.name.as_str().into(), pace))
+    }))
 }
 
 fn data_directory(config: &Config) -> anyhow::Result<PathBuf> {

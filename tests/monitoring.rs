@@ -175,6 +175,11 @@ rtp_port_max = 25999
 directory = {flows:?}
 [prompts]
 directory = {prompts:?}
+[[trunk]]
+name = "exchange"
+address = "sip:{SIP}"
+prefix = "0"
+probe_seconds = 1
 [[number]]
 number = "service"
 target = "sip:x@127.0.0.1:15070"

@@ -150,6 +150,9 @@ impl Center {
                 let failure = trunks::Failure { status, relayed };
                 self.trunk_failed(turn, (call, leg), failure, retry_after_seconds)
             }
+            Command::TrunkSeen { node, trunk, reached } => {
+                Ok(self.trunk_seen(turn, node, trunk, reached))
+            }
             Command::LegEnded { call, leg, cause } => self.leg_ended(turn, call, leg, cause),
             Command::LegEndedBefore { call, leg, cause, ago_ms } => {
                 turn.seen = Some(Millis(turn.at.0.saturating_sub(ago_ms.into())));

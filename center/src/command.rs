@@ -176,6 +176,9 @@ pub enum Command {
     /// The phone of a leg asks for a transfer to whom it reached in another call of its own (REFER
     /// with Replaces, RFC 3891). Its node has checked that the phone is in that dialog.
     ReferredWith { call: CallId, leg: LegNumber, other: CallId },
+    /// A trunk answers the probes of this node, or does not: calls of the node leave by others then,
+    /// if any is reached.
+    TrunkSeen { node: NodeId, trunk: Arc<str>, reached: bool },
 }
 
 /// An INVITE that came in.
@@ -326,6 +329,7 @@ impl Command {
             | Self::Drain { .. }
             | Self::Resume { .. }
             | Self::Reads { .. }
+            | Self::TrunkSeen { .. }
             | Self::Supervise { .. }
             | Self::TakeOver { .. }
             | Self::ForceState { .. }
@@ -374,6 +378,7 @@ impl Command {
             | Self::Drain { .. }
             | Self::Resume { .. }
             | Self::Reads { .. }
+            | Self::TrunkSeen { .. }
             | Self::Agree { .. }
             | Self::Consult { .. }
             | Self::Alternate { .. }
@@ -467,6 +472,7 @@ impl Command {
             | Self::Drain { .. }
             | Self::Resume { .. }
             | Self::Reads { .. }
+            | Self::TrunkSeen { .. }
             | Self::Agree { .. }
             | Self::Referred { .. }
             | Self::ReferredWith { .. }

@@ -1,15 +1,16 @@
-//! What trunks carry: how many calls, how fast they come, and until when one rests.
+//! What trunks carry: how many calls, how fast they come, until when one rests, and which nodes do
+//! not reach it.
 //!
 //! Owns the limits' arithmetic, which is exact: replicas must agree on the last call of a second.
 //! Which trunk a call takes is decided in `apply`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::call::{Call, Role};
-use crate::ids::Millis;
+use crate::ids::{Millis, NodeId};
 use crate::state::Center;
 
 /// How long a trunk rests at most for a `Retry-After` (RFC 3261 §20.33), in seconds. An hour: who
@@ -48,15 +49,56 @@ impl Bucket {
     }
 }
 
-/// What is replicated of a trunk besides its calls.
+/// How many calls began on a trunk in one direction, and how fast lately.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// Since the trunk was configured.
+    pub begun: u64,
+    /// The second of the log's clock that `this` counts.
+    second: u64,
+    this: u32,
+    /// In the second before.
+    last: u32,
+}
+
+impl Pace {
+    /// One more.
+    pub fn count(&mut self, at: Millis) {
+        let second = at.0 / 1_000;
+        if second != self.second {
+            self.last = if second == self.second + 1 { self.this } else { 0 };
+            (self.second, self.this) = (second, 0);
+        }
+        self.begun += 1;
+        self.this = self.this.saturating_add(1);
+    }
+
+    /// Calls in the last whole second.
+    #[must_use]
+    pub fn per_second(&self, at: Millis) -> u32 {
+        match (at.0 / 1_000).checked_sub(self.second) {
+            None | Some(0) => self.last,
+            Some(1) => self.this,
+            Some(_) => 0,
+        }
+    }
+}
+
+/// What is replicated of a trunk besides its calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trunk {
     /// Calls a second that come in.
     pub incoming: Bucket,
     /// Calls a second that go out.
     pub outgoing: Bucket,
+    /// Calls that came in.
+    pub came: Pace,
+    /// Calls that went out.
+    pub went: Pace,
     /// It said that it takes no calls until then.
     pub rests_until: Option<Millis>,
+    /// Nodes whose probes it does not answer. Each sees its own network.
+    pub unreached_by: BTreeSet<NodeId>,
 }
 
 /// Calls that are on a trunk now.
@@ -99,6 +141,18 @@ impl Center {
     pub fn trunk_rests_until(&self, name: &str) -> Option<Millis> {
         let until = self.trunks.get(name)?.rests_until?;
         (until > self.at).then_some(until)
+    }
+
+    /// Whether probes of this node reach a trunk, or nothing is known.
+    #[must_use]
+    pub fn trunk_is_reached(&self, name: &str, by: NodeId) -> bool {
+        self.trunks.get(name).is_none_or(|trunk| !trunk.unreached_by.contains(&by))
+    }
+
+    /// What is known of a trunk besides its calls.
+    #[must_use]
+    pub fn trunk(&self, name: &str) -> Option<&Trunk> {
+        self.trunks.get(name)
     }
 
     pub(crate) fn move_trunks(&mut self, before: &TrunkMarks, after: &TrunkMarks) {
@@ -151,5 +205,20 @@ mod tests {
             bucket.take(Millis(1), 1_000);
         }
         assert!(!bucket.has_room(Millis(500), 1) && bucket.has_room(Millis(1_001), 1));
+    }
+
+    #[test]
+    fn a_pace_is_that_of_the_last_whole_second() {
+        let mut pace = Pace::default();
+        for at in [5_000, 5_400, 5_999, 6_100] {
+            pace.count(Millis(at));
+        }
+        assert_eq!(pace.per_second(Millis(6_999)), 3);
+        assert_eq!(pace.per_second(Millis(7_000)), 1);
+        assert_eq!(pace.per_second(Millis(8_000)), 0);
+        assert_eq!(pace.begun, 4);
+        // After a pause the second before is another one.
+        pace.count(Millis(20_000));
+        assert_eq!(pace.per_second(Millis(20_500)), 0);
     }
 }

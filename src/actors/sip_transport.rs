@@ -306,8 +306,11 @@ impl Inbound for Dispatcher {
             Ok(SipMessage::Response(response)) => {
                 self.node.metrics.count_response("in", response.status());
                 let call = self.node.router.by_sip_call_id(response.call_id().as_bytes());
-                if let Some(call) = call {
-                    drop(call.send_message(call::Message::Response(Box::new(response))));
+                match call {
+                    Some(call) => {
+                        drop(call.send_message(call::Message::Response(Box::new(response))));
+                    }
+                    None => self.node.prober.response(&self.node, &response),
                 }
             }
             Err(malformed) => {
@@ -321,8 +324,9 @@ impl Inbound for Dispatcher {
     }
 
     fn unreachable(&self, call_id: &str, peer: Peer) {
-        if let Some(call) = self.node.router.by_sip_call_id(call_id.as_bytes()) {
-            drop(call.send_message(call::Message::Unreachable(peer)));
+        match self.node.router.by_sip_call_id(call_id.as_bytes()) {
+            Some(call) => drop(call.send_message(call::Message::Unreachable(peer))),
+            None => self.node.prober.unreachable(&self.node, call_id),
         }
     }
 }

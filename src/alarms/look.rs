@@ -64,6 +64,13 @@ pub(super) fn look(node: &Node, before: &mut Before) -> Vec<Condition> {
         let detail = format!("{waiting} parts of recordings are on this node only");
         found.push(own(Kind::CopiesWaiting, detail));
     }
+    let verdicts = node.prober.verdicts().into_iter();
+    let unreached = verdicts.filter(|(_, reached)| *reached == Some(false));
+    let unreached: Vec<String> = unreached.map(|(name, _)| name.to_string()).collect();
+    if !unreached.is_empty() {
+        let detail = format!("no answer to OPTIONS from {}", unreached.join(", "));
+        found.push(own(Kind::TrunkUnreached, detail));
+    }
     match node.admit() {
         Err(NoPlace::Overload) => {
             let ms = node.lag.get().as_millis();

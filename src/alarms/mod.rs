@@ -61,6 +61,8 @@ pub enum Kind {
     Overload,
     /// There are as many calls as are configured.
     CallsFull,
+    /// A trunk does not answer this node.
+    TrunkUnreached,
 }
 
 /// What holds for all alarms of a kind.
@@ -80,7 +82,7 @@ pub struct Facts {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NodeMissed,
         Self::NodeLagging,
         Self::TakenOver,
@@ -93,6 +95,7 @@ impl Kind {
         Self::CopiesWaiting,
         Self::Overload,
         Self::CallsFull,
+        Self::TrunkUnreached,
     ];
 
     /// See [`Facts`].
@@ -194,6 +197,15 @@ impl Kind {
                 1_000,
                 "Callers get 503. Raise [limits] calls_max or add a node; if callers do not \
                  acknowledge, see who they are.",
+            ),
+            Self::TrunkUnreached => (
+                "trunk-unreached",
+                page,
+                false,
+                0,
+                "Calls leave by other trunks of the prefix, if there are any. Ask the provider, or \
+                 look at the network between it and this node; `tandem ctl trunks` says which nodes \
+                 it answers.",
             ),
         };
         Facts { name, severity, of_cluster, raise_after_ms, action }

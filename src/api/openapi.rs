@@ -20,6 +20,7 @@ use super::page::{CallsQuery, CdrsQuery, Page, ReadQuery};
 use super::recordings::{self, RecordingQuery, RecordingView};
 use super::records::{self, CallbacksQuery, ExportQuery};
 use super::routes::{self, LeaderRequest, LoginAnswer, LoginRequest, Status};
+use super::trunks::{self, TrunkView};
 use super::view::{Agent, CallDetail, CallView, QueueView};
 use super::words::{Role, word};
 use crate::alarms::Alarm;
@@ -238,6 +239,11 @@ pub(super) const TABLE: &[Entry] = &[
     get("/api/v1/nodes", "The nodes as calls see them", || web::get().to(nodes::nodes))
         .of_role(Role::Agent)
         .gives(Content::Json(|schemas| schemas.subschema_for::<Page<NodeView>>())),
+    get("/api/v1/trunks", "The trunks, their load and whom they answer", || {
+        web::get().to(trunks::trunks)
+    })
+    .of_role(Role::Supervisor)
+    .gives(Content::Json(|schemas| schemas.subschema_for::<Page<TrunkView>>())),
     post(
         "/api/v1/nodes/{node}/drain",
         "Hands what a node has to others, so that it can be stopped; see when in /api/v1/nodes",

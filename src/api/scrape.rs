@@ -14,6 +14,8 @@ pub(super) struct Counts {
     pub(super) calls: BTreeMap<Phase, usize>,
     pub(super) agents: BTreeMap<State, usize>,
     pub(super) queues: Vec<QueueCounts>,
+    /// Calls that are on each trunk, and that began there: in and out.
+    trunks: Vec<(String, [u64; 2], [u64; 2])>,
     pub(super) sessions: usize,
     registrations: usize,
 }
@@ -61,6 +63,7 @@ impl Counts {
             calls: PHASES.map(|phase| (phase, 0)).into(),
             agents: STATES.map(|state| (state, 0)).into(),
             queues: Vec::new(),
+            trunks: center.directory().trunks.keys().map(|name| trunk(center, name)).collect(),
             sessions: center.sessions().count(),
             registrations: center.registrations().len(),
         };
@@ -99,7 +102,15 @@ impl Counts {
         }
         metrics.sessions.set(self.sessions as i64);
         metrics.sip_registrations.set(self.registrations as i64);
-        // A queue that is not configured any more disappears.
+        // A queue or trunk that is not configured any more disappears.
+        metrics.trunk_calls.reset();
+        for (name, carried, begun) in &self.trunks {
+            for (at, direction) in ["in", "out"].into_iter().enumerate() {
+                let label = [name.as_str(), direction];
+                metrics.trunk_calls.with_label_values(&label).set(carried[at] as i64);
+                metrics.trunk_calls_begun.with_label_values(&label).set(begun[at] as i64);
+            }
+        }
         metrics.queue_waiting.reset();
         metrics.queue_longest_wait_seconds.reset();
         metrics.queue_ready_agents.reset();
@@ -131,6 +142,13 @@ impl QueueCounts {
             metric.with_label_values(&label).set(total as i64);
         }
     }
+}
+
+fn trunk(center: &Center, name: &str) -> (String, [u64; 2], [u64; 2]) {
+    let calls = center.trunk_calls(name);
+    let begun = center.trunk(name).map(|trunk| [trunk.came.begun, trunk.went.begun]);
+    let carried = [calls.incoming.into(), calls.outgoing.into()];
+    (name.to_owned(), carried, begun.unwrap_or_default())
 }
 
 /// Sets the gauges of the cluster.

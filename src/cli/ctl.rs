@@ -16,7 +16,7 @@ use super::table::{Table, ago};
 use crate::api::page::Page;
 use crate::api::view::{Agent, CallView, QueueView};
 use crate::api::words::word;
-use crate::api::{MemberView, NodeView, Status};
+use crate::api::{Load, MemberView, NodeView, Status, TrunkView};
 use crate::config::Config;
 use crate::flows::FlowFolder;
 use crate::speech;
@@ -66,6 +66,8 @@ enum What {
         #[arg(long, value_name = "SECONDS", default_value_t = 30)]
         within: u64,
     },
+    /// The trunks: what each carries and may carry, in and out, and whether it answers.
+    Trunks,
     /// Let a node that drains take calls again.
     Resume {
         /// The node's number.
@@ -101,6 +103,7 @@ impl Arguments {
                 server.post("/api/v1/leader", &json!({ "node": node })).await?
             }
             What::Nodes => server.get("/api/v1/nodes").await?,
+            What::Trunks => server.get("/api/v1/trunks").await?,
             What::Drain { node, within } => drain(&server, *node, *within).await?,
             What::Resume { node } => {
                 server.post(&format!("/api/v1/nodes/{node}/resume"), &json!({})).await?
@@ -124,6 +127,7 @@ impl Arguments {
             What::Queues => queues(&serde_json::from_value(answer)?, now),
             What::Transfer { node } => vec![format!("node {node} was asked to lead")],
             What::Nodes => nodes(&serde_json::from_value(answer)?),
+            What::Trunks => trunks(&serde_json::from_value(answer)?, now),
             What::Drain { node, .. } => {
                 vec![format!(
                     "node {node} is drained: it has no address and no call, and can be stopped"
@@ -191,6 +195,34 @@ fn nodes(page: &Page<NodeView>) -> Vec<String> {
             yes(node.leader),
             yes(node.draining),
             format!("{oldest} to {newest}"),
+        ]);
+    }
+    table.lines()
+}
+
+fn trunks(page: &Page<TrunkView>, now: u64) -> Vec<String> {
+    let mut table = Table::new(&[
+        "TRUNK", "PREFIX", "PRIORITY", "IN", "IN/S", "OUT", "OUT/S", "ANSWERS", "RESTS",
+    ]);
+    let of = |is: u32, max: u32| if max == 0 { is.to_string() } else { format!("{is} of {max}") };
+    let calls = |load: &Load| of(load.calls, load.calls_max);
+    let pace = |load: &Load| of(load.per_second, load.per_second_max);
+    for trunk in &page.items {
+        let unreached: Vec<_> = trunk.unreached_by.iter().map(ToString::to_string).collect();
+        let rests = trunk.rests_until.map(|until| until.saturating_sub(now).div_ceil(1_000));
+        table.add(vec![
+            trunk.name.clone(),
+            trunk.prefix.clone(),
+            trunk.priority.to_string(),
+            calls(&trunk.incoming),
+            pace(&trunk.incoming),
+            calls(&trunk.outgoing),
+            pace(&trunk.outgoing),
+            match &*unreached {
+                [] => "yes".to_owned(),
+                nodes => format!("not node {}", nodes.join(", ")),
+            },
+            rests.map(|seconds| format!("{seconds} s")).unwrap_or_default(),
         ]);
     }
     table.lines()

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::distribution::{Member, Ring, Staffing};
 use super::types::{
     AgentCount, CallsPerSecond, Dialled, Digits, LengthMax, Level, Name, Pattern, Penalty,
-    Priority, RefuseStatus, ResponseSeconds, RingSeconds, Secret, SipUri, Source, TrunkCallsMax,
-    TrunkPriority, WaitSeconds, Weight, WrapUpSeconds,
+    Priority, ProbeMisses, ProbeSeconds, RefuseStatus, ResponseSeconds, RingSeconds, Secret,
+    SipUri, Source, TrunkCallsMax, TrunkPriority, WaitSeconds, Weight, WrapUpSeconds,
 };
 
 /// A number that callers dial, and what answers it: exactly one of `flow`, `queue`, `agent`,
@@ -119,6 +119,10 @@ const fn response_seconds() -> ResponseSeconds {
 
 fn failover() -> Vec<RefuseStatus> {
     vec![RefuseStatus::of::<408>(), RefuseStatus::of::<503>()]
+}
+
+const fn probe_misses() -> ProbeMisses {
+    ProbeMisses::of::<3>()
 }
 
 const fn wrap_up_seconds() -> WrapUpSeconds {
@@ -346,6 +350,16 @@ pub struct Trunk {
     /// a longer one is silence for the caller.
     #[serde(default = "response_seconds")]
     pub response_seconds: ResponseSeconds,
+    /// How often each node asks the trunk by OPTIONS whether it is there. A call leaves by a trunk
+    /// that does not answer its node only if no other one of its prefix does. A dead trunk is passed
+    /// over after `probe_seconds` times `probe_misses`; until then each call waits for
+    /// `response_seconds`. Without it, the trunk is not asked: some providers answer no OPTIONS.
+    pub probe_seconds: Option<ProbeSeconds>,
+    /// After how many questions without an answer in `response_seconds`, or with 503 or 408, a node
+    /// does not count on the trunk. One answer makes up for it. 1 takes one lost packet for a dead
+    /// trunk where packets are not repeated in time.
+    #[serde(default = "probe_misses")]
+    pub probe_misses: ProbeMisses,
     /// How many calls go out here at a time. Without it, any number.
     pub calls_out_max: Option<TrunkCallsMax>,
     /// How many calls go out here a second; a second's worth may go at once.

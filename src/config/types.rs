@@ -247,6 +247,12 @@ bounded!(
     /// Seconds in which something is to be heard. Timer B of RFC 3261 ends at 32.
     ResponseSeconds: u32, 1..=32, " seconds");
 bounded!(
+    /// Seconds between two questions to a trunk.
+    ProbeSeconds: u32, 1..=3_600, " seconds");
+bounded!(
+    /// Questions without an answer.
+    ProbeMisses: u32, 1..=100, "");
+bounded!(
     /// Numbered agents in one range.
     AgentCount: u32, 1..=10_000, " agents");
 bounded!(

@@ -22,6 +22,24 @@ const HEARD_AT_ONCE: usize = 5;
 pub struct Message(String);
 
 impl Message {
+    /// What came in a datagram.
+    pub fn read(bytes: &[u8]) -> Self {
+        Self(String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    /// A response to this request, without a body and outside of a dialog.
+    pub fn answer(&self, status: u16) -> String {
+        let tag = if self.header("To").contains(";tag=") { "" } else { ";tag=answer" };
+        format!(
+            "SIP/2.0 {status} Test\r\n{}{}To: {}{tag}\r\n{}{}Content-Length: 0\r\n\r\n",
+            self.lines_of("Via"),
+            self.lines_of("From"),
+            self.header("To"),
+            self.lines_of("Call-ID"),
+            self.lines_of("CSeq"),
+        )
+    }
+
     /// The status of a response; 0 for a request.
     pub fn status(&self) -> u16 {
         let code = self.0.strip_prefix("SIP/2.0 ").and_then(|rest| rest.get(..3));

@@ -37,6 +37,7 @@ impl Center {
         turn.outcome.touched.nodes.insert(node);
         if sockets_are_lost {
             self.lose_sessions_of(turn, node);
+            self.forget_what_it_saw(turn, node);
         }
         let brought_new = self.bring(turn, node, homes);
         if was_up && !brought_new && !has_drained {

@@ -13,7 +13,7 @@ use crate::leg::Attempt;
 use crate::timeline::What;
 use crate::trunk::REST_SECONDS_MAX;
 use crate::{
-    Call, CallId, Cause, Center, LegNumber, LegState, Millis, Phase, Rejected, Reply, hash,
+    Call, CallId, Cause, Center, LegNumber, LegState, Millis, NodeId, Phase, Rejected, Reply, hash,
 };
 
 /// What the far end of a trunk said, and what it means for the caller.
@@ -26,14 +26,23 @@ pub(super) struct Failure {
 }
 
 impl Center {
-    /// How a call leaves: by one of the trunks that were not tried, do not rest and have room. Of
-    /// these the lowest priority number counts, and among equals the weights, as RFC 2782 has it.
-    /// What decides by weight is committed with the call, so that every replica takes the same.
+    /// How a call leaves: by one of the trunks that were not tried, do not rest and have room, and
+    /// if there are such, which the node that has the call reaches. Of these the lowest priority
+    /// number counts, and among equals the weights, as RFC 2782 has it. What decides by weight is
+    /// committed with the call, so that every replica takes the same.
     pub(super) fn way_out(&self, at: Millis, call: &Call, attempt: Attempt) -> Option<Invitation> {
         let ways = self.directory.ways(&attempt.outside.prefix);
         let ways = ways.filter(|(rule, _)| !attempt.tried.contains(&rule.trunk));
-        let free: Vec<(&OutboundRule, &TrunkConfig)> =
+        let mut free: Vec<(&OutboundRule, &TrunkConfig)> =
             ways.filter(|(rule, config)| self.takes_one_out(at, &rule.trunk, config)).collect();
+        // Probes are advice: where no trunk answers them, the INVITE is the better probe.
+        let is_reached = |rule: &OutboundRule| {
+            let trunk = self.trunks.get(&rule.trunk);
+            trunk.is_none_or(|trunk| !trunk.unreached_by.contains(&call.owner))
+        };
+        if free.iter().any(|(rule, _)| is_reached(rule)) {
+            free.retain(|(rule, _)| is_reached(rule));
+        }
         let first = free.iter().map(|(_, config)| config.priority).min()?;
         let equals = || free.iter().filter(|(_, config)| config.priority == first);
         let total: u64 = equals().map(|(_, config)| u64::from(config.weight.max(1))).sum();
@@ -55,21 +64,57 @@ impl Center {
         Some(invitation)
     }
 
-    /// Counts a call that leaves by a trunk against its rate.
+    /// Counts a call that leaves by a trunk, and against its rate.
     pub(super) fn take_one_out(&mut self, turn: &mut Turn, name: &Arc<str>) {
-        let rate = self.directory.trunks.get(name).map_or(0, |config| config.outgoing.per_second);
-        if rate > 0 {
-            self.trunks.entry(name.clone()).or_default().outgoing.take(turn.at, rate);
-            turn.outcome.touched.trunks.insert(name.clone());
+        let Some(config) = self.directory.trunks.get(name) else { return };
+        let rate = config.outgoing.per_second;
+        let trunk = self.trunks.entry(name.clone()).or_default();
+        trunk.outgoing.take(turn.at, rate);
+        trunk.went.count(turn.at);
+        turn.outcome.touched.trunks.insert(name.clone());
+    }
+
+    /// A node has come to another opinion on whether a trunk answers it.
+    pub(super) fn trunk_seen(
+        &mut self,
+        turn: &mut Turn,
+        node: NodeId,
+        name: Arc<str>,
+        reached: bool,
+    ) -> Reply {
+        let is_known = self.directory.trunks.contains_key(&name) && self.nodes.contains_key(&node);
+        if !is_known || self.trunk_is_reached(&name, node) == reached {
+            return Reply::Already;
+        }
+        let unreached_by = &mut self.trunks.entry(name.clone()).or_default().unreached_by;
+        if reached {
+            unreached_by.remove(&node);
+        } else {
+            unreached_by.insert(node);
+        }
+        turn.outcome.touched.trunks.insert(name);
+        Reply::Done
+    }
+
+    /// A node was started again: what it saw before holds no more.
+    pub(super) fn forget_what_it_saw(&mut self, turn: &mut Turn, node: NodeId) {
+        for (name, trunk) in &mut self.trunks {
+            if trunk.unreached_by.remove(&node) {
+                turn.outcome.touched.trunks.insert(name.clone());
+            }
         }
     }
 
     fn takes_one_out(&self, at: Millis, name: &Arc<str>, config: &TrunkConfig) -> bool {
-        let trunk = self.trunks.get(name).copied().unwrap_or_default();
         let limits = config.outgoing;
-        trunk.rests_until.is_none_or(|until| until <= at)
+        let (rests_until, bucket) = self
+            .trunks
+            .get(name)
+            .map(|trunk| (trunk.rests_until, trunk.outgoing))
+            .unwrap_or_default();
+        rests_until.is_none_or(|until| until <= at)
             && (limits.calls == 0 || self.trunk_calls(name).outgoing < limits.calls)
-            && trunk.outgoing.has_room(at, limits.per_second)
+            && bucket.has_room(at, limits.per_second)
     }
 
     /// Whether a trunk may bring one more call, and counts it if so.
@@ -77,16 +122,15 @@ impl Center {
         let Some(config) = self.directory.trunks.get(name) else { return true };
         let (limits, at) = (config.incoming, turn.at);
         let carried = self.trunk_calls(name).incoming;
-        let mut trunk = self.trunks.get(name).copied().unwrap_or_default();
         let is_full = limits.calls > 0 && carried >= limits.calls;
-        if is_full || !trunk.incoming.has_room(at, limits.per_second) {
+        let bucket = self.trunks.get(name).map(|trunk| trunk.incoming).unwrap_or_default();
+        if is_full || !bucket.has_room(at, limits.per_second) {
             return false;
         }
-        if limits.per_second > 0 {
-            trunk.incoming.take(at, limits.per_second);
-            self.trunks.insert(name.clone(), trunk);
-            turn.outcome.touched.trunks.insert(name.clone());
-        }
+        let trunk = self.trunks.entry(name.clone()).or_default();
+        trunk.incoming.take(at, limits.per_second);
+        trunk.came.count(at);
+        turn.outcome.touched.trunks.insert(name.clone());
         true
     }
 

@@ -273,6 +273,58 @@ fn a_trunk_brings_calls_no_faster_than_it_may() {
 }
 
 #[test]
+fn a_trunk_that_a_node_does_not_reach_is_passed_over_there_as_long_as_another_is_reached() {
+    let mut script = Script::with(trunks());
+    let other = NodeId(2);
+    for node in [NODE, other] {
+        script.gives(Command::NodeUp { node, homes: Vec::new(), sockets_are_lost: true });
+    }
+    let sees = |script: &mut Script, node, trunk: &str, reached| {
+        script.gives(Command::TrunkSeen { node, trunk: trunk.into(), reached })
+    };
+    assert_eq!(sees(&mut script, NODE, "first", false), Reply::Done);
+    assert_eq!(sees(&mut script, NODE, "first", false), Reply::Already);
+    assert_eq!(sees(&mut script, NODE, "nobody's", false), Reply::Already);
+    script.is_ready("ana");
+    let first_choice = |script: &mut Script| {
+        let call = ana_calls(script);
+        let (trunk, _) = goes_by(script, call, 1).expect("a way out");
+        script.hangs_up("ana", call).unwrap();
+        script.after_seconds(10);
+        trunk
+    };
+    assert_ne!(first_choice(&mut script), "first".into());
+    // The other node has a network of its own, and its calls go on as they did.
+    assert!(script.center.trunk_is_reached("first", other));
+    let command = script.next_command();
+    let dial = tandem_center::Dial {
+        agent: agent("ana"),
+        call: CallId(900),
+        salt: 1,
+        to: "0123".into(),
+        owner: other,
+        command,
+    };
+    script.gives(Command::Dial(Box::new(dial)));
+    script.answers(CallId(900), 0);
+    assert_eq!(goes_by(&script, CallId(900), 1).unwrap().0, "first".into());
+    script.hangs_up("ana", CallId(900)).unwrap();
+    script.after_seconds(10);
+    // Where nothing is reached, what is configured counts.
+    sees(&mut script, NODE, "second", false);
+    sees(&mut script, NODE, "third", false);
+    assert_eq!(first_choice(&mut script), "first".into());
+    let loaded = tandem_center::Center::load(&script.center.save()).unwrap();
+    assert!(!loaded.trunk_is_reached("first", NODE));
+    assert_eq!(sees(&mut script, NODE, "second", true), Reply::Done);
+    assert_eq!(first_choice(&mut script), "second".into());
+    // A process that is started again knows nothing yet.
+    script.gives(Command::NodeUp { node: NODE, homes: Vec::new(), sockets_are_lost: true });
+    assert!(script.center.trunk_is_reached("first", NODE));
+    assert_eq!(script.center.trunk("first").unwrap().went.begun, 2);
+}
+
+#[test]
 fn what_trunks_carried_and_which_rest_is_kept_in_a_snapshot() {
     let mut script = Script::with(limited(no_more_than(0, 1), no_more_than(5, 5)));
     script.is_ready("ana");
