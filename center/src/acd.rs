@@ -12,13 +12,13 @@
 //! a look: first the agents, each taking what is first for them, then the calls in their order.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::apply::Turn;
 use crate::call::RING_ALL_MAX;
 use crate::directory::{QueueConfig, Skills, Strategy, meets};
-use crate::queue::{Head, Line, Place, Pool, Rank};
+use crate::queue::{Line, Place, Pool, Rank};
 use crate::ranked::mix;
 use crate::seats::{Seat, Standing};
 use crate::timeline::{Candidate, Figure, NEXT_MAX, Rival, Why};
@@ -26,10 +26,10 @@ use crate::{AgentId, CallId, Center, Index, Millis, Phase, Queue, QueueId};
 
 /// How good a choice an agent is in one of their seats. Lower is better.
 #[must_use]
-pub(crate) fn rank(seat: &Seat, standing: &Standing) -> Rank {
+pub(crate) fn rank(strategy: Strategy, seat: &Seat, standing: &Standing) -> Rank {
     let penalty = u16::from(seat.member.penalty) + u16::from(standing.penalty);
     let idle_since = standing.idle_since.0;
-    let (by, then) = match seat.strategy {
+    let (by, then) = match strategy {
         Strategy::LongestIdle | Strategy::RingAll => (idle_since, 0),
         Strategy::FewestCalls => (standing.calls.into(), idle_since),
         Strategy::LeastTalkTime => (standing.talk_ms, idle_since),
@@ -151,37 +151,33 @@ impl Center {
     }
 
     fn precedence_of(&self, queue: &QueueId, place: Option<&Place>) -> Option<Precedence> {
-        let age_seconds = self.directory.queues.get(queue)?.distribution.age_seconds;
-        let waiting = self.queues.get(queue)?.waiting.get(place?)?;
-        Some(self.precedence(&Head { place: *place?, waiting: *waiting }, age_seconds))
-    }
-
-    fn precedence(&self, head: &Head, age_seconds: u32) -> Precedence {
-        let aged = match u64::from(age_seconds) * 1_000 {
+        let call = self.calls.get(&place?.call)?;
+        let age = self.directory.queues.get(queue)?.distribution.age_seconds;
+        let Phase::Queued { since, .. } = &call.phase else { return None };
+        let aged = match u64::from(age) * 1_000 {
             0 => 0,
-            step => self.at.since_ms(head.waiting.since) / step,
+            step => self.at.since_ms(*since) / step,
         };
-        let Place { ticket, call, .. } = head.place;
-        (Reverse(u64::from(head.waiting.priority) + aged), ticket, call)
+        Some((Reverse(u64::from(call.priority) + aged), place?.ticket, place?.call))
     }
 
     /// The call that is first for an agent who can be offered one.
     fn next_for(&self, agent: &AgentId) -> Option<(QueueId, Place)> {
         self.agent_marks.get(agent)?.standing?;
         let known = &self.config_of(agent)?.skills;
-        // Of one queue in the order of its places, then between queues.
-        let of_queues = self.seats.get(agent)?.chunk_by(|a, b| a.number == b.number);
-        let heads = of_queues.filter_map(|seats| {
-            let queue = self.queues.at(seats.first()?.number)?;
-            let heads = seats.iter().filter_map(|seat| {
-                let head = queue.first_for(agent, seat.ring, |needs| meets(known, needs))?;
-                Some((seat, head))
-            });
-            let (seat, head) = heads.min_by_key(|(_, head)| head.place)?;
-            let precedence = self.precedence(&head, seat.age_seconds);
-            Some(((Reverse(seat.member.preference), precedence), &queue.id, head.place))
+        let mut heads: BTreeMap<&QueueId, (u8, Place)> = BTreeMap::new();
+        for seat in self.seats.get(agent)?.iter() {
+            let Some(queue) = self.queues.get(&seat.queue) else { continue };
+            let first = queue.first_for(agent, seat.ring, |needs| meets(known, needs));
+            let Some(place) = first else { continue };
+            let head = heads.entry(&seat.queue).or_insert((seat.member.preference, place));
+            head.1 = head.1.min(place);
+        }
+        let ranked = heads.into_iter().filter_map(|(queue, (preference, place))| {
+            let precedence = self.precedence_of(queue, Some(&place))?;
+            Some(((Reverse(preference), precedence), queue, place))
         });
-        let (_, queue, place) = heads.min_by(|(a, ..), (b, ..)| a.cmp(b))?;
+        let (_, queue, place) = ranked.min_by(|(a, ..), (b, ..)| a.cmp(b))?;
         Some((queue.clone(), place))
     }
 

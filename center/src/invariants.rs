@@ -121,9 +121,9 @@ impl Center {
                 return Err(Violation::LooseSession { session, agent });
             }
         }
-        for queue in self.queues.values() {
+        for (id, queue) in &self.queues {
             if self.has_match(queue) {
-                return Err(Violation::UnmatchedQueue { queue: queue.id.clone() });
+                return Err(Violation::UnmatchedQueue { queue: id.clone() });
             }
             check_order(queue, self)?;
             check_balance(queue)?;

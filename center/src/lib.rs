@@ -7,7 +7,7 @@
 //! Read in this order: `ids`, `directory` (what the operator configured), `call` and `wants`
 //! (what a call is, and what it wants of its node), `agent`, `queue`, `command`, `outcome` and
 //! `event`, then `apply/`, which decides, `acd`, which chooses (among the
-//! `seats` of agents, in `ranked` sets of the `queues`), and `store`, which saves. `flow`
+//! `seats` of agents, in `ranked` sets), and `store`, which saves. `flow`
 //! is the IVR's language. `audit` judges what all of this did, from outside.
 
 mod acd;
@@ -27,7 +27,6 @@ mod leg;
 mod marks;
 mod outcome;
 pub mod queue;
-mod queues;
 mod ranked;
 pub mod record;
 mod registration;

@@ -51,7 +51,6 @@ pub(crate) struct QueuePlace {
     pub(crate) queue: QueueId,
     pub(crate) place: Place,
     pub(crate) since: Millis,
-    pub(crate) priority: u8,
     /// Nothing while it is offered.
     pub(crate) line: Option<Line>,
 }
@@ -71,7 +70,6 @@ impl CallMarks {
                     queue: queue.clone(),
                     place: Place::new(call.priority, *ticket, call.id).aged(*since, age),
                     since: *since,
-                    priority: call.priority,
                     line: offers.is_empty().then_some(line),
                 })
             }

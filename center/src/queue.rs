@@ -28,9 +28,6 @@ pub struct Queue {
     pub(crate) places: Ranked<Place>,
     /// The places of callers who are offered to nobody, by who may take them. None is empty.
     pub(crate) lines: BTreeMap<Line, BTreeSet<Place>>,
-    /// The first of each line of a ring, in the order of lines: who becomes free looks at all of
-    /// them, so they stand side by side.
-    pub(crate) fronts: Vec<Front>,
     /// How many callers are in lines.
     pub(crate) in_lines: usize,
     /// Who is there to serve it.
@@ -49,21 +46,6 @@ pub(crate) enum Line {
     Wanted(AgentId),
     /// The agents of this ring who know this much.
     Ring(u8, Arc<Skills>),
-}
-
-/// The first caller of a line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Front {
-    ring: u8,
-    needs: Arc<Skills>,
-    head: Head,
-}
-
-/// Who stands first, with what is compared between queues.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Head {
-    pub(crate) place: Place,
-    pub(crate) waiting: Waiting,
 }
 
 /// What a queue remembers of its calls.
@@ -173,8 +155,6 @@ pub struct Waiting {
     pub call: CallId,
     /// Since when.
     pub since: Millis,
-    /// The priority here.
-    pub priority: u8,
 }
 
 /// How good a choice an agent is by the queue's strategy: lower is better.
@@ -199,7 +179,6 @@ impl Queue {
             waiting: BTreeMap::new(),
             places: Ranked::default(),
             lines: BTreeMap::new(),
-            fronts: Vec::new(),
             in_lines: 0,
             staff: Staff::default(),
             pools: Vec::new(),
@@ -261,13 +240,10 @@ impl Queue {
     pub(crate) fn enter(&mut self, place: Place, waiting: Waiting, line: Option<Line>) {
         self.waiting.insert(place, waiting);
         self.places.insert(place, 1);
-        let Some(line) = line else { return };
-        let places = self.lines.entry(line.clone()).or_default();
-        if places.insert(place) {
+        if let Some(line) = line
+            && self.lines.entry(line).or_default().insert(place)
+        {
             self.in_lines += 1;
-        }
-        if places.first() == Some(&place) {
-            self.set_front(&line);
         }
     }
 
@@ -276,38 +252,12 @@ impl Queue {
         self.places.remove(place);
         let Some(line) = line else { return };
         let Some(places) = self.lines.get_mut(line) else { return };
-        let was_first = places.first() == Some(place);
         if places.remove(place) {
             self.in_lines -= 1;
         }
         if places.is_empty() {
             self.lines.remove(line);
         }
-        if was_first {
-            self.set_front(line);
-        }
-    }
-
-    /// The first of a line is another one, or nobody.
-    fn set_front(&mut self, line: &Line) {
-        let Line::Ring(ring, needs) = line else { return };
-        let head = self.first_of(line);
-        let at =
-            self.fronts.binary_search_by(|front| (front.ring, &front.needs).cmp(&(*ring, needs)));
-        match (at, head) {
-            (Ok(at), Some(head)) => self.fronts[at].head = head,
-            (Ok(at), None) => drop(self.fronts.remove(at)),
-            (Err(at), Some(head)) => {
-                let needs = Arc::clone(needs);
-                self.fronts.insert(at, Front { ring: *ring, needs, head });
-            }
-            (Err(_), None) => {}
-        }
-    }
-
-    fn first_of(&self, line: &Line) -> Option<Head> {
-        let place = *self.lines.get(line)?.first()?;
-        Some(Head { place, waiting: *self.waiting.get(&place)? })
     }
 
     /// How many callers are served before `place`, which need not be taken.
@@ -321,19 +271,21 @@ impl Queue {
         self.in_lines
     }
 
-    /// The first caller whom an agent of this ring may take.
+    /// The first place that an agent of this ring may take.
     pub(crate) fn first_for(
         &self,
         agent: &AgentId,
         ring: u8,
         meets: impl Fn(&Skills) -> bool,
-    ) -> Option<Head> {
-        let admitted = self.fronts.iter().filter(|front| front.ring == ring && meets(&front.needs));
-        // Who waits for somebody stands in front of no line.
-        let somebody_wants = self.lines.len() > self.fronts.len() && ring == 0;
-        let wanting = somebody_wants.then(|| self.first_of(&Line::Wanted(agent.clone()))).flatten();
-        let heads = admitted.map(|front| front.head).chain(wanting);
-        heads.min_by_key(|head| head.place)
+    ) -> Option<Place> {
+        let wanting = self.lines.get(&Line::Wanted(agent.clone())).filter(|_| ring == 0);
+        let in_ring = self.lines.range(Line::Ring(ring, Arc::default())..);
+        let in_ring = in_ring.map_while(|(line, places)| match line {
+            Line::Ring(of, needs) if *of == ring => Some((needs, places)),
+            Line::Ring(..) | Line::Wanted(_) => None,
+        });
+        let admitted = in_ring.filter(|(needs, _)| meets(needs)).map(|(_, places)| places);
+        wanting.into_iter().chain(admitted).filter_map(BTreeSet::first).min().copied()
     }
 
     pub(crate) fn pool(&self, ring: u8) -> Option<&Pool> {

@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use crate::acd;
 use crate::apply::Turn;
-use crate::directory::{Directory, Member, Strategy, meets};
+use crate::directory::{Directory, Member, QueueConfig, meets};
 use crate::queue::{Pool, Rank};
-use crate::queues::Queues;
 use crate::state::Due;
 use crate::{Agent, AgentId, AgentState, Center, Link, Millis, QueueId};
 
@@ -19,11 +18,7 @@ use crate::{Agent, AgentId, AgentState, Center, Link, Millis, QueueId};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seat {
     pub(crate) queue: QueueId,
-    /// The same: see [`Queues`].
-    pub(crate) number: usize,
     pub(crate) ring: u8,
-    pub(crate) strategy: Strategy,
-    pub(crate) age_seconds: u32,
     pub(crate) member: Member,
     /// The sum of the agent's levels in the skills that the queue's first ring asks for.
     pub(crate) level: u32,
@@ -70,8 +65,8 @@ impl Presence {
     }
 }
 
-/// The seats of every agent, those of one queue beside each other.
-pub(crate) fn seats_of(directory: &Directory, queues: &Queues) -> BTreeMap<AgentId, Arc<[Seat]>> {
+/// The seats of every agent.
+pub(crate) fn seats_of(directory: &Directory) -> BTreeMap<AgentId, Arc<[Seat]>> {
     let mut guests: BTreeMap<&QueueId, Vec<(&QueueId, u8)>> = BTreeMap::new();
     for (id, config) in &directory.queues {
         for (number, ring) in (0..).zip(&config.distribution.rings) {
@@ -80,34 +75,31 @@ pub(crate) fn seats_of(directory: &Directory, queues: &Queues) -> BTreeMap<Agent
             }
         }
     }
-    let seats = directory.agents.iter().map(|(agent, person)| {
+    let seats = directory.agents.iter().map(|(agent, config)| {
         let mut places: BTreeMap<(&QueueId, u8), Member> = BTreeMap::new();
-        for served in &person.queues {
+        for served in &config.queues {
             let Some(queue) = directory.queues.get(served) else { continue };
             let member = queue.distribution.member(agent);
             for guest in guests.get(served).into_iter().flatten() {
                 places.entry(*guest).or_insert(member);
             }
         }
-        for served in &person.queues {
+        for served in &config.queues {
             let Some(queue) = directory.queues.get(served) else { continue };
             let rings = (0..).take(queue.distribution.ring_count());
             let member = queue.distribution.member(agent);
             places.extend(rings.map(|ring| ((served, ring), member)));
         }
         let seats = places.into_iter().filter_map(|((queue, ring), member)| {
-            let config = directory.queues.get(queue)?;
-            let (strategy, age_seconds) = (config.strategy, config.distribution.age_seconds);
-            let (number, rings) = (queues.number(queue)?, &config.distribution.rings);
+            let rings = &directory.queues.get(queue)?.distribution.rings;
             let asks = rings.get(usize::from(ring)).map(|ring| &ring.skills);
-            if !asks.is_none_or(|asked| meets(&person.skills, asked)) {
+            if !asks.is_none_or(|asked| meets(&config.skills, asked)) {
                 return None;
             }
             let first = rings.first().into_iter().flat_map(|ring| ring.skills.keys());
-            let level = first.filter_map(|skill| person.skills.get(skill)).copied();
+            let level = first.filter_map(|skill| config.skills.get(skill)).copied();
             let level = level.map(u32::from).sum();
-            let queue = queue.clone();
-            Some(Seat { queue, number, ring, strategy, age_seconds, member, level })
+            Some(Seat { queue: queue.clone(), ring, member, level })
         });
         (agent.clone(), seats.collect())
     });
@@ -165,11 +157,17 @@ impl Center {
         id: &AgentId,
         change: impl Fn(&mut Pool, &dyn Fn(&Standing) -> Rank, u32),
     ) {
+        let directory = Arc::clone(&self.directory);
         let Some(seats) = self.seats.get(id).cloned() else { return };
         for seat in seats.iter() {
-            let queue = self.queues.at_mut(seat.number);
-            let Some(pool) = queue.and_then(|queue| queue.pool_mut(seat.ring)) else { continue };
-            change(pool, &|standing| acd::rank(seat, standing), seat.member.weight.into());
+            let config = directory.queues.get(&seat.queue);
+            let pool = self.queues.get_mut(&seat.queue).and_then(|queue| queue.pool_mut(seat.ring));
+            let (Some(QueueConfig { strategy, .. }), Some(pool)) = (config, pool) else { continue };
+            change(
+                pool,
+                &|standing| acd::rank(*strategy, seat, standing),
+                seat.member.weight.into(),
+            );
             if seat.ring == 0 {
                 turn.outcome.touched.queues.insert(seat.queue.clone());
             }

@@ -16,7 +16,6 @@ use crate::directory::AgentConfig;
 use crate::flow::{Flow, FlowName, FlowVersion};
 use crate::marks::{CallMarks, QueuePlace};
 use crate::queue::Waiting;
-use crate::queues::Queues;
 use crate::ranked::Ranked;
 use crate::registration::Registration;
 use crate::seats::{AgentMarks, Seat, seats_of};
@@ -38,7 +37,7 @@ pub struct Center {
     pub(crate) calls: BTreeMap<CallId, Arc<Call>>,
     pub(crate) agents: BTreeMap<AgentId, Arc<Agent>>,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
-    pub(crate) queues: Queues,
+    pub(crate) queues: BTreeMap<QueueId, Queue>,
     pub(crate) results: BTreeMap<AgentId, Results>,
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) homes: BTreeMap<HomeId, Home>,
@@ -349,16 +348,13 @@ impl Center {
                 }
                 turn.outcome.touched.queues.insert(queue);
             }
-            if let Some(QueuePlace { queue: id, place, since, priority, line }) = after.place {
-                if !self.queues.contains(&id) {
-                    self.queues.insert(Queue::new(id.clone()));
-                }
-                let Some(queue) = self.queues.get_mut(&id) else { return };
+            if let Some(QueuePlace { queue: id, place, since, line }) = after.place {
+                let queue = self.queues.entry(id.clone()).or_insert_with(|| Queue::new(id.clone()));
                 if line.is_some() {
                     turn.opened.entry(id.clone()).or_default().insert(place);
                 }
                 queue.memory.next_since.get_or_insert(turn.at);
-                queue.enter(place, Waiting { call: place.call, since, priority }, line);
+                queue.enter(place, Waiting { call: place.call, since }, line);
                 turn.outcome.touched.queues.insert(id);
             }
         }
@@ -439,18 +435,18 @@ impl Center {
             texts.map(|(name, text)| (name.clone(), FlowVersion::of(text))).collect();
         let served = self.served.iter().map(|(number, served)| (served.at, number.clone()));
         self.served_order = served.collect();
-        self.seats = seats_of(&self.directory, &self.queues);
-        for queue in self.queues.rows_mut() {
-            let config = self.directory.queues.get(&queue.id);
+        self.seats = seats_of(&self.directory);
+        for (id, queue) in &mut self.queues {
+            let config = self.directory.queues.get(id);
             let rings = config.map_or(1, |config| config.distribution.ring_count());
             let (totals, memory) = (queue.totals, std::mem::take(&mut queue.memory));
             let pools = vec![Ranked::default(); rings];
-            *queue = Queue { totals, memory, pools, ..Queue::new(queue.id.clone()) };
+            *queue = Queue { totals, memory, pools, ..Queue::new(id.clone()) };
         }
         let deserted = self
             .queues
-            .values()
-            .filter_map(|queue| Some((queue.memory.deserted?, Due::Queue(queue.id.clone()))));
+            .iter()
+            .filter_map(|(id, queue)| Some((queue.memory.deserted?, Due::Queue(id.clone()))));
         self.deadlines.extend(deserted);
         for node in self.nodes.values_mut() {
             node.calls = 0;

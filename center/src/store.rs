@@ -290,7 +290,7 @@ impl Loader {
             tag::QUEUE => {
                 let id = QueueId::parse(text(id)?).map_err(|error| corrupt(&error.to_string()))?;
                 let (totals, memory): (Totals, Memory) = decode("queue", value)?;
-                center.queues.insert(Queue { totals, memory, ..Queue::new(id) });
+                center.queues.insert(id.clone(), Queue { totals, memory, ..Queue::new(id) });
             }
             tag::NODE => {
                 let node = decode_node(center.version(), value)?;

@@ -75,9 +75,7 @@ impl Center {
     fn add_new(&mut self, turn: &mut Turn) {
         let directory = Arc::clone(&self.directory);
         for id in directory.queues.keys() {
-            if !self.queues.contains(id) {
-                self.queues.insert(Queue::new(id.clone()));
-            }
+            self.queues.entry(id.clone()).or_insert_with(|| Queue::new(id.clone()));
         }
         for (id, config) in &directory.agents {
             if !self.agents.contains_key(id) {
@@ -120,8 +118,8 @@ impl Center {
         let gone = self.queues.keys().filter(|id| !self.directory.queues.contains_key(*id));
         let gone: Vec<QueueId> = gone.cloned().collect();
         for id in gone {
-            let waiting = self.queues.get(&id).into_iter().flat_map(Queue::waiting);
-            let waiting: Vec<CallId> = waiting.map(|waiting| waiting.call).collect();
+            let waiting: Vec<CallId> =
+                self.queues[&id].waiting().map(|waiting| waiting.call).collect();
             let overflow = old.queues.get(&id).and_then(|queue| queue.overflow.as_ref());
             let overflow = overflow.filter(|route| self.leads_somewhere(route)).cloned();
             for call in waiting {
