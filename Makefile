@@ -7,7 +7,9 @@ SHELL := /bin/bash
 
 # What the node needs to build and to speak, and what the tests and benchmarks use as peers.
 RUN_PACKAGES   := cmake pkg-config espeak-ng
-TEST_PACKAGES  := $(RUN_PACKAGES) sip-tester baresip-core sox prometheus iproute2 iptables libfaketime nodejs npm
+# A Node.js of another origin brings its npm with it, and does not go with Debian's.
+NODE_PACKAGES  := $(shell command -v npm >/dev/null || echo nodejs npm)
+TEST_PACKAGES  := $(RUN_PACKAGES) sip-tester baresip-core sox prometheus iproute2 iptables libfaketime $(NODE_PACKAGES)
 BENCH_PACKAGES := $(TEST_PACKAGES) etcd-server
 DRILL_PACKAGES := $(RUN_PACKAGES) iproute2 iptables libfaketime
 
@@ -49,7 +51,7 @@ test:
 	cargo test --workspace --locked
 	cargo build --locked
 	npm --prefix web/client ci
-	TANDEM=$(CURDIR)/target/debug/tandem npm --prefix web/client test
+	TANDEM=$${CARGO_TARGET_DIR:-$(CURDIR)/target}/debug/tandem npm --prefix web/client test
 
 bench:
 	$(call install,$(BENCH_PACKAGES))
