@@ -10,7 +10,7 @@ fn every_requirement_names_tests_that_exist_or_says_that_it_is_not_kept() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let document = fs::read_to_string(root.join("docs/sip.md")).unwrap();
     let mut tests = BTreeSet::new();
-    for folder in ["sip/src", "sip/tests", "center/tests", "tests"] {
+    for folder in ["sip/src", "sip/tests", "center/tests", "src", "tests"] {
         collect(&root.join(folder), &mut tests);
     }
     let (_, tables) = document.split_once("## Requirements and their tests").unwrap();
