@@ -20,12 +20,7 @@ fn a_port_that_was_silent_without_a_lease_speaks_when_its_call_is_described_agai
     let site = Site::on(42_000..=42_009);
     site.opens();
     site.is_heard();
-    site.lease.set(false);
-    // Its peer sends nothing here: another node may have it.
-    let silent = Instant::now();
-    while site.hears_within(A_MOMENT) {
-        assert!(silent.elapsed() < PATIENCE, "it goes on without a lease");
-    }
+    site.falls_silent();
     site.lease.set(true);
     assert!(!site.hears_within(A_MOMENT), "it is not known yet whose the call is");
     site.is_described();
@@ -37,11 +32,7 @@ fn a_port_whose_peer_is_heard_again_before_the_lease_comes_is_silent_till_it_doe
     let site = Site::on(42_040..=42_049);
     let port = site.opens();
     site.is_heard();
-    site.lease.set(false);
-    let silent = Instant::now();
-    while site.hears_within(A_MOMENT) {
-        assert!(silent.elapsed() < PATIENCE, "it goes on without a lease");
-    }
+    site.falls_silent();
     // The node that had the call lets go of its address.
     site.is_spoken_to(port);
     assert!(!site.hears_within(A_MOMENT), "it is not known yet whose the call is");
@@ -57,11 +48,7 @@ fn a_port_is_silent_for_as_long_as_a_new_lease_waits_to_be_confirmed() {
     let site = Site::on(42_050..=42_059);
     let port = site.opens();
     site.is_heard();
-    site.lease.set(false);
-    let silent = Instant::now();
-    while site.hears_within(A_MOMENT) {
-        assert!(silent.elapsed() < PATIENCE, "it goes on without a lease");
-    }
+    site.falls_silent();
     site.lease.wait();
     for _ in 0..5 {
         site.is_spoken_to(port);
@@ -137,6 +124,15 @@ impl Site {
             std::thread::yield_now();
         }
         port
+    }
+
+    /// The lease ends, and its peer sends nothing here: another node may have it.
+    fn falls_silent(&self) {
+        self.lease.set(false);
+        let silent = Instant::now();
+        while self.hears_within(A_MOMENT) {
+            assert!(silent.elapsed() < PATIENCE, "it goes on without a lease");
+        }
     }
 
     /// Who describes it knows what is known under the present lease.
