@@ -126,26 +126,14 @@ fn a_call_goes_on_when_the_node_that_carries_it_is_frozen_and_wakes_again() {
 #[test]
 fn who_called_a_frozen_node_is_answered_by_the_adopter_and_not_refused_when_it_wakes() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let cluster = Cluster::start("127.0.0.19", 15);
-    let leader = cluster.leader();
-    let [carrier, other] = others(leader);
-    let mut alice = Line::new("127.0.0.201", cluster.sip(carrier));
-    let offer = alice.sdp("sendrecv");
-    cluster.nodes[carrier - 1].freeze();
-    // It waits at the frozen node, too.
-    alice.calls("alice", "echo", &offer);
-    let told = alice.repeats_until(&[200, 503], HALF_A_MINUTE);
-    assert_eq!(told.status(), 200, "{told:?}");
+    let (cluster, carrier, mut alice) = calls_a_frozen_node("127.0.0.19");
     // It is said until the ACK comes.
     alice.is_told(200);
     alice.acks("");
     cluster.nodes[carrier - 1].thaw();
     cluster.wait_for_owned_call(&[carrier]);
     assert!(!alice.hears_within(503, Duration::from_secs(1)), "one has answered");
-    alice.hangs_up();
-    for node in [leader, carrier, other] {
-        cluster.records_are(node, 1);
-    }
+    ends_as_one_call(&cluster, &mut alice);
 }
 
 /// While a node wakes up its address is closed, comes back, and its calls after it. At no moment of
@@ -153,21 +141,32 @@ fn who_called_a_frozen_node_is_answered_by_the_adopter_and_not_refused_when_it_w
 #[test]
 fn an_invite_repeated_while_its_node_wakes_begins_no_second_call() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let cluster = Cluster::start("127.0.0.22", 15);
-    let leader = cluster.leader();
-    let [carrier, other] = others(leader);
-    let mut alice = Line::new("127.0.0.201", cluster.sip(carrier));
-    let offer = alice.sdp("sendrecv");
-    cluster.nodes[carrier - 1].freeze();
-    alice.calls("alice", "echo", &offer);
-    alice.repeats_until(&[200], HALF_A_MINUTE);
+    let (cluster, carrier, mut alice) = calls_a_frozen_node("127.0.0.22");
     cluster.nodes[carrier - 1].thaw();
     alice.repeats_for(Duration::from_secs(1));
     alice.is_told(200);
     alice.acks("");
     cluster.wait_for_owned_call(&[carrier]);
+    ends_as_one_call(&cluster, &mut alice);
+}
+
+/// Alice's INVITE waits at a frozen node; another one has answered it, and she has not acknowledged
+/// that yet.
+fn calls_a_frozen_node(addresses: &str) -> (Cluster, usize, Line) {
+    let cluster = Cluster::start(addresses, 15);
+    let [carrier, _] = others(cluster.leader());
+    let mut alice = Line::new("127.0.0.201", cluster.sip(carrier));
+    let offer = alice.sdp("sendrecv");
+    cluster.nodes[carrier - 1].freeze();
+    alice.calls("alice", "echo", &offer);
+    let told = alice.repeats_until(&[200, 503], HALF_A_MINUTE);
+    assert_eq!(told.status(), 200, "{told:?}");
+    (cluster, carrier, alice)
+}
+
+fn ends_as_one_call(cluster: &Cluster, alice: &mut Line) {
     alice.hangs_up();
-    for node in [leader, carrier, other] {
+    for node in 1..=3 {
         cluster.records_are(node, 1);
     }
 }
